@@ -1,0 +1,17 @@
+FROM python:3.11-slim
+
+# For the CPU-only torch build outside this project's own mirror settings: --build-arg PIP_EXTRA_INDEX_URL=<torch's CPU index>
+ARG PIP_EXTRA_INDEX_URL
+
+ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp/matplotlib DEEP_ECG_DATA_DIR=/data
+
+COPY requirements.txt /app/
+RUN pip install --no-cache-dir -r /app/requirements.txt
+
+COPY . /app/
+RUN useradd --create-home ecg && mkdir /data /output && chown ecg /data /output
+
+# Results, cache and an automatic download go to these two folders; mount them to keep or provide them.
+USER ecg
+WORKDIR /output
+ENTRYPOINT ["python", "/app/main.py"]

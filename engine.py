@@ -1,0 +1,283 @@
+"""Training, prediction and checkpoints, for any network that maps (windows, features) to logits."""
+
+import copy
+import os
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from config import DeepECGError
+from files import atomic_file
+
+PREDICT_BATCH = 2048
+CHECKPOINT_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to train: passes over the data, peak learning rate of the one-cycle schedule, and the rest of AdamW."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    normal_share: float = 1.0  # share of the class-0 beats, drawn anew, that an epoch shows
+    averaging: float = 0.99  # decay of the running average of the weights, which is what is evaluated and kept
+
+
+@dataclass
+class History:
+    """One entry an epoch, and the epoch (from 1) whose weights were kept."""
+
+    epochs: list[dict] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float = -1.0
+
+
+class BeatTensors:
+    """Windows (n, channels, samples), features (n, count) and labels (n,) as tensors on the arrays' own memory."""
+
+    def __init__(self, windows: np.ndarray, features: np.ndarray, labels: np.ndarray):
+        self.windows = torch.from_numpy(windows)
+        self.features = torch.from_numpy(features)
+        self.labels = torch.from_numpy(labels)
+
+
+def seed_everything(seed: int, threads: int = 0) -> int:
+    """Seeds Python, NumPy and torch and asks for deterministic algorithms; returns the number of threads in use.
+
+    threads 0 means every core. The same seed, machine and thread count give the same bits.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.set_num_threads(threads or os.cpu_count() or 1)
+    return torch.get_num_threads()
+
+
+def fit(
+    model: nn.Module,
+    train: BeatTensors,
+    validation: BeatTensors,
+    loss_function: nn.Module,
+    schedule: Schedule,
+    seed: int,
+    augment: Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]] | None = None,
+    state_path: Path | None = None,
+    fingerprint: str = "",
+    progress: bool = False,
+    on_epoch: Callable[[dict], None] | None = None,
+) -> History:
+    """Trains `model` in place and leaves in it the averaged weights of the best epoch on the validation patients.
+
+    Best is the highest mean of S F1 and V F1. `augment` changes the inputs of each training batch. With `state_path`, everything needed to go on is written there after
+    each epoch, and a state with the same `fingerprint` found there is gone on from: the result is the same to the
+    bit as without the interruption. The state is removed by the caller when its results are safe.
+    """
+    run = _Run(model, train, schedule, seed, augment)
+    if state_path is not None and state_path.exists():
+        run.restore(state_path, fingerprint)
+    while run.epoch < schedule.epochs:
+        entry = run.train_epoch(train, loss_function, progress)
+        entry |= validate(run.averaged.module, validation, loss_function)
+        run.finish_epoch(entry)
+        if state_path is not None:
+            run.store(state_path, fingerprint)
+        if on_epoch is not None:
+            on_epoch(entry)
+    model.load_state_dict(run.best_weights)
+    return run.history
+
+
+def validate(model: nn.Module, data: BeatTensors, loss_function: nn.Module) -> dict:
+    """Loss, accuracy, S F1 and V F1 of `model` on `data` as val_loss, val_accuracy, val_s_f1, val_v_f1."""
+    logits = predict_logits(model, data.windows, data.features)
+    predicted = logits.argmax(dim=1).numpy()
+    f1 = f1_score(data.labels.numpy(), predicted, labels=[1, 2], average=None, zero_division=0)
+    return {
+        "val_loss": float(loss_function(logits, data.labels)),
+        "val_accuracy": float((predicted == data.labels.numpy()).mean()),
+        "val_s_f1": float(f1[0]),
+        "val_v_f1": float(f1[1]),
+    }
+
+
+class _Run:
+    """The state of one training: all that a resumed one needs."""
+
+    def __init__(
+        self, model: nn.Module, train: BeatTensors, schedule: Schedule, seed: int, augment: Callable | None
+    ):
+        self.model, self.schedule, self.augment = model, schedule, augment
+        self.averaged = AveragedModel(model, multi_avg_fn=_running_average(schedule.averaging), use_buffers=True)
+        self.generator = torch.Generator().manual_seed(seed)
+        normal = int((train.labels == 0).sum())
+        self.normal_count = round(normal * schedule.normal_share)
+        beats = len(train.labels) - normal + self.normal_count
+        self.batches = beats // schedule.batch_size
+        if self.batches == 0:
+            raise DeepECGError(f"setting batch_size = {schedule.batch_size} is more than the {beats} training beats")
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay
+        )
+        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, schedule.learning_rate, total_steps=self.batches * schedule.epochs
+        )
+        self.history, self.epoch, self.best_weights = History(), 0, None
+
+    def _order(self, labels: Tensor) -> Tensor:
+        """Beats of one epoch in random order: every ectopic beat, and the share of normal ones."""
+        normal = torch.nonzero(labels == 0)[:, 0]
+        chosen = normal[torch.randperm(len(normal), generator=self.generator)[: self.normal_count]]
+        order = torch.cat([torch.nonzero(labels != 0)[:, 0], chosen])
+        return order[torch.randperm(len(order), generator=self.generator)]
+
+    def train_epoch(self, train: BeatTensors, loss_function: nn.Module, progress: bool) -> dict:
+        self.model.train()
+        order = self._order(train.labels)
+        total = 0.0
+        title = f"epoch {self.epoch + 1}/{self.schedule.epochs}"
+        for batch in tqdm(range(self.batches), title, unit="batch", disable=None if progress else True, leave=False):
+            index = order[batch * self.schedule.batch_size : (batch + 1) * self.schedule.batch_size]
+            windows, features = train.windows[index], train.features[index]
+            if self.augment is not None:
+                windows, features = self.augment(windows, features, self.generator)
+            loss = loss_function(self.model(windows, features), train.labels[index])
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.scheduler.step()
+            self.averaged.update_parameters(self.model)
+            total += float(loss.detach())
+        return {"epoch": self.epoch + 1, "train_loss": total / self.batches}
+
+    def finish_epoch(self, entry: dict):
+        self.epoch += 1
+        self.history.epochs.append(entry)
+        score = (entry["val_s_f1"] + entry["val_v_f1"]) / 2
+        if score > self.history.best_score:
+            self.history.best_epoch, self.history.best_score = self.epoch, score
+            self.best_weights = copy.deepcopy(self.averaged.module.state_dict())
+
+    def store(self, path: Path, fingerprint: str):
+        state = {
+            "fingerprint": fingerprint,
+            "epoch": self.epoch,
+            "history": vars(self.history),
+            "best_weights": self.best_weights,
+            "random": [torch.get_rng_state(), self.generator.get_state()],
+            **{name: getattr(self, name).state_dict() for name in _STATEFUL},
+        }
+        with atomic_file(path) as temporary:
+            torch.save(state, temporary)
+
+    def restore(self, path: Path, fingerprint: str):
+        state = read_torch_file(path)
+        if state.get("fingerprint") != fingerprint:
+            return
+        for name in _STATEFUL:
+            getattr(self, name).load_state_dict(state[name])
+        torch.set_rng_state(state["random"][0])
+        self.generator.set_state(state["random"][1])
+        self.history = History(**state["history"])
+        self.epoch, self.best_weights = state["epoch"], state["best_weights"]
+
+
+def _running_average(decay: float) -> Callable:
+    """Exponential mean over the training steps whose memory grows to `decay`, so that the start is soon forgotten."""
+
+    def average(averaged: list[Tensor], current: list[Tensor], steps: Tensor):
+        get_ema_multi_avg_fn(min(decay, (1 + int(steps)) / (10 + int(steps))))(averaged, current, steps)
+
+    return average
+
+
+_STATEFUL = ("model", "averaged", "optimizer", "scheduler")
+
+
+@torch.inference_mode()
+def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tensor:
+    """Logits (n, classes) of windows (n, channels, samples) and features (n, count), in evaluation mode."""
+    model.eval()
+    batches = zip(windows.split(PREDICT_BATCH), features.split(PREDICT_BATCH))
+    return torch.cat([model(w, r) for w, r in batches]) if len(windows) else torch.zeros(0, 5)
+
+
+def predict_proba(model: nn.Module, windows: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Class probabilities (n, classes) of windows (n, channels, samples) and features (n, count)."""
+    return predict_logits(model, torch.from_numpy(windows), torch.from_numpy(features)).softmax(dim=1).numpy()
+
+
+def round_to_half(model: nn.Module):
+    """Rounds every weight and statistic of `model` in place to the nearest half-precision value.
+
+    A checkpoint then takes half the room and still holds the network exactly as it is evaluated.
+    """
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(value.half())
+
+
+def save_checkpoint(path: Path, model: nn.Module, arguments: dict, description: dict):
+    """Writes `model` (rounded by `round_to_half`), the `arguments` of its constructor and a `description` of its use.
+
+    The description names mode, preset, classes and features in order, data source, seed and settings.
+    """
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    checkpoint = {
+        "format": CHECKPOINT_FORMAT,
+        "network": type(model).__name__,
+        "arguments": arguments,
+        "description": description,
+        "weights": weights,
+    }
+    with atomic_file(path) as temporary:
+        torch.save(checkpoint, temporary)
+
+
+def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected) -> tuple[nn.Module, dict]:
+    """The network stored at `path`, in evaluation mode, and its description.
+
+    `networks` are the classes that may be built; `expected` are entries that the description must hold (mode,
+    classes, features). Raises DeepECGError when the file is missing, broken, or made for something else.
+    """
+    checkpoint = read_torch_file(path)
+    if not isinstance(checkpoint, dict) or checkpoint.get("format") != CHECKPOINT_FORMAT:
+        raise DeepECGError(f"checkpoint {path} is not of this version of Deep-ECG: train again with `python main.py`")
+    description = checkpoint["description"]
+    for name, value in expected.items():
+        if description.get(name) != value:
+            raise DeepECGError(
+                f"checkpoint {path} was made for {name} {description.get(name)!r}, not {value!r}: choose the one "
+                f"of that {name} or train it with `python main.py`"
+            )
+    known = {network.__name__: network for network in networks}
+    try:
+        model = known[checkpoint["network"]](**checkpoint["arguments"])
+        model.load_state_dict(checkpoint["weights"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise DeepECGError(f"checkpoint {path} does not fit its network ({type(error).__name__}): train again") from None
+    return model.eval(), description
+
+
+def read_torch_file(path: Path) -> dict:
+    """What `torch.save` wrote at `path`, loading tensors and plain values only.
+
+    Raises DeepECGError when it is missing or is no such file.
+    """
+    try:
+        return torch.load(path, weights_only=True)
+    except FileNotFoundError:
+        raise DeepECGError(f"checkpoint {path} is missing: train one with `python main.py`") from None
+    except Exception as error:  # torch raises whatever its unpickler stumbles over
+        raise DeepECGError(f"{path} is not a checkpoint that can be read ({type(error).__name__}): delete it") from None

@@ -1,0 +1,209 @@
+"""Deep-ECG: from raw ECG to a trained, evaluated and quantized classifier of heartbeats.
+
+python main.py               ingest, cut beats, train on DS1, evaluate on DS2, draw, quantize
+python main.py predict 100   classify the beats of a WFDB record with a reference checkpoint
+python main.py reproduce     rebuild results/, pretrained/ and images/ from the data
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import console
+from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
+from data_loader import DS1, DS2, Beats, Source, ingest, load_beats, read_clean
+from engine import predict_proba
+from evaluation import median_seed, over_seeds, render_markdown, results_table, write_json
+from figures import dashboard_figure, predictions_figure, signal_figure
+from files import write_text
+from pipeline import Trained, assess, class_counts, peak_rss_mb, quantized, train
+from predict import predict_records
+from reproduce import reproduce
+
+SIGNAL_STRIP = ("203", 60.0, 10.0)  # a training record with wander and muscle noise, start and length in seconds
+PREDICTION_STRIP = ("221", 60.0, 16.0)  # a test record with V beats in an irregular rhythm
+PRETRAINED = Path(__file__).resolve().parent / "pretrained"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status: 0 done, 2 wrong input, 130 interrupted."""
+    options = vars(parser().parse_args(arguments))
+    command = options.pop("command", run_command)
+    try:
+        command(options)
+    except DeepECGError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted: the same command goes on from the last whole epoch.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
+    """The method: DS1 trains, DS2 is opened once, at the end. Returns the report that it wrote."""
+    progress, stages = console.interactive(), console.Stages(6)
+    with stages("ingest", f"Ingest ({config.data_source}): {config.data_folder}"):
+        source = ingest(config, progress)
+        announce(source)
+    folder = Path(config.runs_dir) / (name or f"{config.mode}-{config.preset}{'-SYNTHETIC' * source.synthetic}")
+    with stages("beats", "Beats of DS1: training and validation patients"):
+        ds1 = load_beats(source, DS1, config, progress)
+        print(f"      {describe_beats(ds1)}")
+    with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
+        trained = [train_seed(config, source, ds1, seed, folder, fresh, progress) for seed in config.seeds]
+    with stages("evaluate", "Evaluate on DS2, which is opened only now"):
+        ds2 = load_beats(source, DS2, config, progress)
+        print(f"      {describe_beats(ds2)}")
+        assessed = [assess(network, config, source, ds1, ds2) for network in trained]
+    reports = [report for report, _ in assessed]
+    shown = median_seed(reports)
+    with stages("figures", f"Figures of seed {trained[shown].seed}"):
+        draw(folder / "images", config, source, trained[shown], assessed[shown], ds1, ds2)
+    with stages("quantize", "Quantize to int8, reload, measure"):
+        for network, report in zip(trained, reports):
+            report["int8"] = quantized(network, ds2)
+    return finish(folder, trained, reports, shown, stages.timings_s())
+
+
+def announce(source: Source):
+    """Says which database it is; a synthetic one cannot be missed."""
+    if source.synthetic:
+        console.banner(
+            "SYNTHETIC DATA: generated signals, not patients. Every result below is a demonstration only.",
+            f"Why: {source.reason or f'{source.folder} holds a synthetic database'}",
+            f"For real results put the MIT-BIH Arrhythmia Database into a folder and set {DATA_DIR_VARIABLE} to it.",
+        )
+    print(f"      {source.name}: {source.folder}")
+
+
+def describe_beats(beats: Beats) -> str:
+    """One line: beats in all and of each class."""
+    counts = class_counts(beats)
+    return f"{counts['all']:,} beats: " + ", ".join(f"{name} {counts[name]:,}" for name in CLASSES)
+
+
+def train_seed(
+    config: Config, source: Source, ds1: Beats, seed: int, folder: Path, fresh: bool, progress: bool
+) -> Trained:
+    """Trains one seed in its own folder, going on from an interrupted training unless the user wants it afresh."""
+    folder = folder / f"seed-{seed}"
+    state = folder / "resume.pt"
+    if state.exists() and (fresh or (console.interactive() and not console.ask(f"Go on from {state}?"))):
+        state.unlink()
+    print(f"      seed {seed} -> {folder}", flush=True)
+    return train(config, source, ds1, seed, folder, progress=progress)
+
+
+def draw(folder: Path, config: Config, source: Source, trained: Trained, assessed: tuple, ds1: Beats, ds2: Beats):
+    """The three figures of a run: cleaned signal, dashboard, labelled strip."""
+    report, proba = assessed
+    record, start_s, length_s = SIGNAL_STRIP
+    raw_mv, clean_mv = read_clean(source, record, config, start_s, length_s)
+    signal_figure(
+        folder / "signal.png", raw_mv, clean_mv, config.fs_hz, start_s, record, config.lead, source.synthetic
+    )
+    dashboard_figure(
+        folder / "dashboard.png",
+        trained.history.epochs,
+        report["ds2"]["confusion"],
+        (ds1.labels, predict_proba(trained.model, ds1.windows, ds1.features)),
+        (ds2.labels, proba),
+        f"{config.mode} mode, {config.preset} preset, seed {trained.seed}: test on DS2, n = {len(ds2):,}",
+        source.synthetic,
+        best_epoch=trained.history.best_epoch,
+    )
+    record, start_s, length_s = PREDICTION_STRIP
+    _, clean_mv = read_clean(source, record, config, start_s, length_s)
+    of_record = ds2.records == record
+    predictions_figure(
+        folder / "predictions.png",
+        clean_mv,
+        config.fs_hz,
+        start_s,
+        ds2.samples[of_record] / config.fs_hz,
+        proba[of_record].argmax(axis=1),
+        ds2.labels[of_record],
+        record,
+        source.synthetic,
+        mode=config.mode,
+    )
+
+
+def finish(folder: Path, trained: list[Trained], reports: list[dict], shown: int, timings_s: dict) -> dict:
+    """Writes report.json and report.md of the seed shown with the spread over all seeds, and prints the summary."""
+    report = reports[shown]
+    report |= {"seeds": [network.seed for network in trained], "over_seeds": over_seeds(reports), "timings_s": timings_s, "peak_rss_mb": peak_rss_mb()}
+    write_json(folder / "report.json", report)
+    write_text(folder / "report.md", render_markdown(report))
+    for network in trained:
+        (network.folder / "resume.pt").unlink(missing_ok=True)
+    print(f"\n{results_table(report)}\n")
+    int8 = report["int8"]
+    print(
+        f"int8: {int8['fp32_bytes']:,} -> {int8['int8_bytes']:,} bytes, {int8['ratio']:.2f}x, "
+        f"accuracy {100 * int8['accuracy_change']:+.3f} points"
+    )
+    print(f"{timings_s['total']:.0f} s in all, {report['peak_rss_mb']:.0f} MB at the most\n")
+    print(f"report       {folder / 'report.md'}, {folder / 'report.json'}")
+    print(f"figures      {folder / 'images'}")
+    print(f"checkpoint   {trained[shown].folder / 'checkpoint.pt'} and model_int8.pt beside it")
+    print("next         python main.py --mode causal, --preset edge, --seeds 0 1 2; python main.py predict RECORD")
+    return report
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line. An option that is not given is absent, so that config.py decides."""
+    top = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS,
+        epilog="Settings live in config.py; options override them for one run. Research code, not a medical device.",
+    )  # fmt: skip
+    add_model_options(top)
+    top.add_argument("--data-source", choices=DATA_SOURCES, help=f"where the data come from; {DATA_DIR_VARIABLE} is the folder")
+    top.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="train once a seed and report mean and sd")
+    top.add_argument("--name", help="folder of the run under runs/ (default MODE-PRESET)")
+    top.add_argument("--fresh", action="store_true", help="do not go on from an interrupted training")
+    commands = top.add_subparsers(title="commands", metavar="")
+    add_predict(commands)
+    again = commands.add_parser("reproduce", help="rebuild results/, pretrained/ and images/ from the data")
+    again.set_defaults(command=lambda options: reproduce(run))
+    return top
+
+
+def add_model_options(target: argparse.ArgumentParser):
+    """The options that choose the network: mode and preset."""
+    target.add_argument("--mode", choices=MODES, help="diagnostic: one beat of lag; causal: nothing from the future")
+    target.add_argument("--preset", choices=PRESETS, help="full: 1.2 M parameters; edge: weights within 15 KB in int8")
+
+
+def add_predict(commands: argparse._SubParsersAction):
+    """The command `predict`."""
+    target = commands.add_parser(
+        "predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS
+    )
+    target.add_argument("records", nargs="+", metavar="RECORD", help="path of a WFDB record, at any sampling rate")
+    target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, such as atr (default: detect them)")
+    target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
+    target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
+    add_model_options(target)
+    target.set_defaults(command=predict_command)
+
+
+def run_command(options: dict):
+    """`python main.py`: the whole pipeline with the settings of config.py and the command line."""
+    run_options = {name: options.pop(name) for name in ("name", "fresh") if name in options}
+    if "seeds" in options:
+        options["seeds"] = tuple(options["seeds"])
+    run(with_overrides(Config(), **options), **run_options)
+
+
+def predict_command(options: dict):
+    """`python main.py predict`: labels for anyone's records from the reference checkpoint of the mode and preset."""
+    config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
+    out = options.get("out", Path("predictions"))
+    predict_records(options["records"], config, out, peaks=options.get("peaks"), lead=options.get("lead"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

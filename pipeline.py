@@ -1,0 +1,193 @@
+"""The steps that every experiment shares: train a network on DS1, assess it on DS2, write the report.
+
+`main.py` runs them for the hybrid network, `experimental_transformer.py` for the Transformer.
+"""
+
+import hashlib
+import json
+import platform
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy
+import sklearn
+import torch
+import wfdb
+from torch import nn
+
+import engine
+from config import CLASSES, Config
+from data_loader import SPLITS, Beats, Source
+from evaluation import evaluate_beats, majority_baseline, prematurity_baseline
+from features import CHANNELS, FEATURES
+from loss import FocalLoss
+from model import HybridECGNet
+from quantize import measure
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, equal to its checkpoint to the bit, and how it got there."""
+
+    model: nn.Module
+    seed: int
+    folder: Path
+    history: engine.History
+    seconds: float
+
+
+def hybrid_arguments(config: Config) -> dict:
+    """Constructor arguments of `HybridECGNet` for the preset and mode of `config`."""
+    preset = config.model
+    return {
+        "feature_count": len(FEATURES[config.mode]),
+        "channels": list(preset.channels),
+        "kernels": list(preset.kernels),
+        "flatten": preset.flatten,
+        "feature_hidden": preset.feature_hidden,
+        "hidden": preset.hidden,
+        "dropout": config.dropout,
+        "flatten_dropout": preset.flatten_dropout,
+        "window_samples": config.window_samples,
+        "input_channels": CHANNELS,
+    }
+
+
+def train(
+    config: Config,
+    source: Source,
+    ds1: Beats,
+    seed: int,
+    folder: Path,
+    network: type[nn.Module] = HybridECGNet,
+    arguments: dict | None = None,
+    progress: bool = False,
+    say: Callable[[str], None] = print,
+) -> Trained:
+    """Trains one network on the DS1 training patients, with its epoch chosen on the DS1 validation patients.
+
+    Writes `folder`/checkpoint.pt, and `folder`/resume.pt after every epoch: a training that was interrupted goes on
+    from there when nothing that it depends on has changed.
+    """
+    start = time.perf_counter()
+    threads = engine.seed_everything(seed, config.threads)
+    arguments = arguments or hybrid_arguments(config)
+    model = network(**arguments)
+    training, validation = ds1.of(SPLITS["train"]), ds1.of(SPLITS["validation"])
+    model.features.set_normalisation(torch.from_numpy(training.features))
+    history = engine.fit(
+        model,
+        engine.BeatTensors(training.windows, training.features, training.labels),
+        engine.BeatTensors(validation.windows, validation.features, validation.labels),
+        FocalLoss(config.focal_gamma),
+        schedule_of(config),
+        seed,
+        state_path=folder / "resume.pt",
+        fingerprint=_fingerprint(config, ds1, seed, threads, network, arguments),
+        progress=progress,
+        on_epoch=lambda entry: say(_epoch_line(entry)),
+    )
+    engine.round_to_half(model)
+    engine.save_checkpoint(folder / "checkpoint.pt", model, arguments, describe(config, source, seed))
+    return Trained(model, seed, folder, history, time.perf_counter() - start)
+
+
+def schedule_of(config: Config) -> engine.Schedule:
+    """The training schedule of the preset of `config`."""
+    preset = config.model
+    return engine.Schedule(
+        epochs=preset.epochs,
+        learning_rate=preset.learning_rate,
+        batch_size=config.batch_size,
+        weight_decay=config.weight_decay,
+        normal_share=config.normal_share,
+    )
+
+
+def describe(config: Config, source: Source, seed: int) -> dict:
+    """What a checkpoint says of itself; `load_checkpoint` compares it with what is asked for."""
+    return {
+        "mode": config.mode,
+        "preset": config.preset,
+        "classes": list(CLASSES),
+        "features": list(FEATURES[config.mode]),
+        "data_source": source.name,
+        "seed": seed,
+        "config": json.loads(json.dumps(asdict(config))),
+    }
+
+
+def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Beats) -> tuple[dict, np.ndarray]:
+    """The report of one trained network on DS2, without timings, and its DS2 probabilities (beats, 5)."""
+    proba = engine.predict_proba(trained.model, ds2.windows, ds2.features)
+    ratio = FEATURES[config.mode].index("pre_ratio_short")
+    report = {
+        "data_source": source.name,
+        "mode": config.mode,
+        "preset": config.preset,
+        "seed": trained.seed,
+        "versions": versions(),
+        "threads": torch.get_num_threads(),
+        "code_sha256": code_sha256(),
+        "config": json.loads(json.dumps(asdict(config))),
+        "parameters": sum(p.numel() for p in trained.model.parameters()),
+        "kept_beats": {"ds1": len(ds1), "ds2": len(ds2)},
+        "training": {
+            "seconds": trained.seconds,
+            "best_epoch": trained.history.best_epoch,
+            "history": trained.history.epochs,
+        },
+        "ds2": evaluate_beats(ds2.labels, proba, ds2.records),
+        "baselines": {
+            "majority": majority_baseline(ds1.labels, ds2.labels, ds2.records),
+            "prematurity": prematurity_baseline(
+                ds1.features[:, ratio], ds1.labels, ds2.features[:, ratio], ds2.labels, ds2.records
+            ),
+        },
+    }
+    return report, proba
+
+
+def quantized(trained: Trained, ds2: Beats) -> dict:
+    """The int8 section of the report: the dynamic int8 file beside the checkpoint, reloaded and assessed on DS2."""
+    return measure(trained.folder, trained.model, ds2.windows, ds2.features, ds2.labels)
+
+
+def class_counts(beats: Beats) -> dict[str, int]:
+    """Beats of each class, and in all."""
+    counts = np.bincount(beats.labels, minlength=len(CLASSES))
+    return {**{name: int(count) for name, count in zip(CLASSES, counts)}, "all": len(beats)}
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results depend on."""
+    modules = {"torch": torch, "numpy": np, "scipy": scipy, "wfdb": wfdb, "sklearn": sklearn}
+    return {"python": platform.python_version(), **{name: module.__version__ for name, module in modules.items()}}
+
+
+def code_sha256() -> str:
+    """Hash of the project's own modules: which code a result belongs to."""
+    modules = sorted(Path(__file__).resolve().parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in modules)).hexdigest()
+
+
+def peak_rss_mb() -> float:
+    """The most memory this process has held, in megabytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _fingerprint(config: Config, ds1: Beats, seed: int, threads: int, network: type, arguments: dict) -> str:
+    data = hashlib.sha256(ds1.windows).hexdigest() + hashlib.sha256(ds1.features).hexdigest()
+    settings = [repr(schedule_of(config)), config.focal_gamma, seed, threads, network.__name__, arguments, versions()]
+    return hashlib.sha256(json.dumps([data, settings]).encode()).hexdigest()
+
+
+def _epoch_line(entry: dict) -> str:
+    return (
+        f"      epoch {entry['epoch']:2d}  loss {entry['train_loss']:.4f} / {entry['val_loss']:.4f}  "
+        f"validation accuracy {entry['val_accuracy']:.4f}, S F1 {entry['val_s_f1']:.3f}, V F1 {entry['val_v_f1']:.3f}"
+    )

@@ -1,0 +1,158 @@
+"""Rebuilds everything that is committed from the data: results/, pretrained/, images/ and the tables of README.md."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from config import MODES, PRESETS, Config, DeepECGError
+from evaluation import markdown_table, mean_sd_text, number, percent, read_json
+from experimental_transformer import benchmark, benchmark_table
+from files import atomic_file, write_text
+from pipeline import code_sha256
+
+ROOT = Path(__file__).resolve().parent
+RESULTS, PRETRAINED, IMAGES, README = ROOT / "results", ROOT / "pretrained", ROOT / "images", ROOT / "README.md"
+SEEDS = (0, 1, 2)
+VARIANTS = tuple((mode, preset) for mode in MODES for preset in PRESETS)
+SHOWN = ("diagnostic", "full")  # the variant whose figures are in images/
+BLOCK = re.compile(r"(<!-- (\w+): rebuilt by `python main\.py reproduce` -->\n).*?(<!-- end of \w+ -->)", re.DOTALL)
+
+
+def reproduce(run: Callable[..., dict]):
+    """Trains and assesses every variant with `run` (of main.py), then copies what is committed to its place.
+
+    A variant that this very code has finished before is not run again. Raises DeepECGError on synthetic data.
+    """
+    base = Path(Config.runs_dir) / "reproduce"
+    for mode, preset in VARIANTS:
+        folder = base / f"{mode}-{preset}"
+        report = _done(folder / "report.json") or run(_config(mode, preset), f"reproduce/{mode}-{preset}")
+        _refuse_synthetic(report)
+        _copy(folder / "report.json", RESULTS / f"{mode}-{preset}.json")
+        _copy(folder / "report.md", RESULTS / f"{mode}-{preset}.md")
+        _copy(folder / f"seed-{report['seed']}" / "checkpoint.pt", PRETRAINED / f"{mode}-{preset}.pt")
+    for figure in ("signal.png", "dashboard.png", "predictions.png"):
+        _copy(base / "-".join(SHOWN) / "images" / figure, IMAGES / figure)
+    _single_run(base / "single", run)
+    benchmark(_config(*SHOWN), base / "transformer")
+    _copy(base / "transformer" / "benchmark.json", RESULTS / "transformer.json")
+    _copy(base / "transformer" / "benchmark.png", IMAGES / "transformer.png")
+    write_text(README, render_readme(README.read_text()))
+
+
+def _config(mode: str, preset: str, **other) -> Config:
+    return Config(mode=mode, preset=preset, seeds=other.pop("seeds", SEEDS), data_source="local", **other)
+
+
+def _single_run(folder: Path, run: Callable[..., dict]):
+    """One `python main.py` of one seed without any cache, for its times and memory."""
+    if not _done(folder / "report.json"):
+        with tempfile.TemporaryDirectory() as empty:
+            run(_config(*SHOWN, seeds=SEEDS[:1], cache_dir=empty), "reproduce/single")
+    _copy(folder / "report.json", RESULTS / "single.json")
+
+
+def _done(path: Path) -> dict | None:
+    """The report at `path` where this code wrote it, else None."""
+    if not path.exists():
+        return None
+    report = read_json(path)
+    return report if report.get("code_sha256") == code_sha256() else None
+
+
+def _refuse_synthetic(report: dict):
+    if report["data_source"] == "synthetic":
+        raise DeepECGError("reproduce needs the real database: synthetic results never replace real ones")
+
+
+def _copy(source: Path, target: Path):
+    with atomic_file(target) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+# The tables of the README ------------------------------------------------------------------------------------------
+
+
+def render_readme(text: str) -> str:
+    """`text` with every marked block filled anew from the files in results/."""
+    blocks = readme_blocks()
+    return BLOCK.sub(lambda match: f"{match[1]}{blocks[match[2]]}\n{match[3]}", text)
+
+
+def readme_blocks() -> dict[str, str]:
+    """The marked blocks of the README by name, as Markdown."""
+    reports = {variant: read_json(RESULTS / f"{'-'.join(variant)}.json") for variant in VARIANTS}
+    single, comparison = read_json(RESULTS / "single.json"), read_json(RESULTS / "transformer.json")
+    shown = reports[SHOWN]
+    return {
+        "results": _results(reports),
+        "classes": _classes(shown),
+        "records": _records(shown),
+        "int8": _int8(reports),
+        "transformer": benchmark_table(comparison),
+        "cost": _cost(single),
+    }
+
+
+def _results(reports: dict) -> str:
+    rows = []
+    for (mode, preset), report in reports.items():
+        spread, seeds = report["over_seeds"], report["over_seeds"]["n"]
+        for title, part in (("all of DS2", spread), *((f"without {k}", v) for k, v in spread["without"].items())):
+            auc = mean_sd_text(part.get("auc_micro"), seeds, scale=1, digits=4)
+            f1 = [mean_sd_text(part["per_class"][c]["f1"], seeds) for c in "NSVF"]
+            rows.append([f"{mode}, {preset}", title, mean_sd_text(part["accuracy"], seeds, digits=2), auc, *f1])
+    shown = reports[SHOWN]
+    for title, name in (("always N", "majority"), ("S if premature, else N", "prematurity")):
+        scores = shown["baselines"][name]
+        f1 = [percent(scores["per_class"][c]["f1"]) for c in "NSVF"]
+        rows.append([f"baseline: {title}", "all of DS2", percent(scores["accuracy"], 2), "-", *f1])
+    header = ["network", "beats", "accuracy %", "micro AUC", "N F1 %", "S F1 %", "V F1 %", "F F1 %"]
+    versions = ", ".join(f"{k} {v}" for k, v in shown["versions"].items())
+    seeds = ", ".join(map(str, shown["over_seeds"]["seeds"]))
+    note = f"Mean ± sd over seeds {seeds}; n = {number(shown['ds2']['n'])} beats; {shown['threads']} threads; {versions}."
+    return "\n".join([*markdown_table(header, rows), "", note])
+
+
+def _classes(report: dict) -> str:
+    spread, intervals = report["over_seeds"], report["ds2"]["ci95"]
+    rows = []
+    for name, rates in spread["per_class"].items():
+        interval = intervals.get(f"{name}_f1")
+        shown = f"{percent(interval[0])} to {percent(interval[1])}" if interval else "-"
+        n = number(report["ds2"]["per_class"][name]["n"])
+        rows.append([name, n, *(mean_sd_text(rates[rate], spread["n"]) for rate in ("se", "ppv", "f1")), shown])
+    header = ["class", "n", "Se %", "+P %", "F1 %", f"95 % interval of F1 (seed {report['seed']}, by record)"]
+    return "\n".join(markdown_table(header, rows))
+
+
+def _records(report: dict) -> str:
+    rows = []
+    for record, scores in report["ds2"]["per_record"].items():
+        cells = []
+        for name in "SVF":
+            part = scores["per_class"].get(name) or {}
+            cells += [number(part.get("n", 0)), percent(part.get("se")), percent(part.get("ppv"))]
+        rows.append([record, number(scores["n"]), percent(scores["accuracy"], 2), *cells])
+    header = ["record", "n", "accuracy %"] + [f"{c} {column}" for c in "SVF" for column in ("n", "Se %", "+P %")]
+    return "\n".join(markdown_table(header, rows))
+
+
+def _int8(reports: dict) -> str:
+    rows = []
+    for (mode, preset), report in reports.items():
+        int8 = report["int8"]
+        size = [number(report["parameters"]), number(int8["fp32_bytes"]), number(int8["int8_bytes"])]
+        change = [f"{int8['ratio']:.2f}", f"{100 * int8['accuracy_change']:+.3f}"]
+        latency = [f"{int8[key]:.0f}" for key in ("fp32_latency_us", "int8_latency_us")]
+        rows.append([f"{mode}, {preset}", *size, *change, *latency])
+    header = ["network", "parameters", "fp32 bytes", "int8 bytes", "ratio", "accuracy change, points", "fp32 µs", "int8 µs"]
+    return "\n".join(markdown_table(header, rows))
+
+
+def _cost(report: dict) -> str:
+    header = [*report["timings_s"], "peak memory"]
+    row = [*(f"{seconds:.1f} s" for seconds in report["timings_s"].values()), f"{report['peak_rss_mb']:.0f} MB"]
+    return "\n".join(markdown_table(header, [row]))
