@@ -4,9 +4,12 @@ Every value is a plain assignment with its reason. The command line (`python mai
 them for one run; nothing else changes them. Importing this module does nothing.
 """
 
+import inspect
+import math
 import os
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import get_args, get_origin
 
 CLASSES = ("N", "S", "V", "F", "Q")  # AAMI EC57 beat classes, in the order of the network's five outputs
 DATA_DIR_VARIABLE = "DEEP_ECG_DATA_DIR"
@@ -96,6 +99,7 @@ class Config:
     threads: int = 0  # 0: every core; results are the same to the bit on one machine and thread count
 
     def __post_init__(self):
+        _check_kinds(self)
         _check_choices(self)
         _check_numbers(self)
 
@@ -117,6 +121,23 @@ class Config:
         return round(self.look_ahead_ms * self.fs_hz / 1000)
 
 
+def _check_kinds(config: Config):
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if not _is_a(value, field.type):
+            kind = inspect.formatannotation(field.type)
+            raise DeepECGError(f"setting {field.name} = {value!r} cannot be used: it must be {kind}")
+
+
+def _is_a(value: object, kind: type) -> bool:
+    if get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
+    if kind is str:
+        return isinstance(value, str | os.PathLike)
+    numbers = (int, float) if kind is float else int
+    return isinstance(value, numbers) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def _check_choices(config: Config):
     for name, allowed in (("mode", MODES), ("preset", tuple(PRESETS)), ("data_source", DATA_SOURCES)):
         value = getattr(config, name)
@@ -125,14 +146,16 @@ def _check_choices(config: Config):
 
 
 def _check_numbers(config: Config):
-    low, high = config.band_hz
-    seeds_ok = bool(config.seeds) and all(isinstance(s, int) and s >= 0 for s in config.seeds)
+    seeds_ok = len(config.seeds) == len(set(config.seeds)) > 0 and min(config.seeds) >= 0
+    band_ok = len(config.band_hz) == 2 and 0 < config.band_hz[0] < config.band_hz[1] < config.fs_hz / 2
+    look_ahead_limit_ms = 1000 * config.window_samples / config.fs_hz if config.fs_hz > 0 else 0
     rules = (
-        ("seeds", seeds_ok and len(set(config.seeds)) == len(config.seeds), "different whole numbers from 0"),
-        ("band_hz", 0 < low < high < config.fs_hz / 2, "two rising frequencies below half of fs_hz"),
+        ("seeds", seeds_ok, "different whole numbers from 0"),
+        ("fs_hz", config.fs_hz > 0, "above 0"),
+        ("band_hz", band_ok, "two rising frequencies below half of fs_hz"),
         ("filter_order", config.filter_order >= 1, "1 or more"),
         ("window_samples", config.window_samples >= 64 and config.window_samples % 8 == 0, "a multiple of 8 from 64"),
-        ("look_ahead_ms", 0 <= config.look_ahead_ms < 1000 * config.window_samples / config.fs_hz, "0 to the window"),
+        ("look_ahead_ms", 0 <= config.look_ahead_ms < look_ahead_limit_ms, "0 to the window"),
         ("focal_gamma", config.focal_gamma >= 0, "0 or more"),
         ("normal_share", 0 < config.normal_share <= 1, "above 0, up to 1"),
         ("batch_size", config.batch_size >= 2, "2 or more"),

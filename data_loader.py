@@ -5,7 +5,6 @@ AAMI classes and the DS1/DS2 division by patient follow de Chazal et al. 2004 (I
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,11 @@ VALIDATION = ("118", "124", "205", "223")  # DS1 patients with S, V and F; never
 SPLITS = {"train": tuple(r for r in DS1 if r not in VALIDATION), "validation": VALIDATION, "test": DS2}
 
 AAMI = {
-    **dict.fromkeys("NLRej", "N"),  # e and j count as N in the literature; the EC57 scorer bxb counts them as S
+    **dict.fromkeys("NLRBejn", "N"),  # e, j and n count as N in the literature; the EC57 scorer bxb counts them as S
     **dict.fromkeys("AaJS", "S"),
-    **dict.fromkeys("VE", "V"),
+    **dict.fromkeys("VEr", "V"),
     "F": "F",
-    **dict.fromkeys("/fQ", "Q"),
+    **dict.fromkeys("/fQ?", "Q"),
 }
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
 CACHE_VERSION = 1  # raised when the meaning of cached beats changes
@@ -136,7 +135,10 @@ def _download(config: Config, progress: bool) -> Source:
 
 def _write_synthetic(config: Config, reason: str, progress: bool) -> Source:
     folder = Path(config.cache_dir) / f"synthetic-{config.synthetic_minutes:g}min"
-    synthetic.write_database(folder, DS1 + DS2, config.synthetic_minutes, progress=progress)
+    try:
+        synthetic.write_database(folder, DS1 + DS2, config.synthetic_minutes, progress=progress)
+    except OSError as error:
+        raise DeepECGError(f"{folder} cannot be written ({error.strerror or error}): set another cache_dir") from None
     return Source("synthetic", folder, reason)
 
 
@@ -156,7 +158,7 @@ def read_record(path: Path, lead: str) -> Record:
         record = wfdb.rdrecord(str(path), channel_names=[lead])
     except FileNotFoundError as error:
         raise DeepECGError(f"record {path}: signal file {error.filename} is missing: fetch it again") from None
-    except (ValueError, IndexError, OSError) as error:
+    except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"record {path} cannot be read, its signal file is truncated or broken: {error}") from None
     signal_mv = _in_millivolts(record.p_signal[:, 0], record.units[0], path)
     _check_signal(signal_mv, path, lead)
@@ -171,7 +173,7 @@ def read_header(path: Path) -> wfdb.Record:
         raise DeepECGError(f"record {path}: there is no {path}.hea: check the path and the record's name") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"record {path}: its header cannot be read ({error}): fetch it again") from None
-    if not getattr(header, "sig_name", None) or not header.fs:
+    if not all(getattr(header, "sig_name", None) or [None]) or not header.fs:
         raise DeepECGError(f"record {path}: its header names no signals: a single-segment record with signals is needed")
     return header
 
@@ -202,6 +204,8 @@ def read_beats(path: Path, extension: str) -> Annotation:
         raise DeepECGError(f"record {path}: there is no annotation file {path}.{extension}") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"annotation file {path}.{extension} cannot be read: {error}") from None
+    if not Path(f"{path}.{extension}").read_bytes().endswith(b"\0\0"):  # the format's end mark
+        raise DeepECGError(f"annotation file {path}.{extension} is truncated: fetch it again")
     symbols = np.array(annotation.symbol, dtype="<U1")
     beat = np.isin(symbols, list(AAMI))
     if beat.sum() < 2:
@@ -261,6 +265,9 @@ def load_beats(source: Source, records: Sequence[str], config: Config, progress:
 
     Only the files of `records` are opened, each checked against the published hashes where the folder lists them.
     """
+    missing = physionet.missing_files(source.folder, records)
+    if missing:
+        raise DeepECGError(f"data folder {source.folder}: {missing[0]} is missing or empty: fetch it again")
     cached = Path(config.cache_dir) / f"beats-{_cache_key(source, records, config)}.npz"
     beats = _read_cache(cached)
     if beats is None:
@@ -292,8 +299,10 @@ def _read_cache(path: Path) -> Beats | None:
     """The cached beats, or None where there are none that can be read whole."""
     try:
         with np.load(path, allow_pickle=False) as stored:
+            if stored.zip.testzip():  # a broken array header can pass for a shorter array
+                return None
             return Beats(**{name: stored[name] for name in Beats.__dataclass_fields__})
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile):
+    except Exception:  # the parsers of a broken file raise whatever they stumble over
         return None
 
 

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from config import DeepECGError
 from files import atomic_file
 
-PREDICT_BATCH = 2048
+PREDICT_BATCH = 256  # what stays in the processor's cache
 CHECKPOINT_FORMAT = 1
 
 
@@ -252,9 +252,9 @@ def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected)
     classes, features). Raises DeepECGError when the file is missing, broken, or made for something else.
     """
     checkpoint = read_torch_file(path)
-    if not isinstance(checkpoint, dict) or checkpoint.get("format") != CHECKPOINT_FORMAT:
+    description = checkpoint.get("description") if isinstance(checkpoint, dict) else None
+    if description is None or checkpoint.get("format") != CHECKPOINT_FORMAT:
         raise DeepECGError(f"checkpoint {path} is not of this version of Deep-ECG: train again with `python main.py`")
-    description = checkpoint["description"]
     for name, value in expected.items():
         if description.get(name) != value:
             raise DeepECGError(

@@ -1,48 +1,65 @@
-"""What the network sees of a beat: its window of the ECG and its rhythm features.
+"""What the network sees of a beat: its window of the ECG, and features of its rhythm and of its shape.
 
-One definition serves training, prediction on a record, and the Transformer. Nothing here looks further ahead than the
-mode allows: the causal features of a beat do not change when anything after it changes.
+One definition serves training, prediction on a record, and the Transformer. Everything is relative to the patient's
+own past beats: neither gain nor heart rate nor the width of a patient's normal QRS is seen as such, because 22 training
+patients are too few to learn what is usual in others. Nothing looks further ahead than the mode allows: the causal
+inputs of a beat do not change when anything after its window changes.
 """
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from dsp_filters import z_score
+from dsp_filters import FLAT_MV, z_score
 
-MEMORY_BEATS = 400  # the longest running mean: what a stream has to remember of the past
-SHORT_BEATS = 32
+MEMORIES_BEATS = (32, 100, 400)  # how far back the running RR statistics reach; a stream has to remember the longest
+MEMORY_BEATS = max(MEMORIES_BEATS)
 MAX_RR_S = 3.0  # a longer interval is a gap in the annotations (flutter, lead off), not an RR interval
 RATIO_RANGE = (0.2, 3.0)
+DEVIATION_LIMIT = 12.0
+JITTER_S = 0.02  # an RR deviation is never judged finer than this
 BLOCK_BEATS = 4096  # bounds the memory that long records need
 
+RUNNING = ("pre_ratio", "previous_ratio", "second_previous_ratio", "pre_deviation", "rr_step", "rr_variation")
 RHYTHM_CAUSAL = (
-    "pre_rr_s",
-    "pre_ratio_short",
-    "pre_ratio_long",
+    *(f"{name}_{memory}" for memory in MEMORIES_BEATS for name in RUNNING),
     "pre_previous_ratio",
-    "previous_ratio_short",
-    "second_previous_ratio_short",
-    "rr_variation",
+    "previous_second_ratio",
 )
 RHYTHM = {
     "causal": RHYTHM_CAUSAL,
-    "diagnostic": RHYTHM_CAUSAL + ("post_rr_s", "post_ratio_short", "post_ratio_long", "pre_post_ratio"),
+    "diagnostic": (
+        *RHYTHM_CAUSAL,
+        *(f"post_ratio_{memory}" for memory in MEMORIES_BEATS),
+        "pre_post_ratio",
+        "pre_and_post_ratio",
+    ),
 }
 SHAPE = (
     "window_correlation",
     "qrs_correlation",
+    "aligned_qrs_correlation",
     "p_wave_correlation",
+    "t_wave_correlation",
+    "previous_qrs_correlation",
+    "neighbour_correlation",
     "log_amplitude_ratio",
+    "peak_difference",
+    "trough_difference",
+    "qrs_residual",
+    "log_spread_ratio",
     "log_width_ratio",
-    "qrs_width_s",
+    "log_p_wave_size",
 )
 FEATURES = {mode: rhythm + SHAPE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
 CHANNELS = 2  # of the network's first input: the beat, and the beat less the patient's running template
 
 QRS_S = (-0.085, 0.085)  # spans around R, in seconds
-P_WAVE_S = (-0.25, -0.055)
-ALIKE = 0.8  # a beat whose QRS correlates more than this with the template is taken for one of its kind
-RATE_ALIKE, RATE_OTHER = 0.08, 0.02  # shares of a beat that enter the template
+P_WAVE_S = (-0.25, -0.07)
+T_WAVE_S = (0.085, 0.37)  # cut short by the look-ahead in causal mode
+ALIGN_S = 0.017  # how far a beat may be moved to fit the template
+ALIKE = 0.85  # a beat whose QRS correlates more than this with the template is taken for one of its kind
+RATE_ALIKE, RATE_OTHER = 0.05, 0.003  # shares of a beat that enter the template
+FIRST_BEATS = 16  # until there are so many the template is their plain mean
 
 
 def beat_inputs(
@@ -54,12 +71,12 @@ def beat_inputs(
     `rr_intervals`. The window is samples R - before ... R + after - 1. Returns windows (beats, CHANNELS, before +
     after) and features (beats, len(FEATURES[mode])), both float32.
     """
-    windows_mv = cut_windows(cleaned_mv, peaks, before, after)
-    beats = z_score(windows_mv)
-    qrs = _span(QRS_S, before, before + after, fs_hz)
-    templates = running_templates(beats, qrs)
-    shape = shape_features(windows_mv, beats, templates, qrs, _span(P_WAVE_S, before, before + after, fs_hz), fs_hz)
-    windows = np.stack([beats, beats - templates], axis=1).astype(np.float32)
+    beats_mv = cut_windows(cleaned_mv, peaks, before, after)
+    qrs, p_wave, t_wave = (_span(span_s, before, before + after, fs_hz) for span_s in (QRS_S, P_WAVE_S, T_WAVE_S))
+    templates_mv = running_templates(beats_mv, qrs)
+    scale_mv = np.maximum(templates_mv.std(axis=1, keepdims=True), FLAT_MV)
+    windows = np.stack([z_score(beats_mv), (beats_mv - templates_mv) / scale_mv], axis=1).astype(np.float32)
+    shape = shape_features(beats_mv, templates_mv, qrs, p_wave, t_wave, round(ALIGN_S * fs_hz))
     return windows, np.concatenate([rhythm_features(rr_s, mode), shape], axis=1)
 
 
@@ -74,68 +91,99 @@ def cut_windows(signal_mv: np.ndarray, peaks: np.ndarray, before: int, after: in
 
 def _span(span_s: tuple[float, float], before: int, length: int, fs_hz: float) -> slice:
     start, stop = (before + round(second * fs_hz) for second in span_s)
-    return slice(max(start, 0), min(stop, length))
+    return slice(max(start, 0), max(min(stop, length), 0))
 
 
 # Shape against the patient's own beats ---------------------------------------------------------------------------
 
 
-def running_templates(beats: np.ndarray, qrs: slice) -> np.ndarray:
-    """The patient's running template as it was when each beat came, (beats, samples); `beats` are z-scored.
+def running_templates(beats_mv: np.ndarray, qrs: slice) -> np.ndarray:
+    """The patient's running template as it was when each beat came, (beats, samples).
 
     An exponential mean of the beats before, which beats of another shape hardly enter. The first beat is its own.
     """
-    templates = np.empty_like(beats)
-    deviations = _centred_unit(beats[:, qrs])
-    template = beats[0] if len(beats) else None
-    for i, beat in enumerate(beats):
-        templates[i] = template
-        alike = deviations[i] @ _centred_unit(template[qrs]) > ALIKE
-        rate = max(RATE_ALIKE if alike else RATE_OTHER, 1 / (i + 2))  # a plain mean until there are beats enough
-        template = template + rate * (beat - template)
-    return templates
+    templates_mv = np.empty_like(beats_mv)
+    units = _centred_unit(beats_mv[:, qrs])
+    template_mv = beats_mv[0] if len(beats_mv) else None
+    for i, beat_mv in enumerate(beats_mv):
+        templates_mv[i] = template_mv
+        alike = units[i] @ _centred_unit(template_mv[qrs]) > ALIKE
+        rate = RATE_ALIKE if alike else RATE_OTHER
+        if i < FIRST_BEATS:
+            rate = max(rate, 1 / (i + 2))
+        template_mv = template_mv + rate * (beat_mv - template_mv)
+    return templates_mv
 
 
 def shape_features(
-    windows_mv: np.ndarray, beats: np.ndarray, templates: np.ndarray, qrs: slice, p_wave: slice, fs_hz: float
+    beats_mv: np.ndarray, templates_mv: np.ndarray, qrs: slice, p_wave: slice, t_wave: slice, reach: int
 ) -> np.ndarray:
-    """How each beat differs from its running template, (beats, len(SHAPE)) float32."""
-    amplitude_mv = np.ptp(windows_mv[:, qrs], axis=1)
-    width_s = _qrs_width_s(windows_mv[:, qrs], fs_hz)
-    values = (
-        _correlation(beats, templates),
-        _correlation(beats[:, qrs], templates[:, qrs]),
-        _correlation(beats[:, p_wave], templates[:, p_wave]),
-        _log_ratio_to_running(amplitude_mv + 0.01),
-        _log_ratio_to_running(width_s + 1 / fs_hz),
-        width_s,
-    )
-    return np.stack(values, axis=1).astype(np.float32)
+    """How each beat differs from its running template, (beats, len(SHAPE)) float32.
+
+    beats_mv and templates_mv are (beats, samples); `qrs`, `p_wave` and `t_wave` are spans of samples; `reach` is how
+    many samples the beat may be moved for `aligned_qrs_correlation`. No feature depends on the gain.
+    """
+    beat_qrs, template_qrs = beats_mv[:, qrs], templates_mv[:, qrs]
+    amplitude_mv = np.maximum(np.ptp(template_qrs, axis=1), FLAT_MV)
+    qrs_correlation = _correlation(beat_qrs, template_qrs)
+    values = {
+        "window_correlation": _correlation(beats_mv, templates_mv),
+        "qrs_correlation": qrs_correlation,
+        "aligned_qrs_correlation": _aligned_correlation(beats_mv, template_qrs, qrs, reach),
+        "p_wave_correlation": _correlation(beats_mv[:, p_wave], templates_mv[:, p_wave]),
+        "t_wave_correlation": _correlation(beats_mv[:, t_wave], templates_mv[:, t_wave]),
+        "previous_qrs_correlation": np.concatenate([[1.0], qrs_correlation[:-1]])[: len(beats_mv)],
+        "neighbour_correlation": _correlation(beat_qrs, np.concatenate([beat_qrs[:1], beat_qrs[:-1]])),
+        "log_amplitude_ratio": _log_ratio(np.ptp(beat_qrs, axis=1), amplitude_mv),
+        "peak_difference": _limited((beat_qrs.max(axis=1) - template_qrs.max(axis=1)) / amplitude_mv),
+        "trough_difference": _limited((beat_qrs.min(axis=1) - template_qrs.min(axis=1)) / amplitude_mv),
+        "qrs_residual": _limited(np.sqrt(((beat_qrs - template_qrs) ** 2).mean(axis=1)) / amplitude_mv),
+        "log_spread_ratio": _log_ratio(_spread(beat_qrs), _spread(template_qrs)),
+        "log_width_ratio": _log_ratio(_half_width(beat_qrs), _half_width(template_qrs)),
+        "log_p_wave_size": np.log(beats_mv[:, p_wave].std(axis=1) / np.maximum(np.ptp(beat_qrs, axis=1), FLAT_MV) + 0.01),
+    }
+    return np.stack([values[name] for name in SHAPE], axis=1).astype(np.float32)
 
 
-def _qrs_width_s(qrs_mv: np.ndarray, fs_hz: float) -> np.ndarray:
-    """Time in which the middle 80 % of the QRS's up and down movement happens, (beats,)."""
-    movement = np.cumsum(np.abs(np.diff(qrs_mv, axis=1)), axis=1)
-    share = movement / np.maximum(movement[:, -1:], 1e-9)
-    return ((share < 0.9).sum(axis=1) - (share < 0.1).sum(axis=1)) / fs_hz
+def _aligned_correlation(beats_mv: np.ndarray, template_qrs: np.ndarray, qrs: slice, reach: int) -> np.ndarray:
+    """The best correlation of the template's QRS with the beat over moves of up to `reach` samples, (beats,)."""
+    moves = range(max(-reach, -qrs.start), min(reach, beats_mv.shape[1] - qrs.stop) + 1)
+    moved = [_correlation(beats_mv[:, qrs.start + move : qrs.stop + move], template_qrs) for move in moves]
+    return np.max(moved, axis=0)
 
 
-def _log_ratio_to_running(values: np.ndarray) -> np.ndarray:
-    """Log of each value over the exponential mean of the values before it, within log(10)."""
-    out, mean = np.zeros(len(values)), None
-    for i, value in enumerate(values):
-        mean = value if mean is None else mean
-        out[i] = np.log(value / mean)
-        mean += max(RATE_ALIKE / 2, 1 / (i + 2)) * (value - mean)
-    return np.clip(out, -np.log(10), np.log(10))
+def _spread(qrs_mv: np.ndarray) -> np.ndarray:
+    """Standard deviation, in samples, of the time at which the QRS's slope has its energy, plus one, (beats,)."""
+    energy = np.diff(qrs_mv, axis=1) ** 2
+    share = energy / np.maximum(energy.sum(axis=1, keepdims=True), FLAT_MV**2)
+    at = np.arange(energy.shape[1])
+    centre = (share * at).sum(axis=1, keepdims=True)
+    return 1 + np.sqrt((share * (at - centre) ** 2).sum(axis=1))
+
+
+def _half_width(qrs_mv: np.ndarray) -> np.ndarray:
+    """Samples in which the QRS is more than half its largest deflection from its median, plus one, (beats,)."""
+    deflection = np.abs(qrs_mv - np.median(qrs_mv, axis=1, keepdims=True))
+    return 1.0 + (deflection > deflection.max(axis=1, keepdims=True) / 2).sum(axis=1)
+
+
+def _log_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    return np.log(np.clip(numerator / denominator, 0.1, 10))
+
+
+def _limited(difference: np.ndarray) -> np.ndarray:
+    return np.clip(difference, -3, 3)
 
 
 def _centred_unit(rows: np.ndarray) -> np.ndarray:
     centred = rows - rows.mean(axis=-1, keepdims=True)
-    return centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), 1e-9)
+    return centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), FLAT_MV)
 
 
 def _correlation(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Pearson's correlation row by row, (beats,); 0 where a row is flat or there are no samples."""
+    if rows.shape[1] == 0:
+        return np.zeros(len(rows))
     return np.einsum("ij,ij->i", _centred_unit(rows), _centred_unit(others))
 
 
@@ -158,9 +206,9 @@ def rr_intervals(peaks: np.ndarray, fs_hz: float, after_gap: np.ndarray | None =
 def rhythm_features(rr_s: np.ndarray, mode: str) -> np.ndarray:
     """Rhythm features of each beat from the RR intervals of `rr_intervals`, (beats, len(RHYTHM[mode])) float32.
 
-    Running means are over the patient's last SHORT_BEATS and MEMORY_BEATS intervals before the beat's own, as many
-    as there are. The causal features of beat i use intervals up to i; the diagnostic ones also interval i + 1. A
-    ratio that cannot be formed is 1, an interval that is missing is the running mean.
+    Running statistics are of the patient's last MEMORIES_BEATS intervals before the beat's own, as many as there are.
+    The causal features of beat i use intervals up to i; the diagnostic ones also interval i + 1. A ratio that cannot
+    be formed is 1, a deviation 0.
     """
     blocks = [_block_features(rr_s, start, mode) for start in range(0, len(rr_s), BLOCK_BEATS)]
     return np.concatenate(blocks) if blocks else np.empty((0, len(RHYTHM[mode])), np.float32)
@@ -171,44 +219,54 @@ def _block_features(rr_s: np.ndarray, start: int, mode: str) -> np.ndarray:
     rr_s = np.concatenate((np.full(MEMORY_BEATS, np.nan), rr_s, [np.nan]))
     history = sliding_window_view(rr_s, MEMORY_BEATS)[start:stop]  # intervals before the beat's own, oldest first
     at = np.arange(start, stop) + MEMORY_BEATS
-    pre, previous, second = rr_s[at], rr_s[at - 1], rr_s[at - 2]
-    short, long = _mean(history[:, -SHORT_BEATS:]), _mean(history)
-    values = {
-        "pre_rr_s": _filled(pre, short),
-        "pre_ratio_short": _ratio(pre, short),
-        "pre_ratio_long": _ratio(pre, long),
-        "pre_previous_ratio": _ratio(pre, previous),
-        "previous_ratio_short": _ratio(previous, short),
-        "second_previous_ratio_short": _ratio(second, short),
-        "rr_variation": _variation(history[:, -SHORT_BEATS:], short),
-    }
+    pre, previous, second, post = rr_s[at], rr_s[at - 1], rr_s[at - 2], rr_s[at + 1]
+    values = {"pre_previous_ratio": _ratio(pre, previous), "previous_second_ratio": _ratio(previous, second)}
+    for memory in MEMORIES_BEATS:
+        running = _running_features(history[:, -memory:], pre, previous, second)
+        values |= {f"{name}_{memory}": value for name, value in running.items()}
     if mode == "diagnostic":
-        post = rr_s[at + 1]
-        values["post_rr_s"] = _filled(post, short)
-        values["post_ratio_short"] = _ratio(post, short)
-        values["post_ratio_long"] = _ratio(post, long)
+        means = {memory: _mean(history[:, -memory:]) for memory in MEMORIES_BEATS}
+        values |= {f"post_ratio_{memory}": _ratio(post, mean) for memory, mean in means.items()}
         values["pre_post_ratio"] = _ratio(pre, post)
+        values["pre_and_post_ratio"] = _ratio(pre + post, 2 * _median(history[:, -min(MEMORIES_BEATS) :]))
     return np.stack([values[name] for name in RHYTHM[mode]], axis=1).astype(np.float32)
 
 
-def _mean(history: np.ndarray) -> np.ndarray:
-    known = np.isfinite(history)
-    return np.where(known, history, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+def _running_features(history: np.ndarray, pre: np.ndarray, previous: np.ndarray, second: np.ndarray) -> dict:
+    """The RUNNING features for one memory: `history` (beats, memory) holds the intervals before each beat's own.
+
+    `pre_deviation` is the distance of the pre-RR from the median in median absolute deviations; `rr_step`, the median
+    step between neighbouring intervals over their mean, is high in atrial fibrillation, whose early beats are normal.
+    """
+    mean, middle = _mean(history), _median(history)
+    absolute_deviation = _median(np.abs(history - middle[:, None]))
+    variance = _mean((history - mean[:, None]) ** 2)
+    deviation = (pre - middle) / (absolute_deviation + JITTER_S)
+    return {
+        "pre_ratio": _ratio(pre, mean),
+        "previous_ratio": _ratio(previous, mean),
+        "second_previous_ratio": _ratio(second, mean),
+        "pre_deviation": np.clip(np.nan_to_num(deviation), -DEVIATION_LIMIT, DEVIATION_LIMIT),
+        "rr_step": np.clip(np.nan_to_num(_median(np.abs(np.diff(history, axis=1))) / mean), 0, 1),
+        "rr_variation": np.clip(np.nan_to_num(np.sqrt(variance) / mean), 0, 1),
+    }
 
 
-def _variation(history: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Median absolute step between neighbouring intervals over their mean: high in atrial fibrillation."""
-    steps = np.abs(np.diff(history, axis=1))
-    known = np.isfinite(steps)
-    middle = np.nanmedian(np.where(known.any(axis=1, keepdims=True), steps, 0), axis=1)
-    return np.clip(np.nan_to_num(middle / mean), 0, 1)
+def _mean(rows: np.ndarray) -> np.ndarray:
+    """Mean of the known values of each row, NaN where there are none."""
+    known = np.isfinite(rows)
+    return np.where(known, rows, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
+
+
+def _median(rows: np.ndarray) -> np.ndarray:
+    """Median of the known values of each row, NaN where there are none; far quicker than `numpy.nanmedian`."""
+    ordered = np.sort(rows, axis=1)  # NaN comes last
+    known = np.isfinite(rows).sum(axis=1)
+    lower = np.take_along_axis(ordered, np.maximum((known - 1) // 2, 0)[:, None], axis=1)
+    upper = np.take_along_axis(ordered, np.minimum(known // 2, rows.shape[1] - 1)[:, None], axis=1)
+    return np.where(known > 0, (lower[:, 0] + upper[:, 0]) / 2, np.nan)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     ratio = numerator / denominator
     return np.where(np.isfinite(ratio), np.clip(ratio, *RATIO_RANGE), 1.0)
-
-
-def _filled(interval: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    nominal_s = 0.8  # 75 beats a minute, where nothing at all is known
-    return np.where(np.isfinite(interval), interval, np.where(np.isfinite(mean), mean, nominal_s))

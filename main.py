@@ -21,8 +21,8 @@ from pipeline import Trained, assess, class_counts, peak_rss_mb, quantized, trai
 from predict import predict_records
 from reproduce import reproduce
 
-SIGNAL_STRIP = ("203", 60.0, 10.0)  # a training record with wander and muscle noise, start and length in seconds
-PREDICTION_STRIP = ("221", 60.0, 16.0)  # a test record with V beats in an irregular rhythm
+SIGNAL_STRIP = ("203", 40.0, 10.0)  # a training record with wander and muscle noise, start and length in seconds
+PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irregular rhythm
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 
 

@@ -3,9 +3,15 @@
 import torch
 from torch import Tensor, nn
 
+FEATURE_LIMIT = 4.0
+
 
 class FeatureMLP(nn.Module):
-    """Features (batch, count) -> (batch, hidden), normalised by statistics of the training patients."""
+    """Features (batch, count) -> (batch, hidden), normalised by statistics of the training patients.
+
+    A normalised feature is kept within FEATURE_LIMIT standard deviations: what no training patient showed is not
+    extrapolated.
+    """
 
     def __init__(self, count: int, hidden: int):
         super().__init__()
@@ -19,7 +25,7 @@ class FeatureMLP(nn.Module):
         self.scale.copy_(features.std(dim=0).clamp_min(1e-3))
 
     def forward(self, features: Tensor) -> Tensor:
-        return self.layers((features - self.mean) / self.scale)
+        return self.layers(((features - self.mean) / self.scale).clamp(-FEATURE_LIMIT, FEATURE_LIMIT))
 
 
 class HybridECGNet(nn.Module):

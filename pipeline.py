@@ -23,7 +23,7 @@ import engine
 from config import CLASSES, Config
 from data_loader import SPLITS, Beats, Source
 from evaluation import evaluate_beats, majority_baseline, prematurity_baseline
-from features import CHANNELS, FEATURES
+from features import CHANNELS, FEATURES, MEMORIES_BEATS
 from loss import FocalLoss
 from model import HybridECGNet
 from quantize import measure
@@ -124,7 +124,7 @@ def describe(config: Config, source: Source, seed: int) -> dict:
 def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Beats) -> tuple[dict, np.ndarray]:
     """The report of one trained network on DS2, without timings, and its DS2 probabilities (beats, 5)."""
     proba = engine.predict_proba(trained.model, ds2.windows, ds2.features)
-    ratio = FEATURES[config.mode].index("pre_ratio_short")
+    ratio = FEATURES[config.mode].index(f"pre_ratio_{min(MEMORIES_BEATS)}")
     report = {
         "data_source": source.name,
         "mode": config.mode,
@@ -181,7 +181,8 @@ def peak_rss_mb() -> float:
 
 
 def _fingerprint(config: Config, ds1: Beats, seed: int, threads: int, network: type, arguments: dict) -> str:
-    data = hashlib.sha256(ds1.windows).hexdigest() + hashlib.sha256(ds1.features).hexdigest()
+    parts = (ds1.windows, ds1.features, ds1.labels, ds1.records.tobytes())
+    data = [hashlib.sha256(part).hexdigest() for part in parts]
     settings = [repr(schedule_of(config)), config.focal_gamma, seed, threads, network.__name__, arguments, versions()]
     return hashlib.sha256(json.dumps([data, settings]).encode()).hexdigest()
 

@@ -3,6 +3,8 @@
 import copy
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -40,18 +42,24 @@ def quantize_dynamic(model: nn.Module) -> nn.Module:
     eager = getattr(torch.ao.quantization, "quantize_dynamic", None)
     if eager is None:
         raise DeepECGError(f"torch {torch.__version__} has no quantize_dynamic: install the version in requirements.txt")
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.ao.quantization is deprecated.*")
-        warnings.filterwarnings("ignore", message=".*TypedStorage is deprecated.*")
+    with _known_deprecations():
         return eager(copy.deepcopy(model).eval(), {nn.Linear}, dtype=torch.qint8)
+
+
+@contextmanager
+def _known_deprecations() -> Iterator[None]:
+    """Silences what torch says of this interface each time it is used: requirements.txt pins the version."""
+    with warnings.catch_warnings():
+        for subject in ("torch.ao.quantization is", "TypedStorage is", "torch.quantize_per_tensor, .* are"):
+            warnings.filterwarnings("ignore", message=f".*{subject} deprecated")
+        yield
 
 
 def save_int8(path: Path, model: nn.Module) -> nn.Module:
     """Writes the int8 form of `model` to `path` and returns it as reloaded from there."""
     save_weights(path, quantize_dynamic(model))
     reloaded = quantize_dynamic(model)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*TypedStorage is deprecated.*")
+    with _known_deprecations():
         reloaded.load_state_dict(read_torch_file(path))
     return reloaded.eval()
 

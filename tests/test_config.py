@@ -1,0 +1,134 @@
+"""Settings: what is refused and how, what overrides what, and what the two presets promise."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from config import DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
+from model import HybridECGNet
+from pipeline import hybrid_arguments
+
+NAN, INFINITE = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("mode", "realtime"),
+        ("mode", None),
+        ("preset", "huge"),
+        ("data_source", "web"),
+        ("seeds", ()),
+        ("seeds", 0),  # seeds = (0) lacks its comma
+        ("seeds", (0, 0)),
+        ("seeds", (-1,)),
+        ("seeds", (0.5,)),
+        ("seeds", (True,)),
+        ("data_dir", None),
+        ("physionet_url", 7),
+        ("lead", 1),
+        ("synthetic_minutes", 0.5),
+        ("synthetic_minutes", INFINITE),
+        ("runs_dir", None),
+        ("cache_dir", 3),
+        ("fs_hz", 0.0),
+        ("fs_hz", -360.0),
+        ("fs_hz", NAN),
+        ("band_hz", (0.0, 50.0)),
+        ("band_hz", (50.0, 0.5)),
+        ("band_hz", (0.5, 180.0)),
+        ("band_hz", (0.5,)),
+        ("band_hz", 0.5),
+        ("band_hz", ("0.5", "50")),
+        ("filter_order", 0),
+        ("filter_order", 2.5),
+        ("window_samples", 281),
+        ("window_samples", 56),
+        ("window_samples", 280.0),
+        ("look_ahead_ms", -1.0),
+        ("look_ahead_ms", 778.0),  # 280 samples at 360 Hz last 777.8 ms
+        ("focal_gamma", -0.1),
+        ("focal_gamma", NAN),
+        ("normal_share", 0.0),
+        ("normal_share", 1.01),
+        ("batch_size", 1),
+        ("batch_size", "256"),
+        ("weight_decay", -1e-3),
+        ("dropout", 1.0),
+        ("dropout", -0.1),
+        ("threads", -1),
+    ],
+)
+def test_a_value_that_cannot_be_used_is_refused_by_name_in_one_line(name, value):
+    with pytest.raises(DeepECGError) as refusal:
+        Config(**{name: value})
+    message = str(refusal.value)
+    assert f"setting {name} = {value!r}" in message
+    assert "\n" not in message
+
+
+def test_an_unknown_choice_names_the_ones_there_are():
+    for name, allowed in (("mode", MODES), ("preset", PRESETS), ("data_source", DATA_SOURCES)):
+        with pytest.raises(DeepECGError) as refusal:
+            Config(**{name: "other"})
+        assert all(choice in str(refusal.value) for choice in allowed)
+
+
+def test_whole_numbers_serve_where_fractions_do():
+    assert Config(synthetic_minutes=1, fs_hz=360, band_hz=(1, 40)).band_hz == (1, 40)
+
+
+def test_settings_cannot_be_changed_in_place():
+    with pytest.raises(FrozenInstanceError):
+        Config().mode = "causal"
+
+
+def test_the_environment_variable_goes_before_data_dir(monkeypatch):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, "/data/elsewhere")
+    assert str(Config(data_dir="here").data_folder) == "/data/elsewhere"
+
+
+def test_without_an_environment_variable_or_with_an_empty_one_data_dir_holds(monkeypatch):
+    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
+    assert str(Config(data_dir="here").data_folder) == "here"
+    monkeypatch.setenv(DATA_DIR_VARIABLE, "")
+    assert str(Config(data_dir="here").data_folder) == "here"
+
+
+def test_overrides_replace_what_they_name_and_none_leaves_it():
+    base = Config(mode="causal", seeds=(3,))
+    changed = with_overrides(base, preset="edge", mode=None, seeds=(1, 2))
+    assert (changed.mode, changed.preset, changed.seeds) == ("causal", "edge", (1, 2))
+    assert (base.preset, base.seeds) == ("full", (3,))
+
+
+def test_an_unknown_override_is_refused_by_name_even_when_it_is_none():
+    for value in ("x", None):
+        with pytest.raises(DeepECGError, match="'learning_rat'"):
+            with_overrides(Config(), learning_rat=value)
+
+
+def test_an_override_is_checked_like_a_setting():
+    with pytest.raises(DeepECGError, match="mode = 'future'"):
+        with_overrides(Config(), mode="future")
+
+
+@pytest.mark.parametrize(
+    "settings, samples",
+    [
+        ({"mode": "diagnostic"}, 140),  # half of 280, whatever the look-ahead
+        ({"mode": "diagnostic", "look_ahead_ms": 60.0}, 140),
+        ({"mode": "causal"}, 54),  # 150 ms at 360 Hz
+        ({"mode": "causal", "look_ahead_ms": 0.0}, 0),
+        ({"mode": "causal", "fs_hz": 250.0, "look_ahead_ms": 100.0}, 25),
+    ],
+)
+def test_look_ahead_in_samples(settings, samples):
+    assert Config(**settings).look_ahead_samples == samples
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("preset, least, most", [("full", 1_150_000, 1_300_000), ("edge", 1, 15_000)])
+def test_parameters_of_the_presets(mode, preset, least, most):
+    network = HybridECGNet(**hybrid_arguments(Config(mode=mode, preset=preset)))
+    assert least <= sum(parameter.numel() for parameter in network.parameters()) <= most

@@ -1,0 +1,261 @@
+"""Rhythm and shape features: worked by hand, and by what must not change them."""
+
+import numpy as np
+import pytest
+
+import features
+from config import MODES, Config
+from data_loader import Annotation, Record, network_inputs, read_beats, read_record
+from features import CHANNELS, FEATURES, RHYTHM, beat_inputs, cut_windows, rhythm_features, rr_intervals
+
+NAN = np.nan
+WINDOWS = {"diagnostic": {}, "causal": {}, "causal, 60 ms": {"look_ahead_ms": 60.0}}
+
+
+def column(rr_s, name, mode="diagnostic"):
+    """One rhythm feature of every beat."""
+    return rhythm_features(np.array(rr_s, float), mode)[:, RHYTHM[mode].index(name)]
+
+
+def settings(window):
+    return Config(mode=window.split(",")[0], **WINDOWS[window])
+
+
+@pytest.fixture(scope="module")
+def record(synthetic_db):
+    """Normal, ventricular and fusion beats."""
+    return read_record(synthetic_db / "208", "MLII")
+
+
+@pytest.fixture(scope="module")
+def annotation(synthetic_db):
+    return read_beats(synthetic_db / "208", "atr")
+
+
+# RR intervals --------------------------------------------------------------------------------------------------------
+
+
+def test_rr_intervals_by_hand():
+    np.testing.assert_array_equal(rr_intervals(np.array([36, 396, 576, 936]), 360.0), [NAN, 1.0, 0.5, 1.0])
+    np.testing.assert_array_equal(rr_intervals(np.array([25, 275]), 250.0), [NAN, 1.0])
+
+
+def test_an_interval_of_three_seconds_is_the_longest():
+    np.testing.assert_array_equal(rr_intervals(np.array([0, 1080, 2161, 2521]), 360.0), [NAN, 3.0, NAN, 1.0])
+
+
+def test_there_is_no_interval_across_flutter():
+    after_gap = np.array([False, True, False, False])
+    np.testing.assert_array_equal(rr_intervals(np.array([0, 360, 720, 1080]), 360.0, after_gap), [NAN, NAN, 1.0, 1.0])
+
+
+# Rhythm features -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_in_a_constant_rhythm_every_ratio_is_one(mode):
+    rows = rhythm_features(np.array([NAN] + [0.8] * 60), mode)
+    assert rows.shape == (61, len(RHYTHM[mode])) and rows.dtype == np.float32
+    for name, values in zip(RHYTHM[mode], rows.T):
+        if name.endswith("_s"):
+            np.testing.assert_allclose(values, 0.8, rtol=1e-6)
+        elif "ratio" in name:
+            np.testing.assert_allclose(values, 1.0, rtol=1e-6)
+    np.testing.assert_allclose(column([NAN] + [0.8] * 60, "rr_variation", mode), 0, atol=1e-7)
+
+
+def test_a_premature_beat_and_its_pause_by_hand():
+    rr_s = [NAN, 0.8, 0.8, 0.8, 0.56, 1.04, 0.8]
+    expected = {  # of the premature beat, 4, and of the one after the pause, 5
+        "pre_rr_s": (0.56, 1.04),
+        "pre_ratio_short": (0.56 / 0.8, 1.04 / 0.74),  # (0.8 + 0.8 + 0.8 + 0.56) / 4 = 0.74
+        "pre_ratio_long": (0.56 / 0.8, 1.04 / 0.74),
+        "pre_previous_ratio": (0.56 / 0.8, 1.04 / 0.56),
+        "previous_ratio_short": (1.0, 0.56 / 0.74),
+        "second_previous_ratio_short": (1.0, 0.8 / 0.74),
+        "post_rr_s": (1.04, 0.8),
+        "post_ratio_short": (1.04 / 0.8, 0.8 / 0.74),
+        "post_ratio_long": (1.04 / 0.8, 0.8 / 0.74),
+        "pre_post_ratio": (0.56 / 1.04, 1.04 / 0.8),
+    }
+    for name, values in expected.items():
+        np.testing.assert_allclose(column(rr_s, name)[4:6], values, rtol=1e-6, err_msg=name)
+
+
+def test_running_means_are_over_the_last_32_and_400_intervals():
+    rr_s = [NAN] + [1.0] * 40 + [0.5] * 33
+    assert column(rr_s, "pre_ratio_short")[-1] == pytest.approx(1.0)  # 32 intervals of 0.5 s before it
+    assert column(rr_s, "pre_ratio_long")[-1] == pytest.approx(0.5 / (56 / 72), rel=1e-6)  # 40 of 1.0 s and 32 of 0.5 s
+    rr_s = [NAN] + [1.0] * 40 + [0.5] * 401
+    assert column(rr_s, "pre_ratio_long")[-2] == pytest.approx(0.5 / (200.5 / 400), rel=1e-6)
+    assert column(rr_s, "pre_ratio_long")[-1] == pytest.approx(1.0)
+
+
+def test_variation_is_the_median_step_over_the_mean():
+    assert column([NAN, 0.8, 1.0, 0.8, 1.0, 0.9], "rr_variation")[-1] == pytest.approx(0.2 / 0.9, rel=1e-6)
+
+
+def test_ratios_stay_in_their_range():
+    rr_s = [NAN] + [0.6] * 10 + [0.06, 2.9]
+    assert list(column(rr_s, "pre_ratio_short")[-2:]) == pytest.approx([0.2, 3.0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_before_anything_is_known_the_features_are_neutral(mode):
+    first = dict(zip(RHYTHM[mode], rhythm_features(np.array([NAN, 0.7]), mode)[0]))
+    assert first["pre_rr_s"] == pytest.approx(0.8)  # 75 beats a minute
+    assert first["rr_variation"] == 0
+    if mode == "diagnostic":
+        assert first["post_rr_s"] == pytest.approx(0.7)
+    assert {value for name, value in first.items() if "ratio" in name} == {1.0}
+
+
+def test_the_last_beat_has_no_interval_after_it():
+    rr_s = [NAN, 0.8, 0.9, 1.0]
+    assert column(rr_s, "post_rr_s")[-1] == pytest.approx(0.85)  # the mean of 0.8 and 0.9 stands in
+    assert column(rr_s, "post_ratio_short")[-1] == column(rr_s, "pre_post_ratio")[-1] == 1.0
+
+
+@pytest.mark.parametrize("after_flutter", [False, True])
+def test_a_gap_is_neutral_and_enters_no_running_mean(after_flutter):
+    beats = np.arange(12) * 288  # 0.8 s
+    peaks = np.concatenate([beats, beats[-1] + (720 if after_flutter else 3600) + beats])
+    after_gap = np.arange(24) == 12
+    rr_s = rr_intervals(peaks, 360.0, after_gap if after_flutter else None)
+    for mode in MODES:
+        steady = rhythm_features(np.array([NAN] + [0.8] * 23), mode)
+        np.testing.assert_allclose(rhythm_features(rr_s, mode), steady, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_long_records_in_blocks_equal_the_whole(mode, monkeypatch):
+    rr_s = np.random.default_rng(0).uniform(0.5, 1.2, 1000)
+    rr_s[[0, 300, 301]] = NAN
+    whole = rhythm_features(rr_s, mode)
+    for block in (1, 7, 999):
+        monkeypatch.setattr(features, "BLOCK_BEATS", block)
+        assert np.array_equal(rhythm_features(rr_s, mode), whole)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_beats_give_no_rows(mode):
+    assert rhythm_features(np.empty(0), mode).shape == (0, len(RHYTHM[mode]))
+
+
+# Windows -------------------------------------------------------------------------------------------------------------
+
+
+def test_windows_lie_around_r_and_repeat_the_ends_of_the_record():
+    signal = np.arange(100.0)
+    windows = cut_windows(signal, np.array([2, 50, 99]), 4, 3)
+    np.testing.assert_array_equal(windows, [[0, 0, 0, 1, 2, 3, 4], np.arange(46, 53), [95, 96, 97, 98, 99, 99, 99]])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_shapes_and_types_of_the_inputs(record, annotation, mode):
+    windows, rows = network_inputs(record, annotation, Config(mode=mode))
+    assert windows.shape == (len(annotation.samples), CHANNELS, 280) and windows.dtype == np.float32
+    assert rows.shape == (len(annotation.samples), len(FEATURES[mode])) and rows.dtype == np.float32
+    assert np.isfinite(windows).all() and np.isfinite(rows).all()
+
+
+def test_r_lies_where_the_mode_puts_it():
+    signal = np.zeros(4000)
+    peaks = np.array([1000, 2000, 3000])
+    signal[peaks] = 1.0
+    rr_s = rr_intervals(peaks, 360.0)
+    for mode, after in (("diagnostic", 140), ("causal", 54)):
+        windows, _ = beat_inputs(signal, peaks, rr_s, 280 - after, after, 360.0, mode)
+        assert list(windows[:, 0].argmax(axis=1)) == [280 - after] * 3
+
+
+def test_the_second_channel_is_the_beat_less_what_came_before():
+    """Equal beats leave nothing; a beat of another shape stands out, and the ones after it hardly change."""
+    t = np.arange(-140, 140)
+    narrow, wide = np.exp(-0.5 * (t / 4) ** 2), -np.exp(-0.5 * (t / 15) ** 2)
+    beats = [narrow] * 20 + [wide] + [narrow] * 5
+    peaks = 140 + 280 * np.arange(len(beats))
+    windows, rows = beat_inputs(np.concatenate(beats), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "causal")
+    size = np.abs(windows[:, 1]).max(axis=1)
+    assert size[:20].max() < 1e-5
+    assert size[20] > 3
+    assert size[21:].max() < 1
+    similarity = rows[:, FEATURES["causal"].index("qrs_correlation")]
+    np.testing.assert_allclose(similarity[:20], 1, atol=1e-5)
+    assert similarity[20] < 0 < 0.95 < similarity[21:].min()
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("gain, offset_mv", [(0.3, 0.0), (5.0, 0.0), (1.0, 4.0), (1.0, -0.7)])
+def test_gain_and_offset_of_the_recorder_change_nothing(record, annotation, window, gain, offset_mv):
+    config = settings(window)
+    changed = Record(record.name, record.lead, record.fs_hz, record.signal_mv * gain + offset_mv)
+    windows, rows = network_inputs(record, annotation, config)
+    other_windows, other_rows = network_inputs(changed, annotation, config)
+    np.testing.assert_allclose(other_windows, windows, atol=1e-4)
+    for name, values, others in zip(FEATURES[config.mode], rows.T, other_rows.T):
+        # The amplitude ratio is formed above a floor of 0.01 mV, which does not scale.
+        tolerance = 0.05 if "amplitude" in name and gain != 1 else 1e-4
+        np.testing.assert_allclose(others, values, atol=tolerance, err_msg=name)
+
+
+# Causality -----------------------------------------------------------------------------------------------------------
+
+
+def with_another_future(record, annotation, beat, from_sample, rng):
+    """The record and its beats up to `beat`, with noise from `from_sample` on and other beats later."""
+    signal_mv = record.signal_mv.copy()
+    signal_mv[from_sample:] = rng.normal(0, 3, len(signal_mv) - from_sample)
+    later = np.sort(rng.choice(np.arange(annotation.samples[beat] + 60, len(signal_mv)), 9, replace=False))
+    samples = np.concatenate([annotation.samples[: beat + 1], later])
+    after_gap = np.concatenate([annotation.after_gap[: beat + 1], rng.random(9) < 0.5])
+    symbols = np.concatenate([annotation.symbols[: beat + 1], ["V"] * 9])
+    return Record(record.name, record.lead, record.fs_hz, signal_mv), Annotation(samples, symbols, after_gap)
+
+
+@pytest.mark.parametrize("window", ["causal", "causal, 60 ms"])
+def test_causal_inputs_are_the_same_bits_whatever_comes_later(record, annotation, window):
+    config, rng = settings(window), np.random.default_rng(0)
+    windows, rows = network_inputs(record, annotation, config)
+    for beat in (0, 1, 33, 60, len(annotation.samples) - 2):
+        from_sample = annotation.samples[beat] + config.look_ahead_samples
+        others = with_another_future(record, annotation, beat, from_sample, rng)
+        other_windows, other_rows = network_inputs(*others, config)
+        assert np.array_equal(other_windows[: beat + 1], windows[: beat + 1])
+        assert np.array_equal(other_rows[: beat + 1], rows[: beat + 1])
+
+
+def test_causal_inputs_do_use_the_look_ahead(record, annotation):
+    """The probe above is not empty: one sample earlier, the window changes."""
+    config = Config(mode="causal")
+    windows, _ = network_inputs(record, annotation, config)
+    from_sample = annotation.samples[33] + config.look_ahead_samples - 1
+    others = with_another_future(record, annotation, 33, from_sample, np.random.default_rng(0))
+    assert not np.array_equal(network_inputs(*others, config)[0][33], windows[33])
+
+
+def test_resampled_causal_inputs_look_ahead_by_less_than_one_more_sample(record, annotation):
+    slow = Record(record.name, record.lead, 250.0, record.signal_mv)
+    config, rng = Config(mode="causal"), np.random.default_rng(0)
+    windows, rows = network_inputs(slow, annotation, config)
+    for beat in (0, 33, 60):
+        last_s = (round(annotation.samples[beat] * 360 / 250) + config.look_ahead_samples - 1) / 360
+        others = with_another_future(slow, annotation, beat, int(np.floor(last_s * 250)) + 2, rng)
+        other_windows, other_rows = network_inputs(*others, config)
+        assert np.array_equal(other_windows[: beat + 1], windows[: beat + 1])
+        assert np.array_equal(other_rows[: beat + 1], rows[: beat + 1])
+
+
+def test_diagnostic_rhythm_looks_one_beat_ahead_and_no_further():
+    rng = np.random.default_rng(0)
+    rr_s = rng.uniform(0.5, 1.2, 80)
+    rr_s[0] = NAN
+    rows = rhythm_features(rr_s, "diagnostic")
+    for beat in (0, 1, 40, 77):
+        changed = np.concatenate([rr_s[: beat + 2], rng.uniform(0.3, 2.9, 5)])
+        assert np.array_equal(rhythm_features(changed, "diagnostic")[: beat + 1], rows[: beat + 1])
+        changed = rr_s.copy()
+        changed[beat + 1] += 0.3
+        different = rhythm_features(changed, "diagnostic")[beat] != rows[beat]
+        named = {name for name, differs in zip(RHYTHM["diagnostic"], different) if differs}
+        assert "post_rr_s" in named and all("post" in name for name in named)

@@ -1,0 +1,295 @@
+"""Tests of main.py: the real command line, whole runs on a SYNTHETIC database, interruption, and wrong input."""
+
+import dataclasses
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import config as settings
+import main
+from config import CLASSES, DATA_DIR_VARIABLE, Config, DeepECGError
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT_S = 120  # how long a started program may take before the test gives up on it
+
+
+def environment(data_folder: Path | str) -> dict[str, str]:
+    return os.environ | {DATA_DIR_VARIABLE: str(data_folder), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def start(arguments: list[str], folder: Path, data_folder: Path | str) -> subprocess.Popen:
+    """The real script, working in `folder`."""
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "main.py"), *arguments],
+        cwd=folder,
+        env=environment(data_folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def command(arguments: list[str], folder: Path, data_folder: Path | str = "absent") -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of the real script."""
+    process = start(arguments, folder, data_folder)
+    output, errors = process.communicate(timeout=LIMIT_S)
+    return process.returncode, output, errors
+
+
+def wait_for(path: Path, process: subprocess.Popen):
+    """Until `path` exists; the process must still run then."""
+    give_up = time.monotonic() + LIMIT_S
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < give_up, f"{path} did not appear"
+        time.sleep(0.005)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Presets that train for two epochs."""
+    for name, preset in settings.PRESETS.items():
+        monkeypatch.setitem(settings.PRESETS, name, dataclasses.replace(preset, epochs=2))
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Runs without figures, which take longer than all else where training is short."""
+    monkeypatch.setattr(main, "draw", lambda *arguments: None)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def run(synthetic_db, cache, monkeypatch):
+    """`main.run` on the synthetic database, with its outputs under the folder given."""
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
+
+    def run(folder: Path, name: str | None = None, **overrides) -> dict:
+        config = Config(preset="edge", data_source="local", runs_dir=str(folder), cache_dir=str(cache))
+        return main.run(dataclasses.replace(config, **overrides), name)
+
+    return run
+
+
+# The command line --------------------------------------------------------------------------------------------------
+
+
+def test_help_lists_commands_and_options(tmp_path):
+    status, output, errors = command(["--help"], tmp_path)
+    assert (status, errors) == (0, "")
+    for word in ("predict", "reproduce", "--mode", "--preset", "--data-source", "--seeds", DATA_DIR_VARIABLE):
+        assert word in output
+    for choice in (*settings.MODES, *settings.PRESETS, *settings.DATA_SOURCES):
+        assert choice in output
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_of_predict_lists_its_options(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(["predict", "--help"])
+    assert stop.value.code == 0
+    output = capsys.readouterr().out
+    assert all(word in output for word in ("RECORD", "--peaks", "--mode", "--preset", "--lead", "--out"))
+
+
+def test_an_empty_data_folder_is_one_line_and_status_2(tmp_path):
+    (tmp_path / "data").mkdir()
+    status, output, errors = command(["--data-source", "local"], tmp_path, tmp_path / "data")
+    assert status == 2
+    assert re.fullmatch(r"error: .*data.*missing.*\n", errors)
+    assert "Traceback" not in output
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        ("--mode fast", "'fast'"),
+        ("--preset tiny", "'tiny'"),
+        ("--data-source web", "'web'"),
+        ("--seeds one", "'one'"),
+        ("--seeds", "at least one"),
+        ("--nonsense", "--nonsense"),
+        ("classify 100", "'classify'"),
+        ("predict", "RECORD"),
+    ],
+)
+def test_an_unknown_option_or_value_is_status_2(arguments, named, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main(arguments.split())
+    assert stop.value.code == 2
+    assert named in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seeds", [["-1"], ["1", "1"]])
+def test_seeds_that_cannot_be_used_are_status_2(seeds, capsys):
+    assert main.main(["--seeds", *seeds]) == 2
+    assert re.fullmatch(r"error: setting seeds = .*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("error, status", [(DeepECGError("one line"), 2), (KeyboardInterrupt(), 130), (None, 0)])
+def test_exit_status(monkeypatch, capsys, error, status):
+    def stand_in(config, **options):
+        if error is not None:
+            raise error
+
+    monkeypatch.setattr(main, "run", stand_in)
+    assert main.main([]) == status
+    assert len(capsys.readouterr().err.strip().splitlines()) == (status != 0)
+
+
+def test_options_override_the_settings_for_one_run(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(main, "run", lambda config, **options: seen.update(config=config, options=options))
+    arguments = "--mode causal --preset edge --data-source synthetic --seeds 3 4 --name trial --fresh".split()
+    assert main.main(arguments) == 0
+    expected = Config(mode="causal", preset="edge", data_source="synthetic", seeds=(3, 4))
+    assert seen == {"config": expected, "options": {"name": "trial", "fresh": True}}
+    assert main.main([]) == 0
+    assert seen == {"config": Config(), "options": {}}
+
+
+def test_predict_passes_its_options_on(monkeypatch):
+    seen = []
+    monkeypatch.setattr(main, "predict_records", lambda *args, **options: seen.append((args, options)))
+    assert main.main("predict a/100 b/101 --peaks atr --mode causal --lead V5 --out there".split()) == 0
+    [(arguments, options)] = seen
+    assert list(arguments[0]) == ["a/100", "b/101"]
+    assert arguments[1].mode == "causal" and arguments[1].preset == Config().preset
+    assert arguments[2] == Path("there")
+    assert options["peaks"] == "atr" and options["lead"] == "V5"
+
+
+def test_importing_prints_nothing_and_makes_no_files(tmp_path):
+    """Every module at once, in an empty folder."""
+    names = sorted(path.stem for path in ROOT.glob("*.py"))
+    before = {path for path in ROOT.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {', '.join(names)}"],
+        cwd=tmp_path,
+        env=environment("absent"),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert "main" in names and "config" in names
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert not list(tmp_path.iterdir())
+    assert {path for path in ROOT.iterdir()} == before
+
+
+# Whole runs --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_a_complete_report_figures_and_networks(run, short, tmp_path, capsys):
+    report = run(tmp_path / "runs")
+    folder = tmp_path / "runs" / "diagnostic-edge-SYNTHETIC"
+    assert json.loads((folder / "report.json").read_text()) == report
+    assert report["data_source"] == "synthetic"
+    assert (report["mode"], report["preset"], report["seed"]) == ("diagnostic", "edge", 0)
+    assert {"python", "torch", "numpy"} <= set(report["versions"])
+    assert_scores_complete(report["ds2"])
+    int8 = report["int8"]
+    assert int8["ratio"] == int8["fp32_bytes"] / int8["int8_bytes"] > 1
+    assert int8["accuracy_change"] == int8["int8_accuracy"] - int8["fp32_accuracy"]
+    assert int8["fp32_accuracy"] == report["ds2"]["accuracy"]
+    stages = {"ingest", "beats", "train", "evaluate", "figures", "quantize"}
+    assert set(report["timings_s"]) == stages | {"total"}
+    assert sum(report["timings_s"][stage] for stage in stages) <= report["timings_s"]["total"]
+    assert 50 < report["peak_rss_mb"] < 2048
+
+    for figure in ("signal.png", "dashboard.png", "predictions.png"):
+        assert (folder / "images" / figure).read_bytes().startswith(b"\x89PNG")
+    assert {path.name for path in (folder / "seed-0").iterdir()} == {"checkpoint.pt", "model_fp32.pt", "model_int8.pt"}
+    assert "SYNTHETIC" in (folder / "report.md").read_text().splitlines()[0]
+    output = capsys.readouterr().out
+    assert "SYNTHETIC DATA" in output
+    assert "SYNTHETIC" in output.partition("[6/6]")[2]  # beside the results as well
+    assert all(f"[{stage}/6]" in output for stage in range(1, 7))
+    assert str(folder / "report.md") in output
+
+
+def assert_scores_complete(scores: dict):
+    """Every score that is asked for, counted over the beats of all 22 records of DS2."""
+    assert 0 <= scores["accuracy"] <= 1 and 0 <= scores["auc_micro"] <= 1
+    assert list(scores["per_class"]) == list(CLASSES)
+    assert all({"n", "se", "ppv", "f1"} <= set(rates) for rates in scores["per_class"].values())
+    assert sum(rates["n"] for rates in scores["per_class"].values()) == scores["n"]
+    assert len(scores["per_record"]) == 22
+    assert sum(record["n"] for record in scores["per_record"].values()) == scores["n"]
+    assert {"202", "232"} <= {name for group in scores["without"] for name in re.findall(r"\d+", group)}
+
+
+def test_two_runs_give_the_same_results_to_the_bit_and_seeds_a_spread(run, short, undrawn, tmp_path):
+    first, again = run(tmp_path / "a"), run(tmp_path / "b")
+    assert again["ds2"] == first["ds2"]
+    assert again["training"]["history"] == first["training"]["history"]
+
+    both = run(tmp_path / "c", seeds=(0, 1))
+    accuracy = both["over_seeds"]["accuracy"]
+    assert both["over_seeds"]["seeds"] == [0, 1] and accuracy["n"] == 2
+    # Two values lie at their mean -+ sd / sqrt(2), and the one of seed 0 is known.
+    assert abs(first["ds2"]["accuracy"] - accuracy["mean"]) == pytest.approx(accuracy["sd"] / math.sqrt(2), abs=1e-12)
+    assert both["seed"] in (0, 1)
+    folder = tmp_path / "c" / "diagnostic-edge-SYNTHETIC"
+    assert all((folder / f"seed-{seed}" / "checkpoint.pt").is_file() for seed in (0, 1))
+    assert "±" in (folder / "report.md").read_text()
+
+
+def test_a_causal_run_with_a_name(run, short, tmp_path):
+    report = run(tmp_path, "trial", mode="causal")
+    assert report["mode"] == "causal"
+    assert json.loads((tmp_path / "trial" / "report.json").read_text())["mode"] == "causal"
+
+
+def test_an_unwritable_folder_is_a_clear_error(run, short, tmp_path):
+    """A path below a file cannot be made by anyone, root included."""
+    (tmp_path / "file").touch()
+    with pytest.raises(DeepECGError, match="file.*cannot be written") as caught:
+        run(tmp_path / "file" / "runs")
+    assert "\n" not in str(caught.value)
+
+
+# Interruption ------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_ends_with_one_line_and_status_130(synthetic_db, tmp_path):
+    process = start(["--preset", "edge", "--data-source", "local"], tmp_path, synthetic_db)
+    wait_for(tmp_path / "runs" / "diagnostic-edge-SYNTHETIC" / "seed-0" / "resume.pt", process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    assert errors.strip().splitlines() == ["Interrupted: the same command goes on from the last whole epoch."]
+
+
+def test_a_killed_training_goes_on_to_the_results_of_an_undisturbed_one(synthetic_db, run, undrawn, tmp_path, capsys):
+    """SIGKILL after the first epoch or little later, then the same command again."""
+    process = start(["--preset", "edge", "--data-source", "local"], tmp_path, synthetic_db)
+    folder = tmp_path / "runs" / "diagnostic-edge-SYNTHETIC"
+    wait_for(folder / "seed-0" / "resume.pt", process)
+    process.kill()
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == -signal.SIGKILL
+    assert (folder / "seed-0" / "resume.pt").exists() and not (folder / "report.json").exists()
+
+    capsys.readouterr()
+    resumed = run(tmp_path / "runs")
+    assert not re.search(r"epoch +1 ", capsys.readouterr().out)  # the finished epoch is not trained again
+    undisturbed = run(tmp_path / "undisturbed")
+    assert re.search(r"epoch +1 ", capsys.readouterr().out)
+    assert resumed["training"]["history"] == undisturbed["training"]["history"]
+    assert resumed["ds2"] == undisturbed["ds2"]
+    assert not (folder / "seed-0" / "resume.pt").exists()

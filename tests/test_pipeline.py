@@ -1,0 +1,205 @@
+"""Tests of pipeline.py: DS2 stays shut until training has ended, nothing of validation or test leaks into a network."""
+
+import dataclasses
+import os
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+
+import config as settings
+import engine
+import main
+import pipeline
+from config import Config, DeepECGError
+from data_loader import DS1, DS2, SPLITS, Beats, Source
+from features import CHANNELS, FEATURES
+from model import HybridECGNet
+
+SOURCE = Source("local", None)
+WATCHERS = []  # an audit hook stays for the life of the process: it is installed once and reports to these
+
+
+def _audit(event: str, arguments: tuple):
+    if event == "open" and WATCHERS:
+        for watcher in WATCHERS:
+            watcher(arguments[0])
+
+
+@contextmanager
+def opened_files(log: list):
+    """Writes the path of every file that this process opens into `log`."""
+    if not getattr(sys, "_deep_ecg_audit", False):
+        sys.addaudithook(_audit)
+        sys._deep_ecg_audit = True
+
+    def watcher(path):
+        if isinstance(path, (str, bytes, os.PathLike)):
+            log.append(os.fsdecode(path))
+
+    WATCHERS.append(watcher)
+    try:
+        yield
+    finally:
+        WATCHERS.remove(watcher)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Presets that train for two epochs."""
+    for name, preset in settings.PRESETS.items():
+        monkeypatch.setitem(settings.PRESETS, name, dataclasses.replace(preset, epochs=2))
+
+
+def beats_of(records: tuple[str, ...], each: int = 40, seed: int = 0, mode: str = "diagnostic") -> Beats:
+    """Made-up inputs: `each` beats of every record, half of them N."""
+    rng = np.random.default_rng(seed)
+    count = each * len(records)
+    return Beats(
+        windows=rng.standard_normal((count, CHANNELS, Config().window_samples)).astype(np.float32),
+        features=(1 + 0.1 * rng.standard_normal((count, len(FEATURES[mode])))).astype(np.float32),
+        labels=np.tile(np.array([0, 0, 0, 0, 0, 1, 2, 3, 4, 2], np.int64), count // 10),
+        records=np.repeat(np.array(records), each),
+        samples=np.arange(count, dtype=np.int64),
+    )
+
+
+@pytest.fixture(scope="module")
+def ds1() -> Beats:
+    return beats_of(DS1)
+
+
+def train(config: Config, ds1: Beats, folder, **options) -> pipeline.Trained:
+    return pipeline.train(config, SOURCE, ds1, 0, folder, say=lambda line: None, **options)
+
+
+# What is opened when -----------------------------------------------------------------------------------------------
+
+
+def test_ds2_is_not_opened_before_training_has_ended(synthetic_db, tmp_path, monkeypatch, short):
+    """The whole run, with nothing in the cache: two seeds, so that the first must not open the way for the second."""
+    log, fit = [], engine.fit
+
+    def watched_fit(*arguments, **options):
+        result = fit(*arguments, **options)
+        log.append("training ended")
+        return result
+
+    monkeypatch.setattr(engine, "fit", watched_fit)
+    monkeypatch.setenv(settings.DATA_DIR_VARIABLE, str(synthetic_db))
+    directories = {"runs_dir": str(tmp_path / "runs"), "cache_dir": str(tmp_path / "cache")}
+    with opened_files(log):
+        main.run(Config(preset="edge", data_source="auto", seeds=(0, 1), **directories))
+
+    names = [path.rpartition("/")[2] for path in log]
+    ended = [place for place, name in enumerate(names) if name == "training ended"]
+    assert len(ended) == 2
+    signals = {f"{record}.{ending}" for record in DS2 for ending in ("dat", "atr")}
+    assert signals <= set(names[ended[-1] :])
+    assert not signals & set(names[: ended[-1]])
+    assert {f"{record}.dat" for record in DS1} <= set(names[: ended[0]])  # the watch does see what is opened
+
+
+def test_without_a_watcher_nothing_is_recorded(tmp_path):
+    log = []
+    with opened_files(log):
+        (tmp_path / "seen").write_text("")
+    (tmp_path / "unseen").write_text("")
+    assert any(path.endswith("/seen") for path in log) and not any(path.endswith("unseen") for path in log)
+
+
+# Training ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_splits_share_no_patient_of_training_and_test():
+    """Records 201 (DS1) and 202 (DS2) are of one subject, so 201 is no judge of when to stop."""
+    train_records, validation, test = (set(SPLITS[name]) for name in ("train", "validation", "test"))
+    assert not train_records & validation and not (train_records | validation) & test
+    assert train_records | validation == set(DS1) and test == set(DS2)
+    assert "201" not in validation
+
+
+def test_normalisation_comes_from_the_training_patients_alone(ds1, tmp_path, short):
+    features = ds1.features.copy()
+    features[np.isin(ds1.records, SPLITS["validation"])] += 100
+    trained = train(Config(preset="edge"), dataclasses.replace(ds1, features=features), tmp_path)
+    of_training = ds1.features[np.isin(ds1.records, SPLITS["train"])]
+    np.testing.assert_allclose(trained.model.features.mean, of_training.mean(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(trained.model.features.scale, of_training.std(axis=0, ddof=1), rtol=1e-3)
+
+
+def test_the_network_equals_its_checkpoint_to_the_bit(ds1, tmp_path, short):
+    config = Config(preset="edge", mode="diagnostic")
+    trained = train(config, ds1, tmp_path)
+    classes = ["N", "S", "V", "F", "Q"]
+    loaded, description = engine.load_checkpoint(
+        tmp_path / "checkpoint.pt", [HybridECGNet], mode="diagnostic", classes=classes
+    )
+    for name, value in trained.model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+    assert description["features"] == list(FEATURES["diagnostic"])
+    assert description["seed"] == 0 and description["preset"] == "edge" and description["data_source"] == "local"
+    assert description["config"]["band_hz"] == list(config.band_hz)
+
+
+def test_a_checkpoint_of_one_mode_is_refused_in_the_other(ds1, tmp_path, short):
+    train(Config(preset="edge"), ds1, tmp_path)
+    with pytest.raises(DeepECGError, match="made for mode 'diagnostic', not 'causal'"):
+        engine.load_checkpoint(tmp_path / "checkpoint.pt", [HybridECGNet], mode="causal")
+
+
+def changed(ds1: Beats, name: str) -> Beats:
+    """`ds1` with one value of the array `name` changed."""
+    array = getattr(ds1, name).copy()
+    array.flat[0] = {"windows": 1.5, "features": 1.5, "labels": 1, "records": DS1[1]}[name]
+    return dataclasses.replace(ds1, **{name: array})
+
+
+@pytest.mark.parametrize("what", ["nothing", "windows", "features", "labels", "records", "focal_gamma", "normal_share"])
+def test_a_training_is_gone_on_from_only_where_nothing_has_changed(ds1, tmp_path, short, what):
+    config, lines = Config(preset="edge"), []
+
+    def stop(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.train(config, SOURCE, ds1, 0, tmp_path, say=stop)
+    if what in Beats.__dataclass_fields__:
+        ds1 = changed(ds1, what)
+    elif what != "nothing":
+        config = dataclasses.replace(config, **{what: 2 * getattr(config, what)})
+    pipeline.train(config, SOURCE, ds1, 0, tmp_path, say=lines.append)
+    assert len(lines) == (1 if what == "nothing" else 2)
+
+
+# Reports -----------------------------------------------------------------------------------------------------------
+
+
+def test_counts_of_each_class():
+    assert pipeline.class_counts(beats_of(("100",), each=20)) == {"N": 10, "S": 2, "V": 4, "F": 2, "Q": 2, "all": 20}
+
+
+def test_the_report_of_a_network_that_calls_everything_n(ds1, tmp_path):
+    """Half the made-up beats are N: accuracy 0.5, Se of N 1 and of the others 0, as for the majority class."""
+
+    class AlwaysN(torch.nn.Module):
+        def forward(self, windows, features):
+            return torch.tensor([[9.0, 0.0, 0.0, 0.0, 0.0]]).repeat(len(windows), 1)
+
+    ds2 = beats_of(DS2, each=10)
+    trained = pipeline.Trained(AlwaysN(), 7, tmp_path, engine.History(), 1.0)
+    report, proba = pipeline.assess(trained, Config(preset="edge"), SOURCE, ds1, ds2)
+    assert proba.shape == (220, 5)
+    assert report["ds2"]["accuracy"] == report["baselines"]["majority"]["accuracy"] == 0.5
+    assert [report["ds2"]["per_class"][name]["se"] for name in "NSVFQ"] == [1, 0, 0, 0, 0]
+    assert [report["ds2"]["per_class"][name]["n"] for name in "NSVFQ"] == [110, 22, 44, 22, 22]
+    assert report["kept_beats"] == {"ds1": 880, "ds2": 220}
+    assert (report["seed"], report["mode"], report["preset"]) == (7, "diagnostic", "edge")
+    assert {"python", "torch", "numpy", "scipy", "wfdb"} <= set(report["versions"])
+
+
+def test_peak_memory_is_at_least_what_is_held():
+    held = np.ones(16 * 2**20 // 8)
+    assert pipeline.peak_rss_mb() > held.nbytes / 2**20

@@ -1,0 +1,387 @@
+"""`predict`: any WFDB record in, labels at its own rate out; and the R-peak detector behind it."""
+
+import csv
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import wfdb
+from scipy.signal import resample_poly
+
+import predict
+import synthetic
+from config import CLASSES, Config, DeepECGError, with_overrides
+from data_loader import Source, read_beats, read_record
+from dsp_filters import detect_r_peaks
+from engine import save_checkpoint
+from model import HybridECGNet
+from pipeline import describe, hybrid_arguments
+
+
+def write_checkpoint(path: Path, source: str = "local", **settings) -> Path:
+    """A checkpoint of random weights: what it answers does not matter here."""
+    config = with_overrides(Config(preset="edge"), **settings)
+    arguments = hybrid_arguments(config)
+    torch.manual_seed(1)
+    save_checkpoint(path, HybridECGNet(**arguments), arguments, describe(config, Source(source, path.parent), 0))
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "random.pt")
+
+
+def beat_times_s(duration_s: float, seed: int = 3) -> np.ndarray:
+    """R-peaks at irregular intervals of 0.6 to 1.1 s."""
+    times_s = 0.5 + np.cumsum(np.random.default_rng(seed).uniform(0.6, 1.1, int(2 * duration_s)))
+    return times_s[times_s < duration_s - 0.5]
+
+
+def spikes_mv(times_s: np.ndarray, duration_s: float, fs_hz: float, amplitude_mv: float = 1.0) -> np.ndarray:
+    """A QRS-like spike (Gaussian of 12 ms) at each time, on baseline wander of 0.3 Hz and white noise of 0.02 mV."""
+    t_s = np.arange(round(duration_s * fs_hz)) / fs_hz
+    signal_mv = 0.2 * np.sin(2 * np.pi * 0.3 * t_s) + np.random.default_rng(4).normal(0, 0.02, len(t_s))
+    for time_s in times_s:
+        signal_mv += amplitude_mv * np.exp(-0.5 * ((t_s - time_s) / 0.012) ** 2)
+    return signal_mv
+
+
+def write_record(folder: Path, name: str, signals: np.ndarray, fs_hz: float, leads=("MLII",), units="mV") -> str:
+    """A WFDB record of `signals` (samples, leads); returns its path."""
+    wfdb.wrsamp(
+        name, fs_hz, [units] * len(leads), list(leads), p_signal=signals, fmt=["16"] * len(leads), write_dir=str(folder)
+    )
+    return str(folder / name)
+
+
+@pytest.fixture
+def spike_record(tmp_path) -> str:
+    """30 s at 250 Hz, lead MLII."""
+    return write_record(tmp_path, "spikes", spikes_mv(beat_times_s(30), 30, 250)[:, None], 250)
+
+
+def read_table(path: Path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# Results ---------------------------------------------------------------------------------------------------------
+
+
+def test_real_record_keeps_its_annotated_beats(mitdb, tmp_path, checkpoint):
+    [summary] = predict.predict_records([f"{mitdb}/203.hea"], Config(), tmp_path, peaks="atr", checkpoint=checkpoint)
+    written = wfdb.rdann(str(tmp_path / "203"), "pred")
+    reference = wfdb.rdann(str(mitdb / "203"), "atr")
+    beats = np.isin(reference.symbol, list("NLRejAaJSVEF/fQ"))
+    assert np.array_equal(written.sample, reference.sample[beats])
+    assert written.fs == 360
+    assert summary["beats"] == 2980 == sum(summary["counts"].values())  # the database's own count for record 203
+    assert (tmp_path / "203.png").stat().st_size > 10_000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["203.csv", "203.png", "203.pred"]
+
+
+def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
+    [summary] = predict.predict_records([spike_record], Config(), tmp_path, checkpoint=checkpoint)
+    rows = read_table(tmp_path / "spikes.csv")
+    written = wfdb.rdann(str(tmp_path / "spikes"), "pred")
+    assert list(rows[0]) == ["sample", "time_s", "class", "p_N", "p_S", "p_V", "p_F", "p_Q"]
+    assert [int(row["sample"]) for row in rows] == list(written.sample)
+    assert [row["class"] for row in rows] == written.symbol
+    proba = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
+    assert np.allclose(proba.sum(axis=1), 1, atol=5e-6)
+    assert [CLASSES[i] for i in proba.argmax(axis=1)] == written.symbol
+    assert np.allclose([float(row["time_s"]) for row in rows], written.sample / 250, atol=5e-5)
+    assert {name: written.symbol.count(name) for name in CLASSES} == summary["counts"]
+
+
+@pytest.mark.parametrize("fs_hz", [128, 250, 257.5, 1000])
+@pytest.mark.parametrize("mode", ["diagnostic", "causal"])
+def test_beats_stay_at_the_records_own_rate(tmp_path, fs_hz, mode):
+    times_s = beat_times_s(30)
+    samples = np.round(times_s * fs_hz).astype(int)
+    record = write_record(tmp_path, "rate", spikes_mv(times_s, 30, fs_hz)[:, None], fs_hz)
+    wfdb.wrann("rate", "atr", samples, ["N"] * len(samples), fs=fs_hz, write_dir=str(tmp_path))
+    path = write_checkpoint(tmp_path / "random.pt", mode=mode)
+    [summary] = predict.predict_records([record], Config(mode=mode), tmp_path / "out", peaks="atr", checkpoint=path)
+    written = wfdb.rdann(str(tmp_path / "out" / "rate"), "pred")
+    assert np.array_equal(written.sample, samples)
+    assert written.fs == fs_hz == summary["fs_hz"]
+
+
+def test_resampled_record_has_nearly_the_same_probabilities(mitdb, tmp_path):
+    classifier = predict.load_classifier(Config(), write_checkpoint(tmp_path / "random.pt"))
+    at_360 = predict.label_record(mitdb / "112", classifier, "atr")
+    resampled = resample_poly(at_360.record.signal_mv, 25, 36, padtype="line")
+    record = write_record(tmp_path, "112", resampled[:, None], 250)
+    samples = np.round(at_360.samples * 250 / 360).astype(int)
+    wfdb.wrann("112", "atr", samples, ["N"] * len(samples), fs=250, write_dir=str(tmp_path))
+    at_250 = predict.label_record(Path(record), classifier, "atr")
+    assert np.median(np.abs(at_250.proba - at_360.proba)) < 0.01
+
+
+def test_ectopic_burden_by_hand():
+    proba = np.eye(5)[[0, 0, 0, 0, 0, 1, 2, 2, 3, 4]]  # N N N N N S V V F Q
+    record = predict.Record("hand", "MLII", 360.0, np.zeros(1))
+    summary = predict.summarise(predict.Labelled(record, np.arange(10), proba, None, False))
+    assert summary["counts"] == {"N": 5, "S": 1, "V": 2, "F": 1, "Q": 1}
+    assert summary["ectopic_percent"] == pytest.approx(40)
+    assert summary["v_percent"] == pytest.approx(20)
+
+
+@pytest.mark.parametrize(
+    "events_s, duration_s, start_s",
+    [
+        ([], 100, 0),
+        ([10, 50, 55, 60, 90], 100, 49),  # three within 49 ... 69 s; 1 s lead-in
+        ([95], 100, 80),  # the strip ends with the record
+        ([0.3], 100, 0),
+        ([5], 12, 0),  # a record shorter than the strip
+    ],
+)
+def test_strip_shows_the_most_ectopic_beats(events_s, duration_s, start_s):
+    assert predict.busiest_start_s(np.array(events_s, float), duration_s) == start_s
+
+
+@pytest.mark.parametrize(
+    "extension, symbols, reference",
+    [
+        ("atr", "NLAV", [0, 0, 1, 2]),
+        ("atr", "NNNN", [0, 0, 0, 0]),
+        ("qrs", "NNNN", None),
+        ("man", "NF/Q", [0, 3, 4, 4]),
+    ],
+)
+def test_reference_is_the_annotators_not_a_detectors(tmp_path, checkpoint, extension, symbols, reference):
+    record = write_record(tmp_path, "known", spikes_mv(np.arange(1, 5), 6, 360)[:, None], 360)
+    wfdb.wrann("known", extension, np.arange(1, 5) * 360, list(symbols), write_dir=str(tmp_path))
+    labelled = predict.label_record(Path(record), predict.load_classifier(Config(), checkpoint), extension)
+    assert reference is None and labelled.reference is None or list(labelled.reference) == reference
+
+
+def test_name_that_wfdb_would_refuse(tmp_path, checkpoint, spike_record):
+    for ending in (".hea", ".dat"):
+        shutil.copy(spike_record + ending, tmp_path / f"a b.1{ending}")
+    predict.predict_records([str(tmp_path / "a b.1")], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert len(wfdb.rdann(str(tmp_path / "out" / "a b.1"), "pred").sample) == len(beat_times_s(30))
+
+
+# What is said ----------------------------------------------------------------------------------------------------
+
+
+def test_summary_is_printed(spike_record, tmp_path, checkpoint, capsys):
+    predict.predict_records([spike_record], Config(), tmp_path, checkpoint=checkpoint)
+    printed = capsys.readouterr().out
+    assert f"spikes: {len(beat_times_s(30))} beats, lead MLII, detected R-peaks" in printed
+    assert re.search(r"N \d+, S \d+, V \d+, F \d+, Q \d+; ectopic burden \(S, V, F\) [\d.]+ %, V [\d.]+ %", printed)
+    assert all(str(tmp_path / f"spikes{ending}") in printed for ending in (".pred", ".csv", ".png"))
+    assert "SYNTHETIC" not in printed and "causal" not in printed
+
+
+@pytest.mark.parametrize("synthetic_part", ["network", "record"])
+def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthetic_part, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(predict, "predictions_figure", lambda *args, **kwargs: drawn.update(stamp=args[8]))
+    source = "synthetic" if synthetic_part == "network" else "local"
+    path = write_checkpoint(tmp_path / "random.pt", source)
+    if synthetic_part == "record":
+        synthetic.write_database(tmp_path / "made", ["101"], 1.0)
+        spike_record = str(tmp_path / "made" / "101")
+    [summary] = predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=path)
+    name = Path(spike_record).name
+    assert f"SYNTHETIC {name}: " in capsys.readouterr().out
+    assert [Path(file).name for file in summary["files"]] == [
+        f"{name}.pred",
+        f"{name}-SYNTHETIC.csv",
+        f"{name}-SYNTHETIC.png",
+    ]
+    assert "SYNTHETIC" in (tmp_path / "out" / f"{name}.pred").read_text(errors="replace")
+    assert drawn["stamp"] is True
+
+
+def test_causal_mode_says_that_the_detector_is_not(spike_record, tmp_path, capsys):
+    path = write_checkpoint(tmp_path / "random.pt", mode="causal")
+    predict.predict_records([spike_record], Config(mode="causal"), tmp_path / "out", checkpoint=path)
+    assert "the R-peak detector looks at the whole record" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "leads, chosen, said",
+    [
+        (("V5", "MLII"), "MLII", False),
+        (("V5", "ECG lead II"), "ECG lead II", True),
+        (("I", "II", "III"), "II", True),
+        (("ECG1", "ECG2"), "ECG1", True),
+    ],
+)
+def test_lead_is_taken_by_name_and_a_fallback_is_said(tmp_path, checkpoint, capsys, leads, chosen, said):
+    signals = np.column_stack([spikes_mv(beat_times_s(20), 20, 250)] * len(leads))
+    record = write_record(tmp_path, "leads", signals, 250, leads)
+    [summary] = predict.predict_records([record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert summary["lead"] == chosen
+    assert (f"no lead MLII, taking '{chosen}'" in capsys.readouterr().out) == said
+
+
+def test_lead_asked_for_goes_before_mlii(tmp_path, checkpoint):
+    signals = np.column_stack([spikes_mv(beat_times_s(20), 20, 250)] * 2)
+    record = write_record(tmp_path, "two", signals, 250, ("MLII", "V1"))
+    [summary] = predict.predict_records([record], Config(), tmp_path / "out", lead="V1", checkpoint=checkpoint)
+    assert summary["lead"] == "V1"
+
+
+# Checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def test_inputs_are_made_as_the_checkpoint_was_trained(tmp_path):
+    path = write_checkpoint(tmp_path / "random.pt", band_hz=(1.0, 40.0), filter_order=3, window_samples=240)
+    used = predict.load_classifier(Config(), path).config
+    assert (used.band_hz, used.filter_order, used.window_samples) == ((1.0, 40.0), 3, 240)
+
+
+def test_checkpoint_of_the_other_mode_is_refused(spike_record, tmp_path, checkpoint):
+    with pytest.raises(DeepECGError, match="made for mode 'diagnostic', not 'causal'"):
+        predict.predict_records([spike_record], Config(mode="causal"), tmp_path, checkpoint=checkpoint)
+
+
+def test_missing_checkpoint_is_named(spike_record, tmp_path):
+    with pytest.raises(DeepECGError, match="absent.pt is missing"):
+        predict.predict_records([spike_record], Config(), tmp_path, checkpoint=tmp_path / "absent.pt")
+
+
+# Wrong records ---------------------------------------------------------------------------------------------------
+
+
+def wrong_nan(folder: Path) -> str:
+    signal_mv = spikes_mv(beat_times_s(20), 20, 250)
+    signal_mv[1000:1100] = np.nan
+    return write_record(folder, "wrong", signal_mv[:, None], 250)
+
+
+def wrong_flat(folder: Path) -> str:
+    return write_record(folder, "wrong", np.full((5000, 1), 0.5), 250)
+
+
+def wrong_truncated(folder: Path) -> str:
+    record = write_record(folder, "wrong", spikes_mv(beat_times_s(20), 20, 250)[:, None], 250)
+    data = (folder / "wrong.dat").read_bytes()
+    (folder / "wrong.dat").write_bytes(data[: len(data) // 2])
+    return record
+
+
+def wrong_without_signal_file(folder: Path) -> str:
+    record = write_record(folder, "wrong", spikes_mv(beat_times_s(20), 20, 250)[:, None], 250)
+    (folder / "wrong.dat").unlink()
+    return record
+
+
+def wrong_missing(folder: Path) -> str:
+    return str(folder / "wrong")
+
+
+def wrong_header(folder: Path) -> str:
+    (folder / "wrong.hea").write_text("not a header\n")
+    return str(folder / "wrong")
+
+
+def wrong_units(folder: Path) -> str:
+    return write_record(folder, "wrong", np.random.default_rng(0).normal(0, 1, (5000, 1)), 250, ("RESP",), "Ohm")
+
+
+def wrong_too_slow(folder: Path) -> str:
+    return write_record(folder, "wrong", spikes_mv(beat_times_s(20), 20, 25)[:, None], 25)
+
+
+def wrong_without_beats(folder: Path) -> str:
+    return write_record(folder, "wrong", spikes_mv(np.array([1.0]), 2, 250)[:, None], 250)
+
+
+def wrong_shorter_than_a_beat(folder: Path) -> str:
+    return write_record(folder, "wrong", spikes_mv(np.array([0.1]), 0.2, 250)[:, None], 250)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (wrong_nan, "100 samples are not numbers"),
+        (wrong_flat, "flat"),
+        (wrong_truncated, "truncated"),
+        (wrong_without_signal_file, "missing"),
+        (wrong_missing, "there is no"),
+        (wrong_header, "header"),
+        (wrong_units, "no signal in mV"),
+        (wrong_too_slow, "sampled at 25 Hz"),
+        (wrong_without_beats, "beats were found"),
+        (wrong_shorter_than_a_beat, "beats were found"),
+    ],
+)
+def test_wrong_record_stops_with_one_line_that_names_it(tmp_path, spike_record, checkpoint, make, message):
+    (tmp_path / "bad").mkdir()
+    record = make(tmp_path / "bad")
+    with pytest.raises(DeepECGError, match=message) as error:
+        predict.predict_records([spike_record, record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert "wrong" in str(error.value) and "\n" not in str(error.value)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["spikes.csv", "spikes.png", "spikes.pred"]
+
+
+def test_unknown_lead_is_refused(spike_record, tmp_path, checkpoint):
+    with pytest.raises(DeepECGError, match="no lead 'V9': it has MLII"):
+        predict.predict_records([spike_record], Config(), tmp_path, lead="V9", checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize(
+    "samples, message", [([250], "holds 1 beats"), ([250, 250, 500], "follow one another"), ([250, 9000], "outside")]
+)
+def test_wrong_annotations_are_refused(spike_record, tmp_path, checkpoint, samples, message):
+    wfdb.wrann("spikes", "qrs", np.array(samples), ["N"] * len(samples), write_dir=str(tmp_path))
+    with pytest.raises(DeepECGError, match=message):
+        predict.predict_records([spike_record], Config(), tmp_path, peaks="qrs", checkpoint=checkpoint)
+
+
+def test_missing_annotation_file_is_named(spike_record, tmp_path, checkpoint):
+    with pytest.raises(DeepECGError, match="spikes.atr"):
+        predict.predict_records([spike_record], Config(), tmp_path, peaks="atr", checkpoint=checkpoint)
+
+
+def test_two_records_of_one_name_are_refused(spike_record, tmp_path, checkpoint):
+    with pytest.raises(DeepECGError, match="share a name"):
+        predict.predict_records([spike_record, spike_record + ".hea"], Config(), tmp_path, checkpoint=checkpoint)
+
+
+def test_out_that_is_a_file_is_refused(spike_record, tmp_path, checkpoint):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(DeepECGError, match="cannot be written"):
+        predict.predict_records([spike_record], Config(), tmp_path / "taken", checkpoint=checkpoint)
+
+
+# R-peak detector -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fs_hz", [100, 128, 250, 360, 1000])
+@pytest.mark.parametrize("amplitude_mv", [1.0, -1.0, 0.4])
+def test_detector_finds_every_spike(fs_hz, amplitude_mv):
+    times_s = beat_times_s(60)
+    found_s = detect_r_peaks(spikes_mv(times_s, 60, fs_hz, amplitude_mv), fs_hz) / fs_hz
+    assert len(found_s) == len(times_s)
+    assert np.abs(found_s - times_s).max() < 0.05
+    assert np.median(np.abs(found_s - times_s)) <= 1 / fs_hz
+
+
+@pytest.mark.parametrize("signal_mv", [np.zeros(3600), np.zeros(0), np.ones(100), np.linspace(0, 1, 3600)])
+def test_detector_finds_nothing_where_nothing_beats(signal_mv):
+    assert len(detect_r_peaks(signal_mv, 360.0)) == 0
+
+
+@pytest.mark.parametrize("fs_hz", [128, 360])
+def test_detector_on_a_real_record(mitdb, fs_hz):
+    record, reference = read_record(mitdb / "112", "MLII"), read_beats(mitdb / "112", "atr")
+    signal_mv = record.signal_mv if fs_hz == 360 else resample_poly(record.signal_mv, 16, 45, padtype="line")
+    found_s, reference_s = detect_r_peaks(signal_mv, fs_hz) / fs_hz, reference.samples / 360
+    found_s, reference_s = found_s[found_s > 300], reference_s[reference_s > 300]  # as EC57, from 5 minutes on
+    distance_s = np.abs(found_s[:, None] - reference_s)
+    # RR intervals of record 112 are longer than 0.3 s: a beat within 150 ms of another is paired with that one alone.
+    assert (distance_s.min(axis=0) <= 0.15).mean() >= 0.99
+    assert (distance_s.min(axis=1) <= 0.15).mean() >= 0.99
+    assert np.median(distance_s.min(axis=0)) <= 0.006
