@@ -46,7 +46,7 @@ PRESETS = {
         feature_hidden=32,
         hidden=256,
         flatten_dropout=0.5,
-        epochs=8,
+        epochs=6,
         learning_rate=1e-3,
     ),
     # For microcontrollers: the weights fit 15 KB in int8.
@@ -54,11 +54,11 @@ PRESETS = {
         channels=(8, 16, 32),
         kernels=(9, 5, 5),
         flatten=False,
-        feature_hidden=16,
+        feature_hidden=24,
         hidden=32,
         flatten_dropout=0.0,
-        epochs=12,
-        learning_rate=3e-3,
+        epochs=10,
+        learning_rate=5e-3,
     ),
 }
 
@@ -148,14 +148,14 @@ def _check_choices(config: Config):
 def _check_numbers(config: Config):
     seeds_ok = len(config.seeds) == len(set(config.seeds)) > 0 and min(config.seeds) >= 0
     band_ok = len(config.band_hz) == 2 and 0 < config.band_hz[0] < config.band_hz[1] < config.fs_hz / 2
-    look_ahead_limit_ms = 1000 * config.window_samples / config.fs_hz if config.fs_hz > 0 else 0
+    half_window_ms = 500 * config.window_samples / config.fs_hz if config.fs_hz > 0 else 0
     rules = (
         ("seeds", seeds_ok, "different whole numbers from 0"),
         ("fs_hz", config.fs_hz > 0, "above 0"),
         ("band_hz", band_ok, "two rising frequencies below half of fs_hz"),
         ("filter_order", config.filter_order >= 1, "1 or more"),
         ("window_samples", config.window_samples >= 64 and config.window_samples % 8 == 0, "a multiple of 8 from 64"),
-        ("look_ahead_ms", 0 <= config.look_ahead_ms < look_ahead_limit_ms, "0 to the window"),
+        ("look_ahead_ms", 0 <= config.look_ahead_ms <= half_window_ms, "0 to half the window"),
         ("focal_gamma", config.focal_gamma >= 0, "0 or more"),
         ("normal_share", 0 < config.normal_share <= 1, "above 0, up to 1"),
         ("batch_size", config.batch_size >= 2, "2 or more"),

@@ -72,8 +72,8 @@ class Annotation:
 class Beats:
     """What the network is fed, one row a beat.
 
-    windows (beats, CHANNELS, window_samples) float32, features (beats, features) float32, labels (beats,) int64 into CLASSES,
-    records (beats,) names, samples (beats,) R-peak samples at the record's own rate.
+    windows (beats, CHANNELS, window_samples) float32, features (beats, features) float32, labels (beats,) int64 into
+    CLASSES, records (beats,) names, samples (beats,) R-peak samples at the record's own rate.
     """
 
     windows: np.ndarray
@@ -174,7 +174,7 @@ def read_header(path: Path) -> wfdb.Record:
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"record {path}: its header cannot be read ({error}): fetch it again") from None
     if not all(getattr(header, "sig_name", None) or [None]) or not header.fs:
-        raise DeepECGError(f"record {path}: its header names no signals: a single-segment record with signals is needed")
+        raise DeepECGError(f"record {path}: its header names no signals: a single-segment record is needed")
     return header
 
 
@@ -206,7 +206,7 @@ def read_beats(path: Path, extension: str) -> Annotation:
         raise DeepECGError(f"annotation file {path}.{extension} cannot be read: {error}") from None
     if not Path(f"{path}.{extension}").read_bytes().endswith(b"\0\0"):  # the format's end mark
         raise DeepECGError(f"annotation file {path}.{extension} is truncated: fetch it again")
-    symbols = np.array(annotation.symbol, dtype="<U1")
+    symbols = np.array(annotation.symbol, dtype=str)  # an undefined code reads as "nan"
     beat = np.isin(symbols, list(AAMI))
     if beat.sum() < 2:
         raise DeepECGError(f"annotation file {path}.{extension} holds {beat.sum()} beats: at least two are needed")

@@ -46,7 +46,7 @@ NAN, INFINITE = float("nan"), float("inf")
         ("window_samples", 56),
         ("window_samples", 280.0),
         ("look_ahead_ms", -1.0),
-        ("look_ahead_ms", 778.0),  # 280 samples at 360 Hz last 777.8 ms
+        ("look_ahead_ms", 389.0),  # half of 280 samples at 360 Hz last 388.9 ms
         ("focal_gamma", -0.1),
         ("focal_gamma", NAN),
         ("normal_share", 0.0),

@@ -107,7 +107,9 @@ def test_validation_is_part_of_ds1_and_never_the_patient_that_ds2_holds_too():
 
 def test_aami_classes_of_the_symbols():
     classes = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
-    assert AAMI == {symbol: name for name, symbols in classes.items() for symbol in symbols}
+    for name, symbols in classes.items():
+        assert {AAMI[symbol] for symbol in symbols} == {name}
+    assert set(AAMI) == set("NLRBAaJSVrFejnE/fQ?")  # the beat symbols of the WFDB annotation standard
     assert CLASSES == ("N", "S", "V", "F", "Q")
 
 
@@ -324,6 +326,12 @@ def test_marks_that_are_no_beats_are_dropped_before_intervals_are_formed(tmp_pat
     np.testing.assert_array_equal(rr_intervals(beats.samples, 360.0, beats.after_gap), [np.nan, 1.0, 1.0, 1.0])
 
 
+def test_a_code_that_the_standard_does_not_define_is_no_beat(tmp_path):
+    words = [(1, 100), (45, 50), (1, 310), (0, 0)]  # (code, samples since the last mark); 1 is N
+    (tmp_path / "odd.atr").write_bytes(b"".join((code << 10 | step).to_bytes(2, "little") for code, step in words))
+    assert read_beats(tmp_path / "odd", "atr").samples.tolist() == [100, 460]
+
+
 def test_flutter_is_remembered_as_a_gap_before_the_next_beat(tmp_path):
     marks = [(100, "N"), (460, "N"), (500, "["), (600, "!"), (700, "!"), (720, "]"), (820, "N"), (1180, "N")]
     beats = read_beats(write_beats(tmp_path, "flutter", marks), "atr")
@@ -477,6 +485,16 @@ def test_a_broken_cache_is_parsed_anew_and_never_trusted(few, config):
     for broken in broken_copies(whole):
         cached.write_bytes(broken)
         assert_equal(load_beats(few, ("100",), config), beats)
+
+
+def test_a_cache_whose_headers_promise_fewer_beats_is_not_trusted(few, config):
+    beats = load_beats(few, ("100",), config)
+    (cached,) = (few.folder.parent / "cache").iterdir()
+    whole = cached.read_bytes()
+    shorter = whole.replace(b"'shape': (%d," % len(beats), b"'shape': (%d," % (len(beats) - 1))
+    assert len(shorter) == len(whole) and shorter != whole
+    cached.write_bytes(shorter)
+    assert_equal(load_beats(few, ("100",), config), beats)
 
 
 def test_a_broken_cache_is_replaced_by_a_whole_one(few, config, opened):

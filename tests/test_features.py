@@ -6,7 +6,9 @@ import pytest
 import features
 from config import MODES, Config
 from data_loader import Annotation, Record, network_inputs, read_beats, read_record
-from features import CHANNELS, FEATURES, RHYTHM, beat_inputs, cut_windows, rhythm_features, rr_intervals
+from features import (
+    CHANNELS, FEATURES, RHYTHM, beat_inputs, cut_windows, rhythm_features, rr_intervals, running_templates,
+)  # fmt: skip
 
 NAN = np.nan
 WINDOWS = {"diagnostic": {}, "causal": {}, "causal, 60 ms": {"look_ahead_ms": 60.0}}
@@ -53,67 +55,78 @@ def test_there_is_no_interval_across_flutter():
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_in_a_constant_rhythm_every_ratio_is_one(mode):
+def test_in_a_constant_rhythm_every_ratio_is_one_and_nothing_varies(mode):
     rows = rhythm_features(np.array([NAN] + [0.8] * 60), mode)
     assert rows.shape == (61, len(RHYTHM[mode])) and rows.dtype == np.float32
     for name, values in zip(RHYTHM[mode], rows.T):
-        if name.endswith("_s"):
-            np.testing.assert_allclose(values, 0.8, rtol=1e-6)
-        elif "ratio" in name:
-            np.testing.assert_allclose(values, 1.0, rtol=1e-6)
-    np.testing.assert_allclose(column([NAN] + [0.8] * 60, "rr_variation", mode), 0, atol=1e-7)
+        np.testing.assert_allclose(values, 1.0 if "ratio" in name else 0.0, atol=1e-6, err_msg=name)
 
 
 def test_a_premature_beat_and_its_pause_by_hand():
     rr_s = [NAN, 0.8, 0.8, 0.8, 0.56, 1.04, 0.8]
     expected = {  # of the premature beat, 4, and of the one after the pause, 5
-        "pre_rr_s": (0.56, 1.04),
-        "pre_ratio_short": (0.56 / 0.8, 1.04 / 0.74),  # (0.8 + 0.8 + 0.8 + 0.56) / 4 = 0.74
-        "pre_ratio_long": (0.56 / 0.8, 1.04 / 0.74),
         "pre_previous_ratio": (0.56 / 0.8, 1.04 / 0.56),
-        "previous_ratio_short": (1.0, 0.56 / 0.74),
-        "second_previous_ratio_short": (1.0, 0.8 / 0.74),
-        "post_rr_s": (1.04, 0.8),
-        "post_ratio_short": (1.04 / 0.8, 0.8 / 0.74),
-        "post_ratio_long": (1.04 / 0.8, 0.8 / 0.74),
+        "previous_second_ratio": (1.0, 0.56 / 0.8),
         "pre_post_ratio": (0.56 / 1.04, 1.04 / 0.8),
+        "pre_and_post_ratio": (1.0, 1.84 / 1.6),  # a full compensatory pause: both make two median intervals
     }
+    for memory in (32, 100, 400):
+        expected |= {
+            f"pre_ratio_{memory}": (0.56 / 0.8, 1.04 / 0.74),  # (0.8 + 0.8 + 0.8 + 0.56) / 4 = 0.74
+            f"previous_ratio_{memory}": (1.0, 0.56 / 0.74),
+            f"second_previous_ratio_{memory}": (1.0, 0.8 / 0.74),
+            f"post_ratio_{memory}": (1.04 / 0.8, 0.8 / 0.74),
+        }
     for name, values in expected.items():
         np.testing.assert_allclose(column(rr_s, name)[4:6], values, rtol=1e-6, err_msg=name)
 
 
-def test_running_means_are_over_the_last_32_and_400_intervals():
-    rr_s = [NAN] + [1.0] * 40 + [0.5] * 33
-    assert column(rr_s, "pre_ratio_short")[-1] == pytest.approx(1.0)  # 32 intervals of 0.5 s before it
-    assert column(rr_s, "pre_ratio_long")[-1] == pytest.approx(0.5 / (56 / 72), rel=1e-6)  # 40 of 1.0 s and 32 of 0.5 s
-    rr_s = [NAN] + [1.0] * 40 + [0.5] * 401
-    assert column(rr_s, "pre_ratio_long")[-2] == pytest.approx(0.5 / (200.5 / 400), rel=1e-6)
-    assert column(rr_s, "pre_ratio_long")[-1] == pytest.approx(1.0)
+def test_deviation_step_and_variation_by_hand():
+    rr_s = [NAN, 0.8, 0.9, 0.7, 0.8, 0.94]  # median 0.8; distances 0, 0.1, 0.1, 0 have the median 0.05
+    assert column(rr_s, "pre_deviation_32")[-1] == pytest.approx(0.14 / (0.05 + 0.02), rel=1e-5)
+    rr_s = [NAN, 0.8, 1.0, 0.8, 1.0, 0.9]
+    assert column(rr_s, "rr_step_32")[-1] == pytest.approx(0.2 / 0.9, rel=1e-6)
+    assert column(rr_s, "rr_variation_32")[-1] == pytest.approx(0.1 / 0.9, rel=1e-6)
 
 
-def test_variation_is_the_median_step_over_the_mean():
-    assert column([NAN, 0.8, 1.0, 0.8, 1.0, 0.9], "rr_variation")[-1] == pytest.approx(0.2 / 0.9, rel=1e-6)
+@pytest.mark.parametrize("memory", [32, 100, 400])
+def test_running_means_reach_as_far_back_as_their_name_says(memory):
+    ratio = column([NAN] + [1.0] * 500 + [0.5] * (memory + 1), f"pre_ratio_{memory}")
+    assert ratio[-1] == pytest.approx(1.0)  # nothing but intervals of 0.5 s in reach
+    assert ratio[-2] == pytest.approx(0.5 / ((memory - 1) / memory * 0.5 + 1 / memory), rel=1e-6)  # one of 1.0 s left
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ratios_do_not_depend_on_the_heart_rate(mode):
+    rr_s = np.concatenate([[NAN], np.random.default_rng(0).uniform(0.4, 0.9, 60)])
+    ratios = ["ratio" in name for name in RHYTHM[mode]]
+    slow, fast = (rhythm_features(rr_s * factor, mode)[:, ratios] for factor in (2.0, 1.0))
+    np.testing.assert_allclose(slow, fast, rtol=1e-6)
 
 
 def test_ratios_stay_in_their_range():
     rr_s = [NAN] + [0.6] * 10 + [0.06, 2.9]
-    assert list(column(rr_s, "pre_ratio_short")[-2:]) == pytest.approx([0.2, 3.0])
+    assert list(column(rr_s, "pre_ratio_32")[-2:]) == pytest.approx([0.2, 3.0])
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_before_anything_is_known_the_features_are_neutral(mode):
-    first = dict(zip(RHYTHM[mode], rhythm_features(np.array([NAN, 0.7]), mode)[0]))
-    assert first["pre_rr_s"] == pytest.approx(0.8)  # 75 beats a minute
-    assert first["rr_variation"] == 0
-    if mode == "diagnostic":
-        assert first["post_rr_s"] == pytest.approx(0.7)
-    assert {value for name, value in first.items() if "ratio" in name} == {1.0}
+    rows = rhythm_features(np.array([NAN, 0.7]), mode)
+    for name, value in zip(RHYTHM[mode], rows[0]):
+        assert value == (1.0 if "ratio" in name else 0.0), name
 
 
 def test_the_last_beat_has_no_interval_after_it():
-    rr_s = [NAN, 0.8, 0.9, 1.0]
-    assert column(rr_s, "post_rr_s")[-1] == pytest.approx(0.85)  # the mean of 0.8 and 0.9 stands in
-    assert column(rr_s, "post_ratio_short")[-1] == column(rr_s, "pre_post_ratio")[-1] == 1.0
+    rows = rhythm_features(np.array([NAN, 0.8, 0.9, 1.0]), "diagnostic")
+    after = [value for name, value in zip(RHYTHM["diagnostic"], rows[-1]) if "post" in name]
+    assert after and set(after) == {1.0}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("rr_s", [[NAN] * 5, [NAN, 0.8, NAN, NAN, 0.9], [NAN, 0.001, 0.001, 3.0]])
+def test_rhythm_features_are_always_numbers(mode, rr_s):
+    assert np.isfinite(rhythm_features(np.array(rr_s), mode)).all()
 
 
 @pytest.mark.parametrize("after_flutter", [False, True])
@@ -185,6 +198,26 @@ def test_the_second_channel_is_the_beat_less_what_came_before():
     assert similarity[20] < 0 < 0.95 < similarity[21:].min()
 
 
+def test_the_template_of_a_beat_is_of_the_beats_before_it():
+    rng = np.random.default_rng(0)
+    beats_mv = rng.normal(size=(40, 280))
+    templates_mv = running_templates(beats_mv, slice(110, 170))
+    assert np.array_equal(templates_mv[0], beats_mv[0])
+    for beat in (1, 5, 39):
+        changed = np.concatenate([beats_mv[:beat], rng.normal(size=(40 - beat, 280))])
+        assert np.array_equal(running_templates(changed, slice(110, 170))[: beat + 1], templates_mv[: beat + 1])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mode, look_ahead_ms", [("diagnostic", 150.0), ("causal", 0.0), ("causal", 388.0)])
+def test_inputs_are_numbers_at_every_look_ahead_and_for_flat_beats(record, annotation, mode, look_ahead_ms):
+    signal_mv = record.signal_mv.copy()
+    signal_mv[3600:7200] = signal_mv[3600]
+    flat = Record(record.name, record.lead, record.fs_hz, signal_mv)
+    config = Config(mode=mode, look_ahead_ms=look_ahead_ms)
+    assert all(np.isfinite(values).all() for values in network_inputs(flat, annotation, config))
+
+
 @pytest.mark.parametrize("window", WINDOWS)
 @pytest.mark.parametrize("gain, offset_mv", [(0.3, 0.0), (5.0, 0.0), (1.0, 4.0), (1.0, -0.7)])
 def test_gain_and_offset_of_the_recorder_change_nothing(record, annotation, window, gain, offset_mv):
@@ -194,9 +227,7 @@ def test_gain_and_offset_of_the_recorder_change_nothing(record, annotation, wind
     other_windows, other_rows = network_inputs(changed, annotation, config)
     np.testing.assert_allclose(other_windows, windows, atol=1e-4)
     for name, values, others in zip(FEATURES[config.mode], rows.T, other_rows.T):
-        # The amplitude ratio is formed above a floor of 0.01 mV, which does not scale.
-        tolerance = 0.05 if "amplitude" in name and gain != 1 else 1e-4
-        np.testing.assert_allclose(others, values, atol=tolerance, err_msg=name)
+        np.testing.assert_allclose(others, values, atol=1e-4, err_msg=name)
 
 
 # Causality -----------------------------------------------------------------------------------------------------------
@@ -258,4 +289,5 @@ def test_diagnostic_rhythm_looks_one_beat_ahead_and_no_further():
         changed[beat + 1] += 0.3
         different = rhythm_features(changed, "diagnostic")[beat] != rows[beat]
         named = {name for name, differs in zip(RHYTHM["diagnostic"], different) if differs}
-        assert "post_rr_s" in named and all("post" in name for name in named)
+        assert "pre_post_ratio" in named or beat == 0  # which has no interval of its own
+        assert all("post" in name for name in named)
