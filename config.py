@@ -32,6 +32,7 @@ class ModelPreset:
     feature_hidden: int
     hidden: int
     flatten_dropout: float
+    wave_dropout: float  # share of the training beats for which the head sees the features alone
     epochs: int
     learning_rate: float
 
@@ -41,24 +42,26 @@ PRESETS = {
     # patients, so it is regularised by its own dropout and joined by the pooled features.
     "full": ModelPreset(
         channels=(32, 64, 128),
-        kernels=(7, 5, 5),
+        kernels=(7, 5, 3),
         flatten=True,
-        feature_hidden=32,
+        feature_hidden=64,
         hidden=256,
-        flatten_dropout=0.5,
-        epochs=6,
-        learning_rate=1e-3,
+        flatten_dropout=0.7,
+        wave_dropout=0.5,
+        epochs=5,
+        learning_rate=3e-3,
     ),
     # For microcontrollers: the weights fit 15 KB in int8.
     "edge": ModelPreset(
         channels=(8, 16, 32),
         kernels=(9, 5, 5),
         flatten=False,
-        feature_hidden=24,
-        hidden=32,
+        feature_hidden=32,
+        hidden=48,
         flatten_dropout=0.0,
-        epochs=10,
-        learning_rate=5e-3,
+        wave_dropout=0.5,
+        epochs=6,
+        learning_rate=3e-3,
     ),
 }
 
@@ -93,7 +96,7 @@ class Config:
     # Training ---------------------------------------------------------------------------------------------------
     focal_gamma: float = 1.0  # 0 is cross entropy
     normal_share: float = 0.34  # share of the N beats, drawn anew, that an epoch shows: the others say the same again
-    batch_size: int = 256
+    batch_size: int = 128
     weight_decay: float = 1e-3
     dropout: float = 0.3
     threads: int = 0  # 0: every core; results are the same to the bit on one machine and thread count

@@ -16,9 +16,9 @@ from tqdm import tqdm
 import physionet
 import synthetic
 from config import CLASSES, DATA_DIR_VARIABLE, Config, DeepECGError
-from files import atomic_file
 from dsp_filters import FLAT_MV, bandpass_sos, clean, resample
 from features import FEATURES, beat_inputs, rr_intervals
+from files import atomic_file
 
 DS1 = tuple("101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230".split())
 DS2 = tuple("100 103 105 111 113 117 121 123 200 202 210 212 213 214 219 221 222 228 231 232 233 234".split())
@@ -33,7 +33,7 @@ AAMI = {
     **dict.fromkeys("/fQ?", "Q"),
 }
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
-CACHE_VERSION = 1  # raised when the meaning of cached beats changes
+CACHE_VERSION = 2  # raised when the meaning of cached beats changes
 
 
 @dataclass(frozen=True)

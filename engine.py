@@ -1,7 +1,6 @@
 """Training, prediction and checkpoints, for any network that maps (windows, features) to logits."""
 
 import copy
-import os
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -54,13 +53,14 @@ class BeatTensors:
 def seed_everything(seed: int, threads: int = 0) -> int:
     """Seeds Python, NumPy and torch and asks for deterministic algorithms; returns the number of threads in use.
 
-    threads 0 means every core. The same seed, machine and thread count give the same bits.
+    threads 0 leaves torch's own choice, every core as a rule. The same seed, machine and thread count give the same bits.
     """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    torch.set_num_threads(threads or os.cpu_count() or 1)
+    if threads:
+        torch.set_num_threads(threads)
     return torch.get_num_threads()
 
 
@@ -79,9 +79,10 @@ def fit(
 ) -> History:
     """Trains `model` in place and leaves in it the averaged weights of the best epoch on the validation patients.
 
-    Best is the highest mean of S F1 and V F1. `augment` changes the inputs of each training batch. With `state_path`, everything needed to go on is written there after
-    each epoch, and a state with the same `fingerprint` found there is gone on from: the result is the same to the
-    bit as without the interruption. The state is removed by the caller when its results are safe.
+    Best is the highest mean of S F1 and V F1. `augment` changes the inputs of each training batch. With
+    `state_path`, everything needed to go on is written there after each epoch, and a state with the same `fingerprint`
+    found there is gone on from: the result is the same to the bit as without the interruption. The state is removed
+    by the caller when its results are safe.
     """
     run = _Run(model, train, schedule, seed, augment)
     if state_path is not None and state_path.exists():
@@ -266,7 +267,8 @@ def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected)
         model = known[checkpoint["network"]](**checkpoint["arguments"])
         model.load_state_dict(checkpoint["weights"])
     except (KeyError, TypeError, RuntimeError) as error:
-        raise DeepECGError(f"checkpoint {path} does not fit its network ({type(error).__name__}): train again") from None
+        kind = type(error).__name__
+        raise DeepECGError(f"checkpoint {path} does not fit its network ({kind}): train it again") from None
     return model.eval(), description
 
 

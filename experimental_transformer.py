@@ -20,7 +20,7 @@ from data_loader import DS1, DS2, Source, ingest, load_beats
 from evaluation import markdown_table, write_json
 from figures import benchmark_figure
 from files import write_text
-from model import HybridECGNet, FeatureMLP
+from model import FeatureMLP, HybridECGNet
 
 
 class SelfAttention(nn.Module):
@@ -46,7 +46,11 @@ class EncoderLayer(nn.Module):
         super().__init__()
         self.attention = nn.Sequential(nn.LayerNorm(width), SelfAttention(width, heads, dropout), nn.Dropout(dropout))
         self.mlp = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width), nn.Dropout(dropout)
+            nn.LayerNorm(width),
+            nn.Linear(width, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, width),
+            nn.Dropout(dropout),
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -67,7 +71,7 @@ class ECGTransformer(nn.Module):
         feature_hidden: int = 32,
         dropout: float = 0.3,
         window_samples: int = 280,
-        input_channels: int = 2,
+        input_channels: int = 1,
         classes: int = 5,
     ):
         super().__init__()

@@ -51,7 +51,7 @@ SHAPE = (
     "log_p_wave_size",
 )
 FEATURES = {mode: rhythm + SHAPE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
-CHANNELS = 2  # of the network's first input: the beat, and the beat less the patient's running template
+CHANNELS = 1  # of the network's first input: how the z-scored beat differs from the patient's z-scored template
 
 QRS_S = (-0.085, 0.085)  # spans around R, in seconds
 P_WAVE_S = (-0.25, -0.07)
@@ -74,8 +74,7 @@ def beat_inputs(
     beats_mv = cut_windows(cleaned_mv, peaks, before, after)
     qrs, p_wave, t_wave = (_span(span_s, before, before + after, fs_hz) for span_s in (QRS_S, P_WAVE_S, T_WAVE_S))
     templates_mv = running_templates(beats_mv, qrs)
-    scale_mv = np.maximum(templates_mv.std(axis=1, keepdims=True), FLAT_MV)
-    windows = np.stack([z_score(beats_mv), (beats_mv - templates_mv) / scale_mv], axis=1).astype(np.float32)
+    windows = (z_score(beats_mv) - z_score(templates_mv))[:, None].astype(np.float32)
     shape = shape_features(beats_mv, templates_mv, qrs, p_wave, t_wave, round(ALIGN_S * fs_hz))
     return windows, np.concatenate([rhythm_features(rr_s, mode), shape], axis=1)
 
@@ -124,7 +123,7 @@ def shape_features(
     many samples the beat may be moved for `aligned_qrs_correlation`. No feature depends on the gain.
     """
     beat_qrs, template_qrs = beats_mv[:, qrs], templates_mv[:, qrs]
-    amplitude_mv = np.maximum(np.ptp(template_qrs, axis=1), FLAT_MV)
+    own_mv, amplitude_mv = np.ptp(beat_qrs, axis=1), np.maximum(np.ptp(template_qrs, axis=1), FLAT_MV)
     qrs_correlation = _correlation(beat_qrs, template_qrs)
     values = {
         "window_correlation": _correlation(beats_mv, templates_mv),
@@ -134,13 +133,13 @@ def shape_features(
         "t_wave_correlation": _correlation(beats_mv[:, t_wave], templates_mv[:, t_wave]),
         "previous_qrs_correlation": np.concatenate([[1.0], qrs_correlation[:-1]])[: len(beats_mv)],
         "neighbour_correlation": _correlation(beat_qrs, np.concatenate([beat_qrs[:1], beat_qrs[:-1]])),
-        "log_amplitude_ratio": _log_ratio(np.ptp(beat_qrs, axis=1), amplitude_mv),
+        "log_amplitude_ratio": _log_ratio(own_mv, amplitude_mv),
         "peak_difference": _limited((beat_qrs.max(axis=1) - template_qrs.max(axis=1)) / amplitude_mv),
         "trough_difference": _limited((beat_qrs.min(axis=1) - template_qrs.min(axis=1)) / amplitude_mv),
         "qrs_residual": _limited(np.sqrt(((beat_qrs - template_qrs) ** 2).mean(axis=1)) / amplitude_mv),
         "log_spread_ratio": _log_ratio(_spread(beat_qrs), _spread(template_qrs)),
         "log_width_ratio": _log_ratio(_half_width(beat_qrs), _half_width(template_qrs)),
-        "log_p_wave_size": np.log(beats_mv[:, p_wave].std(axis=1) / np.maximum(np.ptp(beat_qrs, axis=1), FLAT_MV) + 0.01),
+        "log_p_wave_size": np.log(0.01 + _deviation(beats_mv[:, p_wave]) / np.maximum(own_mv, FLAT_MV)),
     }
     return np.stack([values[name] for name in SHAPE], axis=1).astype(np.float32)
 
@@ -165,6 +164,11 @@ def _half_width(qrs_mv: np.ndarray) -> np.ndarray:
     """Samples in which the QRS is more than half its largest deflection from its median, plus one, (beats,)."""
     deflection = np.abs(qrs_mv - np.median(qrs_mv, axis=1, keepdims=True))
     return 1.0 + (deflection > deflection.max(axis=1, keepdims=True) / 2).sum(axis=1)
+
+
+def _deviation(rows: np.ndarray) -> np.ndarray:
+    """Standard deviation of each row, 0 where there are no samples, (beats,)."""
+    return rows.std(axis=1) if rows.shape[1] else np.zeros(len(rows))
 
 
 def _log_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

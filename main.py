@@ -134,7 +134,12 @@ def draw(folder: Path, config: Config, source: Source, trained: Trained, assesse
 def finish(folder: Path, trained: list[Trained], reports: list[dict], shown: int, timings_s: dict) -> dict:
     """Writes report.json and report.md of the seed shown with the spread over all seeds, and prints the summary."""
     report = reports[shown]
-    report |= {"seeds": [network.seed for network in trained], "over_seeds": over_seeds(reports), "timings_s": timings_s, "peak_rss_mb": peak_rss_mb()}
+    report |= {
+        "seeds": [network.seed for network in trained],
+        "over_seeds": over_seeds(reports),
+        "timings_s": timings_s,
+        "peak_rss_mb": peak_rss_mb(),
+    }
     write_json(folder / "report.json", report)
     write_text(folder / "report.md", render_markdown(report))
     for network in trained:
@@ -160,11 +165,11 @@ def parser() -> argparse.ArgumentParser:
         epilog="Settings live in config.py; options override them for one run. Research code, not a medical device.",
     )  # fmt: skip
     add_model_options(top)
-    top.add_argument("--data-source", choices=DATA_SOURCES, help=f"where the data come from; {DATA_DIR_VARIABLE} is the folder")
+    top.add_argument("--data-source", choices=DATA_SOURCES, help=f"where the data come from ({DATA_DIR_VARIABLE})")
     top.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="train once a seed and report mean and sd")
     top.add_argument("--name", help="folder of the run under runs/ (default MODE-PRESET)")
     top.add_argument("--fresh", action="store_true", help="do not go on from an interrupted training")
-    commands = top.add_subparsers(title="commands", metavar="")
+    commands = top.add_subparsers(title="commands", metavar="COMMAND")
     add_predict(commands)
     again = commands.add_parser("reproduce", help="rebuild results/, pretrained/ and images/ from the data")
     again.set_defaults(command=lambda options: reproduce(run))
@@ -183,7 +188,7 @@ def add_predict(commands: argparse._SubParsersAction):
         "predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS
     )
     target.add_argument("records", nargs="+", metavar="RECORD", help="path of a WFDB record, at any sampling rate")
-    target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, such as atr (default: detect them)")
+    target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
     target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
     add_model_options(target)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-FEATURE_LIMIT = 4.0
+FEATURE_LIMIT = 2.0
 
 
 class FeatureMLP(nn.Module):
@@ -32,7 +32,9 @@ class HybridECGNet(nn.Module):
     """Three blocks of Conv1d, BatchNorm, ReLU, MaxPool beside an MLP on the features, joined in a head.
 
     The maximum of each channel over the window is always part of the head: it asks whether a shape occurs anywhere
-    near R, as a matched filter does. With `flatten` the whole feature map joins it, behind its own dropout.
+    near R, as a matched filter does. With `flatten` the whole feature map joins it, behind its own dropout. In
+    training the waveform is hidden from the head for a share of the beats, `wave_dropout`: shapes are easily learned
+    by heart from few patients, and the features alone have to do as well.
     """
 
     def __init__(
@@ -45,13 +47,15 @@ class HybridECGNet(nn.Module):
         hidden: int = 256,
         dropout: float = 0.3,
         flatten_dropout: float = 0.5,
+        wave_dropout: float = 0.5,
         window_samples: int = 280,
-        input_channels: int = 2,
+        input_channels: int = 1,
         classes: int = 5,
     ):
         super().__init__()
         self.wave = nn.Sequential(*_blocks((input_channels, *channels), kernels))
         self.flatten = nn.Sequential(nn.Flatten(), nn.Dropout(flatten_dropout)) if flatten else None
+        self.wave_dropout = nn.Dropout1d(wave_dropout)
         self.features = FeatureMLP(feature_count, feature_hidden)
         mapped = channels[-1] * (window_samples // 8) if flatten else 0
         self.head = nn.Sequential(
@@ -65,10 +69,11 @@ class HybridECGNet(nn.Module):
     def forward(self, windows: Tensor, features: Tensor) -> Tensor:
         """windows (batch, channels, window_samples), features (batch, feature_count) -> logits (batch, classes)."""
         feature_map = self.wave(windows)  # (batch, channels, window_samples / 8)
-        streams = [feature_map.amax(dim=2), self.features(features)]
+        wave = feature_map.amax(dim=2)
         if self.flatten is not None:
-            streams.append(self.flatten(feature_map))
-        return self.head(torch.cat(streams, dim=1))
+            wave = torch.cat([wave, self.flatten(feature_map)], dim=1)
+        wave = self.wave_dropout(wave[:, None])[:, 0]  # all of a beat's waveform or nothing
+        return self.head(torch.cat([wave, self.features(features)], dim=1))
 
 
 def _blocks(channels: tuple[int, ...], kernels: tuple[int, ...]) -> list[nn.Module]:

@@ -52,6 +52,7 @@ def hybrid_arguments(config: Config) -> dict:
         "hidden": preset.hidden,
         "dropout": config.dropout,
         "flatten_dropout": preset.flatten_dropout,
+        "wave_dropout": preset.wave_dropout,
         "window_samples": config.window_samples,
         "input_channels": CHANNELS,
     }

@@ -70,10 +70,10 @@ def predict_records(
     """Labels the beats of WFDB `records` (paths, with or without .hea), prints and returns a summary of each.
 
     Writes NAME.pred (WFDB annotations), NAME.csv and NAME.png into `out`; where the network or the record is
-    SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with extension `peaks`, else from the detector. The
-    checkpoint is by default the pretrained one of the mode and preset of `config`; the settings of signal and features
-    are those it was trained with. Raises DeepECGError at the first record that cannot be used; what was written for
-    the records before it stays.
+    SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with
+    extension `peaks`, else from the detector. The checkpoint is by default the pretrained one of the mode and preset
+    of `config`; the settings of signal and features are those it was trained with. Raises DeepECGError at the first
+    record that cannot be used; what was written for the records before it stays.
     """
     paths = [_record_path(record) for record in records]
     _check_names(paths)

@@ -41,7 +41,7 @@ def quantize_dynamic(model: nn.Module) -> nn.Module:
     """
     eager = getattr(torch.ao.quantization, "quantize_dynamic", None)
     if eager is None:
-        raise DeepECGError(f"torch {torch.__version__} has no quantize_dynamic: install the version in requirements.txt")
+        raise DeepECGError(f"torch {torch.__version__} has no quantize_dynamic: install requirements.txt")
     with _known_deprecations():
         return eager(copy.deepcopy(model).eval(), {nn.Linear}, dtype=torch.qint8)
 

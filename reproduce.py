@@ -112,7 +112,8 @@ def _results(reports: dict) -> str:
     header = ["network", "beats", "accuracy %", "micro AUC", "N F1 %", "S F1 %", "V F1 %", "F F1 %"]
     versions = ", ".join(f"{k} {v}" for k, v in shown["versions"].items())
     seeds = ", ".join(map(str, shown["over_seeds"]["seeds"]))
-    note = f"Mean ± sd over seeds {seeds}; n = {number(shown['ds2']['n'])} beats; {shown['threads']} threads; {versions}."
+    beats = number(shown["ds2"]["n"])
+    note = f"Mean ± sd over seeds {seeds}; n = {beats} beats; {shown['threads']} threads; {versions}."
     return "\n".join([*markdown_table(header, rows), "", note])
 
 
@@ -148,7 +149,7 @@ def _int8(reports: dict) -> str:
         change = [f"{int8['ratio']:.2f}", f"{100 * int8['accuracy_change']:+.3f}"]
         latency = [f"{int8[key]:.0f}" for key in ("fp32_latency_us", "int8_latency_us")]
         rows.append([f"{mode}, {preset}", *size, *change, *latency])
-    header = ["network", "parameters", "fp32 bytes", "int8 bytes", "ratio", "accuracy change, points", "fp32 µs", "int8 µs"]
+    header = ["network", "parameters", "fp32 bytes", "int8 bytes", "ratio", "accuracy, points", "fp32 µs", "int8 µs"]
     return "\n".join(markdown_table(header, rows))
 
 

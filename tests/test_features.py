@@ -7,7 +7,14 @@ import features
 from config import MODES, Config
 from data_loader import Annotation, Record, network_inputs, read_beats, read_record
 from features import (
-    CHANNELS, FEATURES, RHYTHM, beat_inputs, cut_windows, rhythm_features, rr_intervals, running_templates,
+    CHANNELS,
+    FEATURES,
+    RHYTHM,
+    beat_inputs,
+    cut_windows,
+    rhythm_features,
+    rr_intervals,
+    running_templates,
 )  # fmt: skip
 
 NAN = np.nan
@@ -142,10 +149,10 @@ def test_a_gap_is_neutral_and_enters_no_running_mean(after_flutter):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_long_records_in_blocks_equal_the_whole(mode, monkeypatch):
-    rr_s = np.random.default_rng(0).uniform(0.5, 1.2, 1000)
+    rr_s = np.random.default_rng(0).uniform(0.5, 1.2, 600)
     rr_s[[0, 300, 301]] = NAN
     whole = rhythm_features(rr_s, mode)
-    for block in (1, 7, 999):
+    for block in (7, 100, 599):
         monkeypatch.setattr(features, "BLOCK_BEATS", block)
         assert np.array_equal(rhythm_features(rr_s, mode), whole)
 
@@ -172,7 +179,8 @@ def test_shapes_and_types_of_the_inputs(record, annotation, mode):
     assert np.isfinite(windows).all() and np.isfinite(rows).all()
 
 
-def test_r_lies_where_the_mode_puts_it():
+def test_r_lies_where_the_mode_puts_it(monkeypatch):
+    monkeypatch.setattr(features, "running_templates", lambda beats_mv, qrs: np.zeros_like(beats_mv))
     signal = np.zeros(4000)
     peaks = np.array([1000, 2000, 3000])
     signal[peaks] = 1.0
@@ -182,14 +190,14 @@ def test_r_lies_where_the_mode_puts_it():
         assert list(windows[:, 0].argmax(axis=1)) == [280 - after] * 3
 
 
-def test_the_second_channel_is_the_beat_less_what_came_before():
+def test_the_window_is_the_beat_less_what_came_before():
     """Equal beats leave nothing; a beat of another shape stands out, and the ones after it hardly change."""
     t = np.arange(-140, 140)
     narrow, wide = np.exp(-0.5 * (t / 4) ** 2), -np.exp(-0.5 * (t / 15) ** 2)
     beats = [narrow] * 20 + [wide] + [narrow] * 5
     peaks = 140 + 280 * np.arange(len(beats))
     windows, rows = beat_inputs(np.concatenate(beats), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "causal")
-    size = np.abs(windows[:, 1]).max(axis=1)
+    size = np.abs(windows[:, 0]).max(axis=1)
     assert size[:20].max() < 1e-5
     assert size[20] > 3
     assert size[21:].max() < 1

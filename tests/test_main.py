@@ -25,10 +25,18 @@ def environment(data_folder: Path | str) -> dict[str, str]:
     return os.environ | {DATA_DIR_VARIABLE: str(data_folder), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def start(arguments: list[str], folder: Path, data_folder: Path | str) -> subprocess.Popen:
-    """The real script, working in `folder`."""
+SCRIPT = (str(ROOT / "main.py"),)
+ONE_THREAD = (  # the same program with another value in config.py
+    "-c",
+    f"""import functools, sys; sys.path.insert(0, {str(ROOT)!r}); import main
+main.Config = functools.partial(main.Config, threads=1); sys.exit(main.main(sys.argv[1:]))""",
+)
+
+
+def start(arguments: list[str], folder: Path, data_folder: Path | str, program=SCRIPT) -> subprocess.Popen:
+    """The real script, or another program, working in `folder`."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "main.py"), *arguments],
+        [sys.executable, *program, *arguments],
         cwd=folder,
         env=environment(data_folder),
         stdin=subprocess.DEVNULL,
@@ -78,7 +86,9 @@ def run(synthetic_db, cache, monkeypatch):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
 
     def run(folder: Path, name: str | None = None, **overrides) -> dict:
-        config = Config(preset="edge", data_source="local", runs_dir=str(folder), cache_dir=str(cache))
+        config = Config(
+            preset="edge", data_source="local", runs_dir=str(folder), cache_dir=str(cache), threads=1
+        )
         return main.run(dataclasses.replace(config, **overrides), name)
 
     return run
@@ -276,8 +286,8 @@ def test_ctrl_c_ends_with_one_line_and_status_130(synthetic_db, tmp_path):
 
 
 def test_a_killed_training_goes_on_to_the_results_of_an_undisturbed_one(synthetic_db, run, undrawn, tmp_path, capsys):
-    """SIGKILL after the first epoch or little later, then the same command again."""
-    process = start(["--preset", "edge", "--data-source", "local"], tmp_path, synthetic_db)
+    """SIGKILL after the first epoch or little later, then the same settings again."""
+    process = start(["--preset", "edge", "--data-source", "local"], tmp_path, synthetic_db, ONE_THREAD)
     folder = tmp_path / "runs" / "diagnostic-edge-SYNTHETIC"
     wait_for(folder / "seed-0" / "resume.pt", process)
     process.kill()

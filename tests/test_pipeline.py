@@ -19,6 +19,7 @@ from features import CHANNELS, FEATURES
 from model import HybridECGNet
 
 SOURCE = Source("local", None)
+EDGE = Config(preset="edge", threads=1)  # one thread: a second one waits for a busy core
 WATCHERS = []  # an audit hook stays for the life of the process: it is installed once and reports to these
 
 
@@ -91,7 +92,7 @@ def test_ds2_is_not_opened_before_training_has_ended(synthetic_db, tmp_path, mon
     monkeypatch.setenv(settings.DATA_DIR_VARIABLE, str(synthetic_db))
     directories = {"runs_dir": str(tmp_path / "runs"), "cache_dir": str(tmp_path / "cache")}
     with opened_files(log):
-        main.run(Config(preset="edge", data_source="auto", seeds=(0, 1), **directories))
+        main.run(Config(preset="edge", threads=1, data_source="auto", seeds=(0, 1), **directories))
 
     names = [path.rpartition("/")[2] for path in log]
     ended = [place for place, name in enumerate(names) if name == "training ended"]
@@ -124,15 +125,14 @@ def test_the_splits_share_no_patient_of_training_and_test():
 def test_normalisation_comes_from_the_training_patients_alone(ds1, tmp_path, short):
     features = ds1.features.copy()
     features[np.isin(ds1.records, SPLITS["validation"])] += 100
-    trained = train(Config(preset="edge"), dataclasses.replace(ds1, features=features), tmp_path)
+    trained = train(EDGE, dataclasses.replace(ds1, features=features), tmp_path)
     of_training = ds1.features[np.isin(ds1.records, SPLITS["train"])]
     np.testing.assert_allclose(trained.model.features.mean, of_training.mean(axis=0), rtol=1e-3)
     np.testing.assert_allclose(trained.model.features.scale, of_training.std(axis=0, ddof=1), rtol=1e-3)
 
 
 def test_the_network_equals_its_checkpoint_to_the_bit(ds1, tmp_path, short):
-    config = Config(preset="edge", mode="diagnostic")
-    trained = train(config, ds1, tmp_path)
+    trained = train(EDGE, ds1, tmp_path)
     classes = ["N", "S", "V", "F", "Q"]
     loaded, description = engine.load_checkpoint(
         tmp_path / "checkpoint.pt", [HybridECGNet], mode="diagnostic", classes=classes
@@ -141,11 +141,11 @@ def test_the_network_equals_its_checkpoint_to_the_bit(ds1, tmp_path, short):
         assert torch.equal(value, loaded.state_dict()[name]), name
     assert description["features"] == list(FEATURES["diagnostic"])
     assert description["seed"] == 0 and description["preset"] == "edge" and description["data_source"] == "local"
-    assert description["config"]["band_hz"] == list(config.band_hz)
+    assert description["config"]["band_hz"] == list(EDGE.band_hz)
 
 
 def test_a_checkpoint_of_one_mode_is_refused_in_the_other(ds1, tmp_path, short):
-    train(Config(preset="edge"), ds1, tmp_path)
+    train(EDGE, ds1, tmp_path)
     with pytest.raises(DeepECGError, match="made for mode 'diagnostic', not 'causal'"):
         engine.load_checkpoint(tmp_path / "checkpoint.pt", [HybridECGNet], mode="causal")
 
@@ -159,7 +159,7 @@ def changed(ds1: Beats, name: str) -> Beats:
 
 @pytest.mark.parametrize("what", ["nothing", "windows", "features", "labels", "records", "focal_gamma", "normal_share"])
 def test_a_training_is_gone_on_from_only_where_nothing_has_changed(ds1, tmp_path, short, what):
-    config, lines = Config(preset="edge"), []
+    config, lines = EDGE, []
 
     def stop(line):
         raise KeyboardInterrupt
@@ -190,7 +190,7 @@ def test_the_report_of_a_network_that_calls_everything_n(ds1, tmp_path):
 
     ds2 = beats_of(DS2, each=10)
     trained = pipeline.Trained(AlwaysN(), 7, tmp_path, engine.History(), 1.0)
-    report, proba = pipeline.assess(trained, Config(preset="edge"), SOURCE, ds1, ds2)
+    report, proba = pipeline.assess(trained, EDGE, SOURCE, ds1, ds2)
     assert proba.shape == (220, 5)
     assert report["ds2"]["accuracy"] == report["baselines"]["majority"]["accuracy"] == 0.5
     assert [report["ds2"]["per_class"][name]["se"] for name in "NSVFQ"] == [1, 0, 0, 0, 0]

@@ -6,8 +6,9 @@ from collections import Counter
 import numpy as np
 import pytest
 import wfdb
-from config import DeepECGError
 from scipy.signal import butter, sosfiltfilt, welch
+
+from config import DeepECGError
 from synthetic import write_database
 
 DS1 = "101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230".split()
