@@ -53,7 +53,8 @@ class BeatTensors:
 def seed_everything(seed: int, threads: int = 0) -> int:
     """Seeds Python, NumPy and torch and asks for deterministic algorithms; returns the number of threads in use.
 
-    threads 0 leaves torch's own choice, every core as a rule. The same seed, machine and thread count give the same bits.
+    threads 0 leaves torch's own choice, every core as a rule. The same seed, machine and thread count give the same
+    bits.
     """
     random.seed(seed)
     np.random.seed(seed)

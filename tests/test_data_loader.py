@@ -10,6 +10,7 @@ import pytest
 import wfdb
 
 import data_loader
+import features as features_module
 import physionet
 from config import CLASSES, DATA_DIR_VARIABLE, MODES, Config, DeepECGError
 from data_loader import (
@@ -29,7 +30,6 @@ from data_loader import (
     read_clean,
     read_record,
 )  # fmt: skip
-import features as features_module
 from features import CHANNELS, FEATURES, rr_intervals
 from physionet import expected_files
 from synthetic import MARKER_NAME

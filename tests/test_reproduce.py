@@ -1,0 +1,76 @@
+"""Tests of what is committed: results/, pretrained/, images/ and the README belong together."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from config import CLASSES, Config, DeepECGError
+from data_loader import DS2, Source, load_beats
+from engine import predict_proba
+from evaluation import evaluate_beats, read_json
+from features import FEATURES
+from predict import load_classifier
+from reproduce import BLOCK, IMAGES, PRETRAINED, README, RESULTS, VARIANTS, readme_blocks, render_readme, reproduce
+
+TEXT = README.read_text()
+PROSE = BLOCK.sub("", TEXT)
+
+
+def test_every_table_of_the_readme_is_what_the_results_say():
+    assert render_readme(TEXT) == TEXT
+    assert {match[1] for match in re.findall(r"<!-- ((\w+)): rebuilt", TEXT)} == set(readme_blocks())
+
+
+def test_the_prose_of_the_readme_states_no_result():
+    """Scores, sizes and times of results stand in the tables alone, so that they cannot go stale."""
+    found = re.findall(r"\d[\d,.]*\s*(?:%|per cent|points|µs|ms\b|MB\b|KB\b|bytes)", PROSE)
+    assert set(found) <= {"90 MB"}  # the size of the published database
+
+
+def test_every_picture_of_the_readme_is_committed():
+    linked = re.findall(r"!\[[^]]*\]\((images/[\w.-]+)\)", TEXT)
+    assert sorted(linked) == sorted(f"images/{path.name}" for path in IMAGES.glob("*.png"))
+    assert len(linked) == 4
+
+
+def test_the_two_commands_are_single_lines_that_set_everything_up():
+    run, test = (line for line in TEXT.splitlines() if line.startswith("(python3 -m venv"))
+    assert "requirements.txt" in run and run.endswith(".venv/bin/python main.py")
+    assert "requirements-dev.txt" in test and test.endswith("-m pytest")
+
+
+@pytest.mark.parametrize(("mode", "preset"), VARIANTS)
+def test_committed_results_are_real_and_complete(mode, preset):
+    report = read_json(RESULTS / f"{mode}-{preset}.json")
+    assert (report["mode"], report["preset"], report["data_source"]) == (mode, preset, "local")
+    assert report["kept_beats"] == {"ds1": 51021, "ds2": 49712}  # every beat of the published counts
+    counts = {name: report["ds2"]["per_class"][name]["n"] for name in CLASSES}
+    assert counts == {"N": 44259, "S": 1837, "V": 3221, "F": 388, "Q": 7}
+    assert report["over_seeds"]["n"] >= 3
+
+
+def test_pretrained_files_fit_the_repository():
+    assert {path.name for path in PRETRAINED.iterdir()} == {f"{mode}-{preset}.pt" for mode, preset in VARIANTS}
+    assert sum(path.stat().st_size for path in PRETRAINED.iterdir()) <= 8_000_000
+
+
+@pytest.mark.parametrize(("mode", "preset"), VARIANTS)
+def test_a_pretrained_network_scores_what_its_report_says(mode, preset, mitdb, tmp_path_factory):
+    classifier = load_classifier(Config(mode=mode, preset=preset))
+    cache = tmp_path_factory.getbasetemp() / "cache-of-ds2"
+    ds2 = load_beats(Source("local", mitdb), DS2, Config(mode=mode, preset=preset, cache_dir=str(cache)))
+    assert ds2.features.shape[1] == len(FEATURES[mode])
+    scores = evaluate_beats(ds2.labels, predict_proba(classifier.model, ds2.windows, ds2.features), ds2.records)
+    reported = read_json(RESULTS / f"{mode}-{preset}.json")["ds2"]
+    assert scores["accuracy"] == pytest.approx(reported["accuracy"], abs=1e-4)  # other processors round otherwise
+    for name in "NSV":
+        assert scores["per_class"][name]["f1"] == pytest.approx(reported["per_class"][name]["f1"], abs=2e-3)
+
+
+def test_reproduce_refuses_synthetic_results(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = {path: path.read_bytes() for path in (*RESULTS.iterdir(), *PRETRAINED.iterdir(), README)}
+    with pytest.raises(DeepECGError, match="synthetic"):
+        reproduce(lambda config, name: {"data_source": "synthetic", "seed": 0})
+    assert all(Path(path).read_bytes() == content for path, content in before.items())
