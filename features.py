@@ -15,11 +15,9 @@ MEMORIES_BEATS = (32, 100, 400)  # how far back the running RR statistics reach;
 MEMORY_BEATS = max(MEMORIES_BEATS)
 MAX_RR_S = 3.0  # a longer interval is a gap in the annotations (flutter, lead off), not an RR interval
 RATIO_RANGE = (0.2, 3.0)
-DEVIATION_LIMIT = 12.0
-JITTER_S = 0.02  # an RR deviation is never judged finer than this
 BLOCK_BEATS = 4096  # bounds the memory that long records need
 
-RUNNING = ("pre_ratio", "previous_ratio", "second_previous_ratio", "pre_deviation", "rr_step", "rr_variation")
+RUNNING = ("pre_ratio", "previous_ratio", "second_previous_ratio", "rr_step", "rr_variation")
 RHYTHM_CAUSAL = (
     *(f"{name}_{memory}" for memory in MEMORIES_BEATS for name in RUNNING),
     "pre_previous_ratio",
@@ -31,7 +29,6 @@ RHYTHM = {
         *RHYTHM_CAUSAL,
         *(f"post_ratio_{memory}" for memory in MEMORIES_BEATS),
         "pre_post_ratio",
-        "pre_and_post_ratio",
     ),
 }
 SHAPE = (
@@ -51,15 +48,16 @@ SHAPE = (
     "log_p_wave_size",
 )
 FEATURES = {mode: rhythm + SHAPE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
-CHANNELS = 1  # of the network's first input: how the z-scored beat differs from the patient's z-scored template
+CHANNELS = 1  # of the network's first input: the z-scored beat
 
 QRS_S = (-0.085, 0.085)  # spans around R, in seconds
 P_WAVE_S = (-0.25, -0.07)
 T_WAVE_S = (0.085, 0.37)  # cut short by the look-ahead in causal mode
 ALIGN_S = 0.017  # how far a beat may be moved to fit the template
-ALIKE = 0.85  # a beat whose QRS correlates more than this with the template is taken for one of its kind
-RATE_ALIKE, RATE_OTHER = 0.05, 0.003  # shares of a beat that enter the template
-FIRST_BEATS = 16  # until there are so many the template is their plain mean
+ALIKE = 0.85  # a beat whose QRS correlates more than this with a group's mean is taken for one of the group
+GROUPS = 4
+FORGETTING = 0.998  # per beat: a group that no beat has joined for some minutes loses its rank
+TEMPLATE_BEATS = 20  # how many of its latest beats a group's mean stands for
 
 
 def beat_inputs(
@@ -74,7 +72,7 @@ def beat_inputs(
     beats_mv = cut_windows(cleaned_mv, peaks, before, after)
     qrs, p_wave, t_wave = (_span(span_s, before, before + after, fs_hz) for span_s in (QRS_S, P_WAVE_S, T_WAVE_S))
     templates_mv = running_templates(beats_mv, qrs)
-    windows = (z_score(beats_mv) - z_score(templates_mv))[:, None].astype(np.float32)
+    windows = z_score(beats_mv)[:, None].astype(np.float32)
     shape = shape_features(beats_mv, templates_mv, qrs, p_wave, t_wave, round(ALIGN_S * fs_hz))
     return windows, np.concatenate([rhythm_features(rr_s, mode), shape], axis=1)
 
@@ -99,18 +97,26 @@ def _span(span_s: tuple[float, float], before: int, length: int, fs_hz: float) -
 def running_templates(beats_mv: np.ndarray, qrs: slice) -> np.ndarray:
     """The patient's running template as it was when each beat came, (beats, samples).
 
-    An exponential mean of the beats before, which beats of another shape hardly enter. The first beat is its own.
+    Past beats are grouped by shape: a beat joins the group whose QRS it correlates with most, if with more than ALIKE,
+    else it starts a group in the place of the smallest. The template is the mean shape of the largest group, so that
+    beats of two shapes in turn (bigeminy) are not blended. The first beat is its own template.
     """
     templates_mv = np.empty_like(beats_mv)
     units = _centred_unit(beats_mv[:, qrs])
-    template_mv = beats_mv[0] if len(beats_mv) else None
+    groups_mv, group_units = np.zeros((GROUPS, beats_mv.shape[1])), np.zeros((GROUPS, units.shape[1]))
+    sizes = np.zeros(GROUPS)
     for i, beat_mv in enumerate(beats_mv):
-        templates_mv[i] = template_mv
-        alike = units[i] @ _centred_unit(template_mv[qrs]) > ALIKE
-        rate = RATE_ALIKE if alike else RATE_OTHER
-        if i < FIRST_BEATS:
-            rate = max(rate, 1 / (i + 2))
-        template_mv = template_mv + rate * (beat_mv - template_mv)
+        templates_mv[i] = groups_mv[sizes.argmax()] if i else beat_mv
+        similarity = np.where(sizes > 0, group_units @ units[i], -1)
+        chosen = similarity.argmax()
+        sizes *= FORGETTING
+        if similarity[chosen] > ALIKE:
+            sizes[chosen] += 1
+        else:
+            chosen = sizes.argmin()
+            sizes[chosen] = 1
+        groups_mv[chosen] += (beat_mv - groups_mv[chosen]) / min(sizes[chosen], TEMPLATE_BEATS)
+        group_units[chosen] = _centred_unit(groups_mv[chosen, qrs])
     return templates_mv
 
 
@@ -212,7 +218,7 @@ def rhythm_features(rr_s: np.ndarray, mode: str) -> np.ndarray:
 
     Running statistics are of the patient's last MEMORIES_BEATS intervals before the beat's own, as many as there are.
     The causal features of beat i use intervals up to i; the diagnostic ones also interval i + 1. A ratio that cannot
-    be formed is 1, a deviation 0.
+    be formed is 1.
     """
     blocks = [_block_features(rr_s, start, mode) for start in range(0, len(rr_s), BLOCK_BEATS)]
     return np.concatenate(blocks) if blocks else np.empty((0, len(RHYTHM[mode])), np.float32)
@@ -232,25 +238,22 @@ def _block_features(rr_s: np.ndarray, start: int, mode: str) -> np.ndarray:
         means = {memory: _mean(history[:, -memory:]) for memory in MEMORIES_BEATS}
         values |= {f"post_ratio_{memory}": _ratio(post, mean) for memory, mean in means.items()}
         values["pre_post_ratio"] = _ratio(pre, post)
-        values["pre_and_post_ratio"] = _ratio(pre + post, 2 * _median(history[:, -min(MEMORIES_BEATS) :]))
     return np.stack([values[name] for name in RHYTHM[mode]], axis=1).astype(np.float32)
 
 
 def _running_features(history: np.ndarray, pre: np.ndarray, previous: np.ndarray, second: np.ndarray) -> dict:
     """The RUNNING features for one memory: `history` (beats, memory) holds the intervals before each beat's own.
 
-    `pre_deviation` is the distance of the pre-RR from the median in median absolute deviations; `rr_step`, the median
-    step between neighbouring intervals over their mean, is high in atrial fibrillation, whose early beats are normal.
+    Ratios are to the mean and not to the median: where most beats are early, as in some patients with S beats, the
+    median interval is that of the early beats, while the mean still holds their pauses. `rr_step`, the median step
+    between neighbouring intervals over their mean, is high in atrial fibrillation, whose early beats are normal.
     """
-    mean, middle = _mean(history), _median(history)
-    absolute_deviation = _median(np.abs(history - middle[:, None]))
+    mean = _mean(history)
     variance = _mean((history - mean[:, None]) ** 2)
-    deviation = (pre - middle) / (absolute_deviation + JITTER_S)
     return {
         "pre_ratio": _ratio(pre, mean),
         "previous_ratio": _ratio(previous, mean),
         "second_previous_ratio": _ratio(second, mean),
-        "pre_deviation": np.clip(np.nan_to_num(deviation), -DEVIATION_LIMIT, DEVIATION_LIMIT),
         "rr_step": np.clip(np.nan_to_num(_median(np.abs(np.diff(history, axis=1))) / mean), 0, 1),
         "rr_variation": np.clip(np.nan_to_num(np.sqrt(variance) / mean), 0, 1),
     }

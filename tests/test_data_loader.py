@@ -10,7 +10,6 @@ import pytest
 import wfdb
 
 import data_loader
-import features as features_module
 import physionet
 from config import CLASSES, DATA_DIR_VARIABLE, MODES, Config, DeepECGError
 from data_loader import (
@@ -382,8 +381,7 @@ def test_an_annotation_beyond_the_signal_is_refused(few, config, beyond):
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fs_hz", [128.0, 250.0, 360.0, 1000.0])
-def test_r_lies_in_its_place_at_any_sampling_rate(mode, fs_hz, monkeypatch):
-    monkeypatch.setattr(features_module, "running_templates", lambda beats_mv, qrs: np.zeros_like(beats_mv))
+def test_r_lies_in_its_place_at_any_sampling_rate(mode, fs_hz):
     beats = np.round(np.arange(1.0, 19.0, 0.8) * fs_hz).astype(int)
     t_s = np.arange(int(20 * fs_hz)) / fs_hz
     signal_mv = np.exp(-0.5 * ((t_s[:, None] - beats / fs_hz) / 0.012) ** 2).sum(axis=1)
