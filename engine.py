@@ -18,6 +18,7 @@ from config import DeepECGError
 from files import atomic_file
 
 PREDICT_BATCH = 256  # what stays in the processor's cache
+BATCHES_WORTH_A_BAR = 50
 CHECKPOINT_FORMAT = 1
 
 
@@ -216,8 +217,11 @@ _STATEFUL = ("model", "averaged", "optimizer", "scheduler")
 def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tensor:
     """Logits (n, classes) of windows (n, channels, samples) and features (n, count), in evaluation mode."""
     model.eval()
-    batches = zip(windows.split(PREDICT_BATCH), features.split(PREDICT_BATCH))
-    return torch.cat([model(w, r) for w, r in batches]) if len(windows) else torch.zeros(0, 5)
+    if len(windows) == 0:
+        return model(windows, features)
+    batches = list(zip(windows.split(PREDICT_BATCH), features.split(PREDICT_BATCH)))
+    silent = True if len(batches) < BATCHES_WORTH_A_BAR else None  # None: silent unless at a terminal
+    return torch.cat([model(w, f) for w, f in tqdm(batches, "predict", unit="batch", disable=silent, leave=False)])
 
 
 def predict_proba(model: nn.Module, windows: np.ndarray, features: np.ndarray) -> np.ndarray:

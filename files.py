@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from config import DeepECGError
 
@@ -24,6 +25,19 @@ def atomic_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path):
+    """Makes `folder` where needed and tries to write into it, before hours of work depend on that.
+
+    Raises DeepECGError naming the folder when it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DeepECGError(f"{folder} cannot be written ({error.strerror or error}): choose another folder") from None
 
 
 def write_text(path: Path, text: str):

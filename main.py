@@ -16,7 +16,7 @@ from data_loader import DS1, DS2, Beats, Source, ingest, load_beats, read_clean
 from engine import predict_proba
 from evaluation import median_seed, over_seeds, render_markdown, results_table, write_json
 from figures import dashboard_figure, predictions_figure, signal_figure
-from files import write_text
+from files import check_writable, write_text
 from pipeline import Trained, assess, class_counts, peak_rss_mb, quantized, train
 from predict import predict_records
 from reproduce import reproduce
@@ -48,6 +48,7 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
         source = ingest(config, progress)
         announce(source)
     folder = Path(config.runs_dir) / (name or f"{config.mode}-{config.preset}{'-SYNTHETIC' * source.synthetic}")
+    check_writable(folder)
     with stages("beats", "Beats of DS1: training and validation patients"):
         ds1 = load_beats(source, DS1, config, progress)
         print(f"      {describe_beats(ds1)}")

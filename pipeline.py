@@ -133,7 +133,6 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
         "seed": trained.seed,
         "versions": versions(),
         "threads": torch.get_num_threads(),
-        "code_sha256": code_sha256(),
         "config": json.loads(json.dumps(asdict(config))),
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "kept_beats": {"ds1": len(ds1), "ds2": len(ds2)},
@@ -168,12 +167,6 @@ def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results depend on."""
     modules = {"torch": torch, "numpy": np, "scipy": scipy, "wfdb": wfdb, "sklearn": sklearn}
     return {"python": platform.python_version(), **{name: module.__version__ for name, module in modules.items()}}
-
-
-def code_sha256() -> str:
-    """Hash of the project's own modules: which code a result belongs to."""
-    modules = sorted(Path(__file__).resolve().parent.glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in modules)).hexdigest()
 
 
 def peak_rss_mb() -> float:

@@ -19,7 +19,7 @@ from dsp_filters import detect_r_peaks, resample
 from engine import load_checkpoint, predict_proba
 from features import FEATURES
 from figures import predictions_figure
-from files import atomic_file, write_text
+from files import atomic_file, check_writable, write_text
 from model import HybridECGNet
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
@@ -78,6 +78,7 @@ def predict_records(
     paths = [_record_path(record) for record in records]
     _check_names(paths)
     classifier = load_classifier(config, checkpoint)
+    check_writable(out)
     if classifier.synthetic:
         print("SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only")
     if peaks is None and classifier.config.mode == "causal":

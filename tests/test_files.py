@@ -3,7 +3,7 @@
 import pytest
 
 from config import DeepECGError
-from files import atomic_file, write_text
+from files import atomic_file, check_writable, write_text
 
 
 def test_text_is_written_into_folders_made_as_needed(tmp_path):
@@ -46,3 +46,11 @@ def test_a_folder_in_the_place_of_the_file_is_named(tmp_path):
     with pytest.raises(DeepECGError, match="report.md"):
         write_text(tmp_path / "report.md", "x")
     assert [path.name for path in tmp_path.iterdir()] == ["report.md"]
+
+
+def test_a_folder_that_cannot_be_written_is_named_before_the_work_begins(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DeepECGError, match="file/below cannot be written"):
+        check_writable(tmp_path / "file" / "below")
+    check_writable(tmp_path / "new" / "folder")
+    assert list((tmp_path / "new" / "folder").iterdir()) == []
