@@ -59,7 +59,7 @@ PRESETS = {
         feature_hidden=32,
         hidden=48,
         flatten_dropout=0.0,
-        wave_dropout=0.3,
+        wave_dropout=0.5,
         epochs=8,
         learning_rate=3e-3,
     ),
@@ -95,7 +95,7 @@ class Config:
 
     # Training ---------------------------------------------------------------------------------------------------
     focal_gamma: float = 1.0  # 0 is cross entropy
-    normal_share: float = 0.34  # share of the N beats, drawn anew, that an epoch shows; the loss allows for it
+    normal_share: float = 0.34  # share of the N beats, drawn anew, that an epoch shows: a mild weight on the others
     batch_size: int = 128
     weight_decay: float = 1e-3
     dropout: float = 0.3

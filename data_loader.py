@@ -33,7 +33,7 @@ AAMI = {
     **dict.fromkeys("/fQ?", "Q"),
 }
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
-CACHE_VERSION = 3  # raised when the meaning of cached beats changes
+CACHE_VERSION = 4  # raised when the meaning of cached beats changes
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Training, prediction and checkpoints, for any network that maps (windows, features) to logits."""
 
 import copy
-import math
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -126,9 +125,6 @@ class _Run:
         self.generator = torch.Generator().manual_seed(seed)
         normal = int((train.labels == 0).sum())
         self.normal_count = round(normal * schedule.normal_share)
-        # Class 0 is rarer in an epoch than in the data: the loss sees its logit lowered by as much, so that the
-        # network's own probabilities are those of the data (Menon et al. 2021, arXiv:2007.07314).
-        self.left_out = math.log(self.normal_count / normal) if self.normal_count else 0.0
         beats = len(train.labels) - normal + self.normal_count
         self.batches = beats // schedule.batch_size
         if self.batches == 0:
@@ -158,9 +154,7 @@ class _Run:
             windows, features = train.windows[index], train.features[index]
             if self.augment is not None:
                 windows, features = self.augment(windows, features, self.generator)
-            logits = self.model(windows, features)
-            logits = logits + self.left_out * (torch.arange(logits.shape[1]) == 0)
-            loss = loss_function(logits, train.labels[index])
+            loss = loss_function(self.model(windows, features), train.labels[index])
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()

@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from dsp_filters import FLAT_MV, z_score
 
-MEMORIES_BEATS = (32, 100, 400)  # how far back the running RR statistics reach; a stream has to remember the longest
+MEMORIES_BEATS = (100, 400)  # how far back the running RR statistics reach; a stream has to remember the longest
 MEMORY_BEATS = max(MEMORIES_BEATS)
 MAX_RR_S = 3.0  # a longer interval is a gap in the annotations (flutter, lead off), not an RR interval
 RATIO_RANGE = (0.2, 3.0)
@@ -32,13 +32,6 @@ RHYTHM = {
     ),
 }
 SHAPE = (
-    "window_correlation",
-    "qrs_correlation",
-    "aligned_qrs_correlation",
-    "p_wave_correlation",
-    "t_wave_correlation",
-    "previous_qrs_correlation",
-    "neighbour_correlation",
     "log_amplitude_ratio",
     "peak_difference",
     "trough_difference",
@@ -52,8 +45,6 @@ CHANNELS = 1  # of the network's first input: the z-scored beat
 
 QRS_S = (-0.085, 0.085)  # spans around R, in seconds
 P_WAVE_S = (-0.25, -0.07)
-T_WAVE_S = (0.085, 0.37)  # cut short by the look-ahead in causal mode
-ALIGN_S = 0.017  # how far a beat may be moved to fit the template
 ALIKE = 0.85  # a beat whose QRS correlates more than this with a group's mean is taken for one of the group
 GROUPS = 4
 FORGETTING = 0.998  # per beat: a group that no beat has joined for some minutes loses its rank
@@ -70,10 +61,10 @@ def beat_inputs(
     after) and features (beats, len(FEATURES[mode])), both float32.
     """
     beats_mv = cut_windows(cleaned_mv, peaks, before, after)
-    qrs, p_wave, t_wave = (_span(span_s, before, before + after, fs_hz) for span_s in (QRS_S, P_WAVE_S, T_WAVE_S))
+    qrs, p_wave = (_span(span_s, before, before + after, fs_hz) for span_s in (QRS_S, P_WAVE_S))
     templates_mv = running_templates(beats_mv, qrs)
     windows = z_score(beats_mv)[:, None].astype(np.float32)
-    shape = shape_features(beats_mv, templates_mv, qrs, p_wave, t_wave, round(ALIGN_S * fs_hz))
+    shape = shape_features(beats_mv, templates_mv, qrs, p_wave)
     return windows, np.concatenate([rhythm_features(rr_s, mode), shape], axis=1)
 
 
@@ -121,24 +112,16 @@ def running_templates(beats_mv: np.ndarray, qrs: slice) -> np.ndarray:
 
 
 def shape_features(
-    beats_mv: np.ndarray, templates_mv: np.ndarray, qrs: slice, p_wave: slice, t_wave: slice, reach: int
+    beats_mv: np.ndarray, templates_mv: np.ndarray, qrs: slice, p_wave: slice
 ) -> np.ndarray:
     """How each beat differs from its running template, (beats, len(SHAPE)) float32.
 
-    beats_mv and templates_mv are (beats, samples); `qrs`, `p_wave` and `t_wave` are spans of samples; `reach` is how
-    many samples the beat may be moved for `aligned_qrs_correlation`. No feature depends on the gain.
+    beats_mv and templates_mv are (beats, samples); `qrs` and `p_wave` are spans of samples. No feature depends on the
+    gain.
     """
     beat_qrs, template_qrs = beats_mv[:, qrs], templates_mv[:, qrs]
     own_mv, amplitude_mv = np.ptp(beat_qrs, axis=1), np.maximum(np.ptp(template_qrs, axis=1), FLAT_MV)
-    qrs_correlation = _correlation(beat_qrs, template_qrs)
     values = {
-        "window_correlation": _correlation(beats_mv, templates_mv),
-        "qrs_correlation": qrs_correlation,
-        "aligned_qrs_correlation": _aligned_correlation(beats_mv, template_qrs, qrs, reach),
-        "p_wave_correlation": _correlation(beats_mv[:, p_wave], templates_mv[:, p_wave]),
-        "t_wave_correlation": _correlation(beats_mv[:, t_wave], templates_mv[:, t_wave]),
-        "previous_qrs_correlation": np.concatenate([[1.0], qrs_correlation[:-1]])[: len(beats_mv)],
-        "neighbour_correlation": _correlation(beat_qrs, np.concatenate([beat_qrs[:1], beat_qrs[:-1]])),
         "log_amplitude_ratio": _log_ratio(own_mv, amplitude_mv),
         "peak_difference": _limited((beat_qrs.max(axis=1) - template_qrs.max(axis=1)) / amplitude_mv),
         "trough_difference": _limited((beat_qrs.min(axis=1) - template_qrs.min(axis=1)) / amplitude_mv),
@@ -148,13 +131,6 @@ def shape_features(
         "log_p_wave_size": np.log(0.01 + _deviation(beats_mv[:, p_wave]) / np.maximum(own_mv, FLAT_MV)),
     }
     return np.stack([values[name] for name in SHAPE], axis=1).astype(np.float32)
-
-
-def _aligned_correlation(beats_mv: np.ndarray, template_qrs: np.ndarray, qrs: slice, reach: int) -> np.ndarray:
-    """The best correlation of the template's QRS with the beat over moves of up to `reach` samples, (beats,)."""
-    moves = range(max(-reach, -qrs.start), min(reach, beats_mv.shape[1] - qrs.stop) + 1)
-    moved = [_correlation(beats_mv[:, qrs.start + move : qrs.stop + move], template_qrs) for move in moves]
-    return np.max(moved, axis=0)
 
 
 def _spread(qrs_mv: np.ndarray) -> np.ndarray:
@@ -188,13 +164,6 @@ def _limited(difference: np.ndarray) -> np.ndarray:
 def _centred_unit(rows: np.ndarray) -> np.ndarray:
     centred = rows - rows.mean(axis=-1, keepdims=True)
     return centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), FLAT_MV)
-
-
-def _correlation(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Pearson's correlation row by row, (beats,); 0 where a row is flat or there are no samples."""
-    if rows.shape[1] == 0:
-        return np.zeros(len(rows))
-    return np.einsum("ij,ij->i", _centred_unit(rows), _centred_unit(others))
 
 
 # Rhythm ----------------------------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_a_premature_beat_and_its_pause_by_hand():
         "previous_second_ratio": (1.0, 0.56 / 0.8),
         "pre_post_ratio": (0.56 / 1.04, 1.04 / 0.8),
     }
-    for memory in (32, 100, 400):
+    for memory in (100, 400):
         expected |= {
             f"pre_ratio_{memory}": (0.56 / 0.8, 1.04 / 0.74),  # (0.8 + 0.8 + 0.8 + 0.56) / 4 = 0.74
             f"previous_ratio_{memory}": (1.0, 0.56 / 0.74),
@@ -89,11 +89,11 @@ def test_a_premature_beat_and_its_pause_by_hand():
 
 def test_step_and_variation_by_hand():
     rr_s = [NAN, 0.8, 1.0, 0.8, 1.0, 0.9]
-    assert column(rr_s, "rr_step_32")[-1] == pytest.approx(0.2 / 0.9, rel=1e-6)
-    assert column(rr_s, "rr_variation_32")[-1] == pytest.approx(0.1 / 0.9, rel=1e-6)
+    assert column(rr_s, "rr_step_100")[-1] == pytest.approx(0.2 / 0.9, rel=1e-6)
+    assert column(rr_s, "rr_variation_100")[-1] == pytest.approx(0.1 / 0.9, rel=1e-6)
 
 
-@pytest.mark.parametrize("memory", [32, 100, 400])
+@pytest.mark.parametrize("memory", [100, 400])
 def test_running_means_reach_as_far_back_as_their_name_says(memory):
     ratio = column([NAN] + [1.0] * 500 + [0.5] * (memory + 1), f"pre_ratio_{memory}")
     assert ratio[-1] == pytest.approx(1.0)  # nothing but intervals of 0.5 s in reach
@@ -110,7 +110,7 @@ def test_ratios_do_not_depend_on_the_heart_rate(mode):
 
 def test_ratios_stay_in_their_range():
     rr_s = [NAN] + [0.6] * 10 + [0.06, 2.9]
-    assert list(column(rr_s, "pre_ratio_32")[-2:]) == pytest.approx([0.2, 3.0])
+    assert list(column(rr_s, "pre_ratio_100")[-2:]) == pytest.approx([0.2, 3.0])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -192,9 +192,10 @@ def test_a_beat_of_another_shape_stands_out_and_leaves_the_template_alone():
     beats = [narrow] * 20 + [wide] + [narrow] * 5
     peaks = 140 + 280 * np.arange(len(beats))
     _, rows = beat_inputs(np.concatenate(beats), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "causal")
-    similarity = rows[:, FEATURES["causal"].index("qrs_correlation")]
-    np.testing.assert_allclose(similarity[:20], 1, atol=1e-5)
-    assert similarity[20] < 0 < 0.95 < similarity[21:].min()
+    residual = rows[:, FEATURES["causal"].index("qrs_residual")]
+    np.testing.assert_allclose(residual[:20], 0, atol=1e-6)
+    assert residual[20] > 0.5
+    np.testing.assert_allclose(residual[21:], 0, atol=1e-6)
 
 
 def test_the_template_of_a_beat_is_of_the_beats_before_it():
