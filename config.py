@@ -47,8 +47,8 @@ PRESETS = {
         feature_hidden=64,
         hidden=256,
         flatten_dropout=0.8,
-        wave_dropout=0.5,
-        epochs=6,
+        wave_dropout=0.8,
+        epochs=5,
         learning_rate=3e-3,
     ),
     # For microcontrollers: the weights fit 15 KB in int8.
@@ -59,8 +59,8 @@ PRESETS = {
         feature_hidden=32,
         hidden=48,
         flatten_dropout=0.0,
-        wave_dropout=0.5,
-        epochs=8,
+        wave_dropout=0.8,
+        epochs=6,
         learning_rate=3e-3,
     ),
 }
