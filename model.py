@@ -55,7 +55,7 @@ class HybridECGNet(nn.Module):
         super().__init__()
         self.wave = nn.Sequential(*_blocks((input_channels, *channels), kernels))
         self.flatten = nn.Sequential(nn.Flatten(), nn.Dropout(flatten_dropout)) if flatten else None
-        self.wave_dropout = nn.Dropout1d(wave_dropout)
+        self.wave_dropout = wave_dropout
         self.features = FeatureMLP(feature_count, feature_hidden)
         mapped = channels[-1] * (window_samples // 8) if flatten else 0
         self.head = nn.Sequential(
@@ -72,7 +72,8 @@ class HybridECGNet(nn.Module):
         wave = feature_map.amax(dim=2)
         if self.flatten is not None:
             wave = torch.cat([wave, self.flatten(feature_map)], dim=1)
-        wave = self.wave_dropout(wave[:, None])[:, 0]  # all of a beat's waveform or nothing
+        if self.training:  # all of a beat's waveform or nothing, and not scaled up: the head must know both cases
+            wave = wave * (torch.rand(len(wave), 1) >= self.wave_dropout)
         return self.head(torch.cat([wave, self.features(features)], dim=1))
 
 

@@ -140,7 +140,7 @@ def test_units_of_a_feature_do_not_matter():
 @pytest.mark.parametrize("window_samples", [64, 280, 512])
 def test_any_window_that_is_a_multiple_of_eight(window_samples):
     net = HybridECGNet(feature_count=4, channels=(4, 6, 8), window_samples=window_samples, hidden=8)
-    assert net(torch.zeros(2, 2, window_samples), torch.zeros(2, 4)).shape == (2, 5)
+    assert net(torch.zeros(2, 1, window_samples), torch.zeros(2, 4)).shape == (2, 5)
 
 
 def test_initial_loss_is_near_that_of_guessing():
