@@ -17,7 +17,7 @@ MAX_RR_S = 3.0  # a longer interval is a gap in the annotations (flutter, lead o
 RATIO_RANGE = (0.2, 3.0)
 BLOCK_BEATS = 4096  # bounds the memory that long records need
 
-RUNNING = ("pre_ratio", "previous_ratio", "second_previous_ratio", "rr_step", "rr_variation")
+RUNNING = ("pre_ratio", "previous_ratio", "second_previous_ratio", "rr_step")
 RHYTHM_CAUSAL = (
     *(f"{name}_{memory}" for memory in MEMORIES_BEATS for name in RUNNING),
     "pre_previous_ratio",
@@ -38,13 +38,11 @@ SHAPE = (
     "qrs_residual",
     "log_spread_ratio",
     "log_width_ratio",
-    "log_p_wave_size",
 )
 FEATURES = {mode: rhythm + SHAPE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
 CHANNELS = 1  # of the network's first input: the z-scored beat
 
-QRS_S = (-0.085, 0.085)  # spans around R, in seconds
-P_WAVE_S = (-0.25, -0.07)
+QRS_S = (-0.085, 0.085)  # span around R
 ALIKE = 0.85  # a beat whose QRS correlates more than this with a group's mean is taken for one of the group
 GROUPS = 4
 FORGETTING = 0.998  # per beat: a group that no beat has joined for some minutes loses its rank
@@ -61,10 +59,10 @@ def beat_inputs(
     after) and features (beats, len(FEATURES[mode])), both float32.
     """
     beats_mv = cut_windows(cleaned_mv, peaks, before, after)
-    qrs, p_wave = (_span(span_s, before, before + after, fs_hz) for span_s in (QRS_S, P_WAVE_S))
+    qrs = _span(QRS_S, before, before + after, fs_hz)
     templates_mv = running_templates(beats_mv, qrs)
     windows = z_score(beats_mv)[:, None].astype(np.float32)
-    shape = shape_features(beats_mv, templates_mv, qrs, p_wave)
+    shape = shape_features(beats_mv, templates_mv, qrs)
     return windows, np.concatenate([rhythm_features(rr_s, mode), shape], axis=1)
 
 
@@ -111,12 +109,10 @@ def running_templates(beats_mv: np.ndarray, qrs: slice) -> np.ndarray:
     return templates_mv
 
 
-def shape_features(
-    beats_mv: np.ndarray, templates_mv: np.ndarray, qrs: slice, p_wave: slice
-) -> np.ndarray:
+def shape_features(beats_mv: np.ndarray, templates_mv: np.ndarray, qrs: slice) -> np.ndarray:
     """How each beat differs from its running template, (beats, len(SHAPE)) float32.
 
-    beats_mv and templates_mv are (beats, samples); `qrs` and `p_wave` are spans of samples. No feature depends on the
+    beats_mv and templates_mv are (beats, samples); `qrs` is the span of the QRS in them. No feature depends on the
     gain.
     """
     beat_qrs, template_qrs = beats_mv[:, qrs], templates_mv[:, qrs]
@@ -128,7 +124,6 @@ def shape_features(
         "qrs_residual": _limited(np.sqrt(((beat_qrs - template_qrs) ** 2).mean(axis=1)) / amplitude_mv),
         "log_spread_ratio": _log_ratio(_spread(beat_qrs), _spread(template_qrs)),
         "log_width_ratio": _log_ratio(_half_width(beat_qrs), _half_width(template_qrs)),
-        "log_p_wave_size": np.log(0.01 + _deviation(beats_mv[:, p_wave]) / np.maximum(own_mv, FLAT_MV)),
     }
     return np.stack([values[name] for name in SHAPE], axis=1).astype(np.float32)
 
@@ -146,11 +141,6 @@ def _half_width(qrs_mv: np.ndarray) -> np.ndarray:
     """Samples in which the QRS is more than half its largest deflection from its median, plus one, (beats,)."""
     deflection = np.abs(qrs_mv - np.median(qrs_mv, axis=1, keepdims=True))
     return 1.0 + (deflection > deflection.max(axis=1, keepdims=True) / 2).sum(axis=1)
-
-
-def _deviation(rows: np.ndarray) -> np.ndarray:
-    """Standard deviation of each row, 0 where there are no samples, (beats,)."""
-    return rows.std(axis=1) if rows.shape[1] else np.zeros(len(rows))
 
 
 def _log_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -215,16 +205,15 @@ def _running_features(history: np.ndarray, pre: np.ndarray, previous: np.ndarray
 
     Ratios are to the mean and not to the median: where most beats are early, as in some patients with S beats, the
     median interval is that of the early beats, while the mean still holds their pauses. `rr_step`, the median step
-    between neighbouring intervals over their mean, is high in atrial fibrillation, whose early beats are normal.
+    between neighbouring intervals over their mean, is high in atrial fibrillation, whose early beats are normal; the
+    standard deviation would be as high where a regular rhythm is broken by pauses.
     """
     mean = _mean(history)
-    variance = _mean((history - mean[:, None]) ** 2)
     return {
         "pre_ratio": _ratio(pre, mean),
         "previous_ratio": _ratio(previous, mean),
         "second_previous_ratio": _ratio(second, mean),
         "rr_step": np.clip(np.nan_to_num(_median(np.abs(np.diff(history, axis=1))) / mean), 0, 1),
-        "rr_variation": np.clip(np.nan_to_num(np.sqrt(variance) / mean), 0, 1),
     }
 
 

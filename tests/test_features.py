@@ -87,10 +87,9 @@ def test_a_premature_beat_and_its_pause_by_hand():
         np.testing.assert_allclose(column(rr_s, name)[4:6], values, rtol=1e-6, err_msg=name)
 
 
-def test_step_and_variation_by_hand():
+def test_step_by_hand():
     rr_s = [NAN, 0.8, 1.0, 0.8, 1.0, 0.9]
     assert column(rr_s, "rr_step_100")[-1] == pytest.approx(0.2 / 0.9, rel=1e-6)
-    assert column(rr_s, "rr_variation_100")[-1] == pytest.approx(0.1 / 0.9, rel=1e-6)
 
 
 @pytest.mark.parametrize("memory", [100, 400])
