@@ -47,7 +47,7 @@ class HybridECGNet(nn.Module):
         hidden: int = 256,
         dropout: float = 0.3,
         flatten_dropout: float = 0.5,
-        wave_dropout: float = 0.8,
+        wave_dropout: float = 0.5,
         window_samples: int = 280,
         input_channels: int = 1,
         classes: int = 5,
