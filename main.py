@@ -23,7 +23,6 @@ from reproduce import reproduce
 
 SIGNAL_STRIP = ("203", 40.0, 10.0)  # a training record with wander and muscle noise, start and length in seconds
 PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irregular rhythm
-PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
