@@ -166,15 +166,26 @@ def read_record(path: Path, lead: str) -> Record:
 
 
 def read_header(path: Path) -> wfdb.Record:
-    """The header of the WFDB record at `path` (no extension). Raises DeepECGError when it is missing or broken."""
+    """The header of the WFDB record at `path` (no extension), which names its signals.
+
+    Raises DeepECGError when it is missing or broken, or names none.
+    """
+    header = parse_header(path)
+    if not all(getattr(header, "sig_name", None) or [None]):
+        raise DeepECGError(f"record {path}: its header names no signals: a single-segment record is needed")
+    return header
+
+
+def parse_header(path: Path) -> wfdb.Record | wfdb.MultiRecord:
+    """The header of the WFDB record at `path`, of any kind. Raises DeepECGError when it is missing or broken."""
     try:
         header = wfdb.rdheader(str(path))
     except FileNotFoundError:
         raise DeepECGError(f"record {path}: there is no {path}.hea: check the path and the record's name") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"record {path}: its header cannot be read ({error}): fetch it again") from None
-    if not all(getattr(header, "sig_name", None) or [None]) or not header.fs:
-        raise DeepECGError(f"record {path}: its header names no signals: a single-segment record is needed")
+    if not header.fs:
+        raise DeepECGError(f"record {path}: its header states no sampling rate: mend it")
     return header
 
 
@@ -198,6 +209,17 @@ def read_beats(path: Path, extension: str) -> Annotation:
 
     Raises DeepECGError when the file is missing or broken, or holds fewer than two beats.
     """
+    annotation = read_annotations(path, extension)
+    symbols = np.array(annotation.symbol, dtype=str)  # an undefined code reads as "nan"
+    beat = np.isin(symbols, list(AAMI))
+    if beat.sum() < 2:
+        raise DeepECGError(f"annotation file {path}.{extension} holds {beat.sum()} beats: at least two are needed")
+    gaps = np.cumsum(np.isin(symbols, list(GAP_SYMBOLS)))[beat]
+    return Annotation(annotation.sample[beat], symbols[beat], np.diff(gaps, prepend=0) > 0)
+
+
+def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
+    """All of annotation file `path`.`extension`. Raises DeepECGError when the file is missing or broken."""
     try:
         annotation = wfdb.rdann(str(path), extension)
     except FileNotFoundError:
@@ -206,12 +228,7 @@ def read_beats(path: Path, extension: str) -> Annotation:
         raise DeepECGError(f"annotation file {path}.{extension} cannot be read: {error}") from None
     if not Path(f"{path}.{extension}").read_bytes().endswith(b"\0\0"):  # the format's end mark
         raise DeepECGError(f"annotation file {path}.{extension} is truncated: fetch it again")
-    symbols = np.array(annotation.symbol, dtype=str)  # an undefined code reads as "nan"
-    beat = np.isin(symbols, list(AAMI))
-    if beat.sum() < 2:
-        raise DeepECGError(f"annotation file {path}.{extension} holds {beat.sum()} beats: at least two are needed")
-    gaps = np.cumsum(np.isin(symbols, list(GAP_SYMBOLS)))[beat]
-    return Annotation(annotation.sample[beat], symbols[beat], np.diff(gaps, prepend=0) > 0)
+    return annotation
 
 
 # Beats -----------------------------------------------------------------------------------------------------------
