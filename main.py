@@ -2,6 +2,7 @@
 
 python main.py               ingest, cut beats, train on DS1, evaluate on DS2, draw, quantize
 python main.py predict 100   classify the beats of a WFDB record with a reference checkpoint
+python main.py score 100 --test-ann pred   compare annotation files beat by beat, as ANSI/AAMI EC57 asks
 python main.py reproduce     rebuild results/, pretrained/ and images/ from the data
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 import console
 from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
 from data_loader import DS1, DS2, Beats, Source, ingest, load_beats, read_clean
+from ec57 import score_records
 from engine import predict_proba
 from evaluation import median_seed, over_seeds, render_markdown, results_table, write_json
 from figures import dashboard_figure, predictions_figure, signal_figure
@@ -171,6 +173,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--fresh", action="store_true", help="do not go on from an interrupted training")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     add_predict(commands)
+    add_score(commands)
     again = commands.add_parser("reproduce", help="rebuild results/, pretrained/ and images/ from the data")
     again.set_defaults(command=lambda options: reproduce(run))
     return top
@@ -195,6 +198,20 @@ def add_predict(commands: argparse._SubParsersAction):
     target.set_defaults(command=predict_command)
 
 
+def add_score(commands: argparse._SubParsersAction):
+    """The command `score`."""
+    target = commands.add_parser(
+        "score", help="compare annotation files beat by beat (ANSI/AAMI EC57)", argument_default=argparse.SUPPRESS
+    )
+    target.add_argument("records", nargs="+", metavar="RECORD", help="path of a WFDB record, at any sampling rate")
+    target.add_argument("--test-ann", required=True, metavar="EXT", help="annotations to score: RECORD.EXT, e.g. pred")
+    target.add_argument("--ref-ann", metavar="EXT", help="reference annotations: RECORD.EXT (default atr)")
+    target.add_argument("--test-dir", type=Path, metavar="DIR", help="folder of the test annotations, if another")
+    target.add_argument("--json", type=Path, metavar="FILE", help="write every count and figure to FILE")
+    target.add_argument("--matrices", action="store_true", help="print the confusion matrix of each record too")
+    target.set_defaults(command=score_command)
+
+
 def run_command(options: dict):
     """`python main.py`: the whole pipeline with the settings of config.py and the command line."""
     run_options = {name: options.pop(name) for name in ("name", "fresh") if name in options}
@@ -208,6 +225,13 @@ def predict_command(options: dict):
     config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
     out = options.get("out", Path("predictions"))
     predict_records(options["records"], config, out, peaks=options.get("peaks"), lead=options.get("lead"))
+
+
+def score_command(options: dict):
+    """`python main.py score`: the EC57 report of test annotation files against the reference ones."""
+    names = {"ref_ann": "reference_extension", "test_dir": "test_folder", "json": "json_path", "matrices": "matrices"}
+    given = {names[name]: value for name, value in options.items() if name in names}
+    score_records(options["records"], options["test_ann"], **given)
 
 
 if __name__ == "__main__":

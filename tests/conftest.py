@@ -24,6 +24,15 @@ def mitdb() -> Path:
 
 
 @pytest.fixture(scope="session")
+def ec57_golden(mitdb) -> Path:
+    """Folder of test annotations and of what EC57's reference implementation says of them, beside the database."""
+    folder = mitdb.parent / "reference" / "ec57"
+    if not (folder / "bxb_matrices.txt").is_file():
+        pytest.skip(f"the output of EC57's reference implementation is not in {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def synthetic_db(tmp_path_factory) -> Path:
     """Folder of a SYNTHETIC database, one minute of each DS1 and DS2 record. Tests only read it."""
     folder = tmp_path_factory.mktemp("synthetic-db")
