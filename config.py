@@ -95,7 +95,9 @@ class Config:
 
     # Training ---------------------------------------------------------------------------------------------------
     focal_gamma: float = 1.0  # 0 is cross entropy
-    normal_share: float = 0.2  # share of the N beats, drawn anew, that an epoch shows: a mild weight on the others
+    replays: int = 6  # of each training record, in other rhythms (augmentation.py)
+    record_shares: tuple[float, ...] = (0.5, 1.0, 1.0, 1.0, 1.0)  # of the recorded N S V F Q that an epoch shows
+    replay_shares: tuple[float, ...] = (0.16, 0.06, 0.12, 0.02, 0.0)  # of the replayed ones; both drawn anew each time
     batch_size: int = 128
     weight_decay: float = 1e-3
     dropout: float = 0.3
@@ -160,7 +162,9 @@ def _check_numbers(config: Config):
         ("window_samples", config.window_samples >= 64 and config.window_samples % 8 == 0, "a multiple of 8 from 64"),
         ("look_ahead_ms", 0 <= config.look_ahead_ms <= half_window_ms, "0 to half the window"),
         ("focal_gamma", config.focal_gamma >= 0, "0 or more"),
-        ("normal_share", 0 < config.normal_share <= 1, "above 0, up to 1"),
+        ("replays", config.replays >= 0, "0 or more"),
+        ("record_shares", _are_shares(config.record_shares), "five shares from 0 to 1, of N S V F Q"),
+        ("replay_shares", _are_shares(config.replay_shares), "five shares from 0 to 1, of N S V F Q"),
         ("batch_size", config.batch_size >= 2, "2 or more"),
         ("weight_decay", config.weight_decay >= 0, "0 or more"),
         ("dropout", 0 <= config.dropout < 1, "from 0 to below 1"),
@@ -170,6 +174,10 @@ def _check_numbers(config: Config):
     for name, holds, need in rules:
         if not holds:
             raise DeepECGError(f"setting {name} = {getattr(config, name)!r} cannot be used: it must be {need}")
+
+
+def _are_shares(values: tuple[float, ...]) -> bool:
+    return len(values) == len(CLASSES) and all(0 <= value <= 1 for value in values)
 
 
 def with_overrides(config: Config, **overrides) -> Config:

@@ -5,16 +5,19 @@ AAMI classes and the DS1/DS2 division by patient follow de Chazal et al. 2004 (I
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import wfdb
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
+import augmentation
 import physionet
 import synthetic
+from augmentation import Strip
 from config import CLASSES, DATA_DIR_VARIABLE, Config, DeepECGError
 from dsp_filters import FLAT_MV, bandpass_sos, clean, resample
 from features import FEATURES, beat_inputs, rr_intervals
@@ -23,6 +26,16 @@ from files import atomic_file
 DS1 = tuple("101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230".split())
 DS2 = tuple("100 103 105 111 113 117 121 123 200 202 210 212 213 214 219 221 222 228 231 232 233 234".split())
 VALIDATION = ("118", "124", "205", "223")  # DS1 patients with S, V and F; never 201, whose subject is also DS2's 202
+# DS1 by patient for cross-validation: S, V and F spread as evenly as the data allow, the fibrillating 201 and 203 apart
+FOLDS = tuple(
+    tuple(fold.split())
+    for fold in (
+        "209 114 106 122 205",
+        "207 124 119 116 109 112",
+        "118 220 203 215 101 108",
+        "201 223 208 115 230",
+    )
+)
 SPLITS = {"train": tuple(r for r in DS1 if r not in VALIDATION), "validation": VALIDATION, "test": DS2}
 
 AAMI = {
@@ -33,7 +46,8 @@ AAMI = {
     **dict.fromkeys("/fQ?", "Q"),
 }
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
-CACHE_VERSION = 4  # raised when the meaning of cached beats changes
+CACHE_VERSION = 5  # raised when the meaning of cached beats changes
+REPLAYED = (0.2, 0.5, 0.5, 1.0, 0.0)  # share of the N S V F Q beats of a replay that is kept: enough, in less memory
 
 
 @dataclass(frozen=True)
@@ -87,8 +101,16 @@ class Beats:
 
     def of(self, records: Sequence[str]) -> "Beats":
         """The beats of the records named."""
-        keep = np.isin(self.records, records)
+        return self.where(np.isin(self.records, records))
+
+    def where(self, keep: np.ndarray) -> "Beats":
+        """The beats for which `keep` (beats,) is True."""
         return Beats(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+
+def concatenate(parts: Sequence[Beats]) -> Beats:
+    """The beats of all `parts` in their order."""
+    return Beats(*(np.concatenate([getattr(part, name) for part in parts]) for name in Beats.__dataclass_fields__))
 
 
 # Ingestion -------------------------------------------------------------------------------------------------------
@@ -151,18 +173,41 @@ def read_record(path: Path, lead: str) -> Record:
     Raises DeepECGError naming the record when it is missing or truncated, has no such lead, or its signal is flat or
     holds samples that are not numbers.
     """
+    fs_hz, (signal_mv,) = _read_signals(path, [lead])
+    _check_signal(signal_mv, path, lead)
+    return Record(path.name, lead, fs_hz, signal_mv)
+
+
+def read_strip(path: Path, config: Config) -> Strip:
+    """The record at `path` with all its usable leads, `config.lead` first, and its labelled beats, at `config.fs_hz`.
+
+    Raises DeepECGError as `read_record` and `read_beats` do.
+    """
+    first = read_record(path, config.lead)
+    others = [name for name in read_header(path).sig_name if name != config.lead]
+    _, signals = _read_signals(path, others) if others else (first.fs_hz, [])
+    usable = [signal for signal in signals if np.isfinite(signal).all() and np.ptp(signal) > FLAT_MV]
+    leads_mv = [resample(signal, first.fs_hz, config.fs_hz, causal=False) for signal in (first.signal_mv, *usable)]
+    annotation = read_beats(path, "atr")
+    peaks = np.round(annotation.samples * config.fs_hz / first.fs_hz).astype(np.int64)
+    labels = aami_labels(annotation.symbols)
+    return Strip(np.stack(leads_mv, axis=1), config.fs_hz, peaks, labels, annotation.after_gap)
+
+
+def _read_signals(path: Path, leads: Sequence[str]) -> tuple[float, list[np.ndarray]]:
+    """Sampling rate and the signals (samples,) named `leads`, in millivolts."""
     header = read_header(path)
-    if lead not in header.sig_name:
-        raise DeepECGError(f"record {path} has no lead {lead!r}: it has {', '.join(header.sig_name)}")
+    for lead in leads:
+        if lead not in header.sig_name:
+            raise DeepECGError(f"record {path} has no lead {lead!r}: it has {', '.join(header.sig_name)}")
     try:
-        record = wfdb.rdrecord(str(path), channel_names=[lead])
+        record = wfdb.rdrecord(str(path), channel_names=list(leads))
     except FileNotFoundError as error:
         raise DeepECGError(f"record {path}: signal file {error.filename} is missing: fetch it again") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"record {path} cannot be read, its signal file is truncated or broken: {error}") from None
-    signal_mv = _in_millivolts(record.p_signal[:, 0], record.units[0], path)
-    _check_signal(signal_mv, path, lead)
-    return Record(path.name, lead, float(record.fs), signal_mv)
+    by_name = {name: (signal, units) for name, signal, units in zip(record.sig_name, record.p_signal.T, record.units)}
+    return float(record.fs), [_in_millivolts(*by_name[lead], path) for lead in leads]
 
 
 def read_header(path: Path) -> wfdb.Record:
@@ -261,10 +306,15 @@ def beats_of(record: Record, annotation: Annotation, config: Config) -> Beats:
     return Beats(
         windows=windows,
         features=features,
-        labels=np.array([CLASSES.index(AAMI[symbol]) for symbol in annotation.symbols], np.int64),
+        labels=aami_labels(annotation.symbols),
         records=np.full(len(windows), record.name),
         samples=annotation.samples.astype(np.int64),
     )
+
+
+def aami_labels(symbols: Sequence[str]) -> np.ndarray:
+    """Index into CLASSES of each annotation symbol, (beats,) int64."""
+    return np.array([CLASSES.index(AAMI[symbol]) for symbol in symbols], np.int64)
 
 
 def read_clean(source: Source, name: str, config: Config, start_s: float, length_s: float) -> tuple:
@@ -282,23 +332,66 @@ def load_beats(source: Source, records: Sequence[str], config: Config, progress:
 
     Only the files of `records` are opened, each checked against the published hashes where the folder lists them.
     """
+
+    def of_record(name: str) -> Beats:
+        return beats_of(read_record(source.folder / name, config.lead), read_beats(source.folder / name, "atr"), config)
+
+    key = _cache_key(source, records, config)
+    title = tqdm(records, "beats", unit="record", disable=None if progress else True, leave=False)
+    return _cached(Path(config.cache_dir) / f"beats-{key}.npz", source, records, lambda: [of_record(n) for n in title])
+
+
+def load_replays(source: Source, records: Sequence[str], config: Config, progress: bool = False) -> Beats:
+    """Beats of `config.replays` replays of each of the DS1 `records` (augmentation.py), from the cache where possible.
+
+    V beats of other patients come from those of the same fold in FOLDS, so that cross-validation stays by patient.
+    Of each class, the share REPLAYED is kept. The same settings give the same replays.
+    """
+    key = _cache_key(source, records, config, config.replays, augmentation.VERSION)
+
+    def build() -> list[Beats]:
+        strips = {name: read_strip(source.folder / name, config) for name in records}
+        donors = {name: augmentation.donor_beats(strip) for name, strip in strips.items()}
+        jobs = [delayed(_replays_of)(name, strips[name], _donors_for(name, donors), config) for name in records]
+        done = Parallel(n_jobs=config.threads or -1, return_as="generator")(jobs)
+        return list(tqdm(done, "replays", len(jobs), unit="record", disable=None if progress else True, leave=False))
+
+    return _cached(Path(config.cache_dir) / f"replays-{key}.npz", source, records, build)
+
+
+def _donors_for(name: str, donors: dict[str, np.ndarray | None]) -> list[np.ndarray]:
+    """The V beats that may be implanted in record `name`: of the patients of its fold, its own last."""
+    fold = next((fold for fold in FOLDS if name in fold), (name,))
+    ordered = [other for other in fold if other != name] + [name]
+    return [donors[other] for other in ordered if donors.get(other) is not None]
+
+
+def _replays_of(name: str, strip: Strip, donors: list[np.ndarray], config: Config) -> Beats:
+    parts = []
+    for number in range(config.replays):
+        rng = np.random.default_rng([*name.encode(), number])
+        replay = augmentation.replay(strip, donors, rng)
+        symbols = np.array(CLASSES)[replay.labels]
+        record = Record(name, config.lead, config.fs_hz, replay.leads_mv[:, 0])
+        beats = beats_of(record, Annotation(replay.peaks, symbols, replay.after_gap), config)
+        parts.append(beats.where(rng.random(len(beats)) < np.array(REPLAYED)[replay.labels]))
+    return concatenate(parts)
+
+
+def _cached(path: Path, source: Source, records: Sequence[str], build: Callable[[], list[Beats]]) -> Beats:
+    """The beats stored at `path`, else those that `build` makes from the files of `records`, which are then stored."""
     missing = physionet.missing_files(source.folder, records)
     if missing:
         raise DeepECGError(f"data folder {source.folder}: {missing[0]} is missing or empty: fetch it again")
-    cached = Path(config.cache_dir) / f"beats-{_cache_key(source, records, config)}.npz"
-    beats = _read_cache(cached)
+    beats = _read_cache(path)
     if beats is None:
         physionet.verify_files(source.folder, physionet.expected_files(records))
-        parts = [
-            beats_of(read_record(source.folder / name, config.lead), read_beats(source.folder / name, "atr"), config)
-            for name in tqdm(records, "beats", unit="record", disable=None if progress else True, leave=False)
-        ]
-        beats = Beats(*(np.concatenate([getattr(p, name) for p in parts]) for name in Beats.__dataclass_fields__))
-        _write_cache(cached, beats)
+        beats = concatenate(build())
+        _write_cache(path, beats)
     return beats
 
 
-def _cache_key(source: Source, records: Sequence[str], config: Config) -> str:
+def _cache_key(source: Source, records: Sequence[str], config: Config, *more) -> str:
     stats = [(source.folder / name).stat() for name in physionet.expected_files(records)]
     identity = {
         "version": CACHE_VERSION,
@@ -308,6 +401,7 @@ def _cache_key(source: Source, records: Sequence[str], config: Config) -> str:
         "settings": [config.mode, config.lead, config.fs_hz, config.band_hz, config.filter_order]
         + [config.window_samples, config.look_ahead_samples],
         "features": FEATURES[config.mode],
+        "more": more,
     }
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:20]
 

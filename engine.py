@@ -1,6 +1,5 @@
 """Training, prediction and checkpoints, for any network that maps (windows, features) to logits."""
 
-import copy
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -29,26 +28,30 @@ class Schedule:
     learning_rate: float
     batch_size: int
     weight_decay: float
-    normal_share: float = 1.0  # share of the class-0 beats, drawn anew, that an epoch shows
+    shares: tuple[float, ...] = ()  # share of the beats of each stratum, drawn anew, that an epoch shows; (): all
     averaging: float = 0.99  # decay of the running average of the weights, which is what is evaluated and kept
 
 
 @dataclass
 class History:
-    """One entry an epoch, and the epoch (from 1) whose weights were kept."""
+    """One entry an epoch."""
 
     epochs: list[dict] = field(default_factory=list)
-    best_epoch: int = 0
-    best_score: float = -1.0
 
 
 class BeatTensors:
-    """Windows (n, channels, samples), features (n, count) and labels (n,) as tensors on the arrays' own memory."""
+    """Windows (n, channels, samples), features (n, count) and labels (n,) as tensors on the arrays' own memory.
 
-    def __init__(self, windows: np.ndarray, features: np.ndarray, labels: np.ndarray):
+    strata (n,) says by whose share of `Schedule.shares` a beat is shown in training; the label where it is not given.
+    """
+
+    def __init__(
+        self, windows: np.ndarray, features: np.ndarray, labels: np.ndarray, strata: np.ndarray | None = None
+    ):
         self.windows = torch.from_numpy(windows)
         self.features = torch.from_numpy(features)
         self.labels = torch.from_numpy(labels)
+        self.strata = self.labels if strata is None else torch.from_numpy(strata)
 
 
 def seed_everything(seed: int, threads: int = 0) -> int:
@@ -69,35 +72,35 @@ def seed_everything(seed: int, threads: int = 0) -> int:
 def fit(
     model: nn.Module,
     train: BeatTensors,
-    validation: BeatTensors,
+    validation: BeatTensors | None,
     loss_function: nn.Module,
     schedule: Schedule,
     seed: int,
-    augment: Callable[[Tensor, Tensor, torch.Generator], tuple[Tensor, Tensor]] | None = None,
     state_path: Path | None = None,
     fingerprint: str = "",
     progress: bool = False,
     on_epoch: Callable[[dict], None] | None = None,
 ) -> History:
-    """Trains `model` in place and leaves in it the averaged weights of the best epoch on the validation patients.
+    """Trains `model` in place for all epochs of `schedule` and leaves the averaged weights in it.
 
-    Best is the highest mean of S F1 and V F1. `augment` changes the inputs of each training batch. With
-    `state_path`, everything needed to go on is written there after each epoch, and a state with the same `fingerprint`
-    found there is gone on from: the result is the same to the bit as without the interruption. The state is removed
-    by the caller when its results are safe.
+    `validation` is scored after each epoch where it is given; nothing is chosen by it. With `state_path`, everything
+    needed to go on is written there after each epoch, and a state with the same `fingerprint` found there is gone on
+    from: the result is the same to the bit as without the interruption. The state is removed by the caller when its
+    results are safe.
     """
-    run = _Run(model, train, schedule, seed, augment)
+    run = _Run(model, train, schedule, seed)
     if state_path is not None and state_path.exists():
         run.restore(state_path, fingerprint)
     while run.epoch < schedule.epochs:
         entry = run.train_epoch(train, loss_function, progress)
-        entry |= validate(run.averaged.module, validation, loss_function)
+        if validation is not None:
+            entry |= validate(run.averaged.module, validation, loss_function)
         run.finish_epoch(entry)
         if state_path is not None:
             run.store(state_path, fingerprint)
         if on_epoch is not None:
             on_epoch(entry)
-    model.load_state_dict(run.best_weights)
+    model.load_state_dict(run.averaged.module.state_dict())
     return run.history
 
 
@@ -117,44 +120,43 @@ def validate(model: nn.Module, data: BeatTensors, loss_function: nn.Module) -> d
 class _Run:
     """The state of one training: all that a resumed one needs."""
 
-    def __init__(
-        self, model: nn.Module, train: BeatTensors, schedule: Schedule, seed: int, augment: Callable | None
-    ):
-        self.model, self.schedule, self.augment = model, schedule, augment
+    def __init__(self, model: nn.Module, train: BeatTensors, schedule: Schedule, seed: int):
+        self.model, self.schedule = model, schedule
         self.averaged = AveragedModel(model, multi_avg_fn=_running_average(schedule.averaging), use_buffers=True)
         self.generator = torch.Generator().manual_seed(seed)
-        normal = int((train.labels == 0).sum())
-        self.normal_count = round(normal * schedule.normal_share)
-        beats = len(train.labels) - normal + self.normal_count
-        self.batches = beats // schedule.batch_size
+        self.strata = [torch.nonzero(train.strata == stratum)[:, 0] for stratum in range(int(train.strata.max()) + 1)]
+        shares = schedule.shares or (1.0,) * len(self.strata)
+        self.counts = [round(len(members) * share) for members, share in zip(self.strata, shares)]
+        self.batches = sum(self.counts) // schedule.batch_size
         if self.batches == 0:
-            raise DeepECGError(f"setting batch_size = {schedule.batch_size} is more than the {beats} training beats")
+            raise DeepECGError(
+                f"setting batch_size = {schedule.batch_size} is more than the {sum(self.counts)} training beats"
+            )
         self.optimizer = torch.optim.AdamW(
             model.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay
         )
         self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
             self.optimizer, schedule.learning_rate, total_steps=self.batches * schedule.epochs
         )
-        self.history, self.epoch, self.best_weights = History(), 0, None
+        self.history, self.epoch = History(), 0
 
-    def _order(self, labels: Tensor) -> Tensor:
-        """Beats of one epoch in random order: every ectopic beat, and the share of normal ones."""
-        normal = torch.nonzero(labels == 0)[:, 0]
-        chosen = normal[torch.randperm(len(normal), generator=self.generator)[: self.normal_count]]
-        order = torch.cat([torch.nonzero(labels != 0)[:, 0], chosen])
-        return order[torch.randperm(len(order), generator=self.generator)]
+    def _order(self) -> Tensor:
+        """Beats of one epoch in random order: of each stratum as many as its share asks for."""
+        chosen = [members[self._permutation(len(members))[:count]] for members, count in zip(self.strata, self.counts)]
+        order = torch.cat(chosen)
+        return order[self._permutation(len(order))]
+
+    def _permutation(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self.generator)
 
     def train_epoch(self, train: BeatTensors, loss_function: nn.Module, progress: bool) -> dict:
         self.model.train()
-        order = self._order(train.labels)
+        order = self._order()
         total = 0.0
         title = f"epoch {self.epoch + 1}/{self.schedule.epochs}"
         for batch in tqdm(range(self.batches), title, unit="batch", disable=None if progress else True, leave=False):
             index = order[batch * self.schedule.batch_size : (batch + 1) * self.schedule.batch_size]
-            windows, features = train.windows[index], train.features[index]
-            if self.augment is not None:
-                windows, features = self.augment(windows, features, self.generator)
-            loss = loss_function(self.model(windows, features), train.labels[index])
+            loss = loss_function(self.model(train.windows[index], train.features[index]), train.labels[index])
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -166,17 +168,12 @@ class _Run:
     def finish_epoch(self, entry: dict):
         self.epoch += 1
         self.history.epochs.append(entry)
-        score = (entry["val_s_f1"] + entry["val_v_f1"]) / 2
-        if score > self.history.best_score:
-            self.history.best_epoch, self.history.best_score = self.epoch, score
-            self.best_weights = copy.deepcopy(self.averaged.module.state_dict())
 
     def store(self, path: Path, fingerprint: str):
         state = {
             "fingerprint": fingerprint,
             "epoch": self.epoch,
             "history": vars(self.history),
-            "best_weights": self.best_weights,
             "random": [torch.get_rng_state(), self.generator.get_state()],
             **{name: getattr(self, name).state_dict() for name in _STATEFUL},
         }
@@ -192,7 +189,7 @@ class _Run:
         torch.set_rng_state(state["random"][0])
         self.generator.set_state(state["random"][1])
         self.history = History(**state["history"])
-        self.epoch, self.best_weights = state["epoch"], state["best_weights"]
+        self.epoch = state["epoch"]
 
 
 def _running_average(decay: float) -> Callable:

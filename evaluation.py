@@ -6,6 +6,7 @@ count as N, as in the literature on the DS1 -> DS2 split; EC57's own scorer coun
 """
 
 import json
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -457,17 +458,18 @@ def _seeds_section(report: dict) -> list[str]:
 
 
 def _training_section(report: dict) -> list[str]:
-    training = report.get("training") or {}
-    if not training.get("history"):
+    """Losses of the training, beside the scores of the one in which the validation patients were held out."""
+    history, validation = (report.get("training") or {}).get("history"), report.get("validation") or []
+    if not history:
         return []
     rows = [
-        [number(entry.get("epoch")), number(entry.get("train_loss"), ".4f"), number(entry.get("val_loss"), ".4f")]
-        + [percent(entry.get("val_accuracy"), 2), percent(entry.get("val_s_f1")), percent(entry.get("val_v_f1"))]
-        for entry in training["history"]
+        [number(entry.get("epoch")), number(entry.get("train_loss"), ".4f"), number(unseen.get("val_loss"), ".4f")]
+        + [percent(unseen.get("val_accuracy"), 2), percent(unseen.get("val_s_f1")), percent(unseen.get("val_v_f1"))]
+        for entry, unseen in zip_longest(history, validation, fillvalue={})
     ]
     header = ["Epoch", "Training loss", "Validation loss", "Validation accuracy %", "S F1 %", "V F1 %"]
-    kept = f"The weights of epoch {number(training.get('best_epoch'))} were kept; validation records are from DS1."
-    return [kept, "", *markdown_table(header, rows)]
+    note = "Validation: patients of DS1, held out of a training of its own; nothing is chosen by it."
+    return [note, "", *markdown_table(header, rows)]
 
 
 def _int8_section(report: dict) -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import console
 import pipeline
 from config import MODES, Config, DeepECGError, with_overrides
-from data_loader import DS1, DS2, Source, ingest, load_beats
+from data_loader import DS1, DS2, Source, ingest, load_beats, load_replays
 from evaluation import markdown_table, write_json
 from figures import benchmark_figure
 from files import write_text
@@ -118,11 +118,12 @@ def benchmark(config: Config, folder: Path | None = None) -> dict:
     source = ingest(config, progress)
     folder = folder or Path(config.runs_dir) / f"transformer-{config.mode}{'-SYNTHETIC' * source.synthetic}"
     ds1 = load_beats(source, DS1, config, progress)
+    replays = load_replays(source, DS1, config, progress) if config.replays else None
     trained = []
     for name, settings, network, arguments in contenders(config):
         print(f"\nTrain: {name}", flush=True)
         own = folder / name.replace(", ", "-")
-        trained.append(pipeline.train(settings, source, ds1, seed, own, network, arguments, progress))
+        trained.append(pipeline.train(settings, source, ds1, replays, seed, own, network, arguments, progress))
     ds2 = load_beats(source, DS2, config, progress)
     rows = []
     for (name, settings, _, _), network in zip(contenders(config), trained):

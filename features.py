@@ -13,15 +13,19 @@ from dsp_filters import FLAT_MV, z_score
 
 MEMORIES_BEATS = (100, 400)  # how far back the running RR statistics reach; a stream has to remember the longest
 MEMORY_BEATS = max(MEMORIES_BEATS)
-MAX_RR_S = 3.0  # a longer interval is a gap in the annotations (flutter, lead off), not an RR interval
+MAX_RR_S = 3.0  # a longer interval is a pause, taken for one of this length
 RATIO_RANGE = (0.2, 3.0)
 BLOCK_BEATS = 4096  # bounds the memory that long records need
+
+LOCAL_BEATS = (8, 32)  # how far back the irregularity of the rhythm is measured
 
 RUNNING = ("pre_ratio", "previous_ratio", "second_previous_ratio", "rr_step")
 RHYTHM_CAUSAL = (
     *(f"{name}_{memory}" for memory in MEMORIES_BEATS for name in RUNNING),
     "pre_previous_ratio",
     "previous_second_ratio",
+    *(f"{name}_{memory}" for memory in LOCAL_BEATS for name in ("rr_variation", "rr_step")),
+    "pre_rank",
 )
 RHYTHM = {
     "causal": RHYTHM_CAUSAL,
@@ -40,10 +44,14 @@ SHAPE = (
     "log_width_ratio",
 )
 FEATURES = {mode: rhythm + SHAPE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
-CHANNELS = 1  # of the network's first input: the z-scored beat
+CHANNELS = 2  # of the network's first input: the z-scored beat, and its difference from the running template
+DIFFERENCE_LIMIT = 20.0  # standard deviations of the beat
 
 QRS_S = (-0.085, 0.085)  # span around R
 ALIKE = 0.85  # a beat whose QRS correlates more than this with a group's mean is taken for one of the group
+ALIGN_S = 0.06  # how far a beat is shifted to agree with a template
+ALIGN_STEP = 2  # samples
+SHIFT_COST = 0.5  # correlation that a shift has to bring, per second: none without need
 GROUPS = 4
 FORGETTING = 0.998  # per beat: a group that no beat has joined for some minutes loses its rank
 TEMPLATE_BEATS = 20  # how many of its latest beats a group's mean stands for
@@ -60,10 +68,18 @@ def beat_inputs(
     """
     beats_mv = cut_windows(cleaned_mv, peaks, before, after)
     qrs = _span(QRS_S, before, before + after, fs_hz)
-    templates_mv = running_templates(beats_mv, qrs)
-    windows = z_score(beats_mv)[:, None].astype(np.float32)
-    shape = shape_features(beats_mv, templates_mv, qrs)
+    aligned_mv, templates_mv = running_templates(beats_mv, qrs, fs_hz)
+    shape = shape_features(aligned_mv, templates_mv, qrs)
+    windows = _windows(beats_mv, aligned_mv - templates_mv)
     return windows, np.concatenate([rhythm_features(rr_s, mode), shape], axis=1)
+
+
+def _windows(beats_mv: np.ndarray, differences_mv: np.ndarray) -> np.ndarray:
+    """Both channels, (beats, CHANNELS, samples) float32, in standard deviations of the beat; 0 where that is flat."""
+    deviation_mv = beats_mv.std(axis=1, keepdims=True)
+    differences = differences_mv / np.maximum(deviation_mv, FLAT_MV)
+    differences = np.where(deviation_mv > FLAT_MV, np.clip(differences, -DIFFERENCE_LIMIT, DIFFERENCE_LIMIT), 0)
+    return np.stack([z_score(beats_mv), differences], axis=1).astype(np.float32)
 
 
 def cut_windows(signal_mv: np.ndarray, peaks: np.ndarray, before: int, after: int) -> np.ndarray:
@@ -83,30 +99,66 @@ def _span(span_s: tuple[float, float], before: int, length: int, fs_hz: float) -
 # Shape against the patient's own beats ---------------------------------------------------------------------------
 
 
-def running_templates(beats_mv: np.ndarray, qrs: slice) -> np.ndarray:
-    """The patient's running template as it was when each beat came, (beats, samples).
+class RunningTemplate:
+    """The patient's running template: past beats grouped by shape, the largest group's mean.
 
-    Past beats are grouped by shape: a beat joins the group whose QRS it correlates with most, if with more than ALIKE,
-    else it starts a group in the place of the smallest. The template is the mean shape of the largest group, so that
-    beats of two shapes in turn (bigeminy) are not blended. The first beat is its own template.
+    A beat joins the group whose QRS it correlates with most, if with more than ALIKE, else it starts a group in the
+    place of the smallest: beats of two shapes in turn (bigeminy) are not blended. Beats are compared at the shift, up
+    to ALIGN_S, at which they agree best: R-peaks of annotators and detectors jump between the deflections of a QRS.
     """
-    templates_mv = np.empty_like(beats_mv)
-    units = _centred_unit(beats_mv[:, qrs])
-    groups_mv, group_units = np.zeros((GROUPS, beats_mv.shape[1])), np.zeros((GROUPS, units.shape[1]))
-    sizes = np.zeros(GROUPS)
-    for i, beat_mv in enumerate(beats_mv):
-        templates_mv[i] = groups_mv[sizes.argmax()] if i else beat_mv
-        similarity = np.where(sizes > 0, group_units @ units[i], -1)
-        chosen = similarity.argmax()
-        sizes *= FORGETTING
-        if similarity[chosen] > ALIKE:
-            sizes[chosen] += 1
+
+    def __init__(self, samples: int, qrs: slice, fs_hz: float):
+        self._qrs = qrs
+        reach = min(round(ALIGN_S * fs_hz), qrs.start, samples - qrs.stop)
+        self._shifts = np.arange(-(reach // ALIGN_STEP) * ALIGN_STEP, reach + 1, ALIGN_STEP)
+        self._nearness = 1 - SHIFT_COST * np.abs(self._shifts) / fs_hz
+        self._starts = qrs.start + self._shifts
+        self._groups_mv = np.zeros((GROUPS, samples))
+        self._units = np.zeros((GROUPS, qrs.stop - qrs.start))
+        self._sizes = np.zeros(GROUPS)
+
+    def step(self, beat_mv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`beat_mv` (samples,) aligned with the template, and the template as it was before this beat.
+
+        The first beat is its own template.
+        """
+        first = not self._sizes.any()
+        spans = sliding_window_view(beat_mv, self._units.shape[1])[self._starts]
+        similarity = np.where(self._sizes > 0, _centred_unit(spans) @ self._units.T, -1) * self._nearness[:, None]
+        largest = self._sizes.argmax()
+        template_mv = beat_mv if first else self._groups_mv[largest].copy()
+        aligned_mv = beat_mv if first else _shifted(beat_mv, self._shifts[similarity[:, largest].argmax()])
+        self._join(beat_mv, similarity)
+        return aligned_mv, template_mv
+
+    def _join(self, beat_mv: np.ndarray, similarity: np.ndarray):
+        shift, group = np.unravel_index(similarity.argmax(), similarity.shape)
+        self._sizes *= FORGETTING
+        if similarity[shift, group] > ALIKE:
+            self._sizes[group] += 1
+            beat_mv = _shifted(beat_mv, self._shifts[shift])
         else:
-            chosen = sizes.argmin()
-            sizes[chosen] = 1
-        groups_mv[chosen] += (beat_mv - groups_mv[chosen]) / min(sizes[chosen], TEMPLATE_BEATS)
-        group_units[chosen] = _centred_unit(groups_mv[chosen, qrs])
-    return templates_mv
+            group = self._sizes.argmin()
+            self._sizes[group] = 1
+        self._groups_mv[group] += (beat_mv - self._groups_mv[group]) / min(self._sizes[group], TEMPLATE_BEATS)
+        self._units[group] = _centred_unit(self._groups_mv[group, self._qrs])
+
+
+def running_templates(beats_mv: np.ndarray, qrs: slice, fs_hz: float) -> tuple[np.ndarray, np.ndarray]:
+    """Each beat aligned with the patient's running template, and that template as it was when the beat came.
+
+    beats_mv (beats, samples), both results too; see `RunningTemplate`.
+    """
+    template = RunningTemplate(beats_mv.shape[1], qrs, fs_hz)
+    aligned_mv, templates_mv = np.empty_like(beats_mv), np.empty_like(beats_mv)
+    for i, beat_mv in enumerate(beats_mv):
+        aligned_mv[i], templates_mv[i] = template.step(beat_mv)
+    return aligned_mv, templates_mv
+
+
+def _shifted(beat_mv: np.ndarray, shift: int) -> np.ndarray:
+    """`beat_mv` (samples,) with sample `shift` moved to 0; what lies beyond its ends repeats the last sample there."""
+    return beat_mv[np.clip(np.arange(len(beat_mv)) + shift, 0, len(beat_mv) - 1)]
 
 
 def shape_features(beats_mv: np.ndarray, templates_mv: np.ndarray, qrs: slice) -> np.ndarray:
@@ -162,11 +214,11 @@ def _centred_unit(rows: np.ndarray) -> np.ndarray:
 def rr_intervals(peaks: np.ndarray, fs_hz: float, after_gap: np.ndarray | None = None) -> np.ndarray:
     """RR interval that ends at each beat, in seconds, (beats,); NaN where there is none.
 
-    There is none before the first beat, across a gap longer than MAX_RR_S, and where `after_gap` (beats,) is True
-    (ventricular flutter lies between the beats: record 207).
+    There is none before the first beat and where `after_gap` (beats,) is True (ventricular flutter lies between the
+    beats: record 207). A pause of more than MAX_RR_S counts as MAX_RR_S.
     """
     rr_s = np.diff(peaks, prepend=np.nan) / fs_hz
-    rr_s[~(rr_s <= MAX_RR_S)] = np.nan
+    rr_s = np.minimum(rr_s, MAX_RR_S)  # NaN stays NaN
     if after_gap is not None:
         rr_s[after_gap] = np.nan
     return rr_s
@@ -190,6 +242,9 @@ def _block_features(rr_s: np.ndarray, start: int, mode: str) -> np.ndarray:
     at = np.arange(start, stop) + MEMORY_BEATS
     pre, previous, second, post = rr_s[at], rr_s[at - 1], rr_s[at - 2], rr_s[at + 1]
     values = {"pre_previous_ratio": _ratio(pre, previous), "previous_second_ratio": _ratio(previous, second)}
+    for memory in LOCAL_BEATS:
+        values |= {f"{name}_{memory}": value for name, value in _irregularity(history[:, -memory:]).items()}
+    values["pre_rank"] = _rank(pre, history[:, -max(LOCAL_BEATS) :])
     for memory in MEMORIES_BEATS:
         running = _running_features(history[:, -memory:], pre, previous, second)
         values |= {f"{name}_{memory}": value for name, value in running.items()}
@@ -198,6 +253,23 @@ def _block_features(rr_s: np.ndarray, start: int, mode: str) -> np.ndarray:
         values |= {f"post_ratio_{memory}": _ratio(post, mean) for memory, mean in means.items()}
         values["pre_post_ratio"] = _ratio(pre, post)
     return np.stack([values[name] for name in RHYTHM[mode]], axis=1).astype(np.float32)
+
+
+def _irregularity(history: np.ndarray) -> dict:
+    """How irregular the rhythm before each beat is: standard deviation and median step of `history` over its mean."""
+    mean = _mean(history)
+    variance = np.maximum(_mean(history**2) - mean**2, 0)
+    return {
+        "rr_variation": np.clip(np.nan_to_num(np.sqrt(variance) / mean), 0, 1),
+        "rr_step": np.clip(np.nan_to_num(_median(np.abs(np.diff(history, axis=1))) / mean), 0, 1),
+    }
+
+
+def _rank(pre: np.ndarray, history: np.ndarray) -> np.ndarray:
+    """Share of the intervals in `history` (beats, memory) that are shorter than `pre` (beats,); 0.5 where unknown."""
+    count = np.isfinite(history).sum(axis=1)
+    shorter = (history < pre[:, None]).sum(axis=1) + 0.5 * (history == pre[:, None]).sum(axis=1)
+    return np.where((count > 0) & np.isfinite(pre), shorter / np.maximum(count, 1), 0.5)
 
 
 def _running_features(history: np.ndarray, pre: np.ndarray, previous: np.ndarray, second: np.ndarray) -> dict:

@@ -96,15 +96,10 @@ def _epoch_axis(axes: Axes, epochs: np.ndarray):
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
-def _draw_losses(axes: Axes, history: list[dict], best_epoch: int | None):
+def _draw_losses(axes: Axes, history: list[dict]):
     epochs, val_loss = _column(history, "epoch"), _column(history, "val_loss")
     axes.plot(epochs, _column(history, "train_loss"), "o-", color=SKY, markersize=4, label="training")
     axes.plot(epochs, val_loss, "s-", color=INK, markersize=4, label="validation")
-    label = "epoch kept"
-    if best_epoch is None and np.isfinite(val_loss).any():
-        best_epoch, label = int(epochs[np.nanargmin(val_loss)]), "lowest validation loss"
-    if best_epoch is not None:
-        axes.axvline(best_epoch, color=RED, linestyle="--", linewidth=1, label=f"{label}: {best_epoch}")
     axes.set(title="Loss", ylabel="loss")
     axes.margins(y=0.12)
     axes.set_ylim(bottom=0)
@@ -179,17 +174,16 @@ def dashboard_figure(
     test_curve: tuple[np.ndarray, np.ndarray] | None,
     title: str,
     synthetic: bool,
-    best_epoch: int | None = None,
 ) -> Path:
     """Training and test at a glance: losses, validation scores, DS2 confusion matrix, micro-average ROC.
 
     history: one dict per epoch (epoch, train_loss, val_loss, val_accuracy, val_s_f1, val_v_f1; None allowed).
     confusion: (5, 5) counts, rows reference. train_curve, test_curve: (labels (n,), proba (n, 5)) or None.
-    title: should name mode, preset and seed. best_epoch: the epoch kept; None marks the lowest validation loss.
+    title: should name mode, preset and seed.
     """
     figure = _figure(8.2, title, synthetic)
     panels = figure.subplots(2, 2)
-    _draw_losses(panels[0, 0], history, best_epoch)
+    _draw_losses(panels[0, 0], history)
     _draw_validation(panels[0, 1], history)
     _draw_confusion(panels[1, 0], confusion)
     curves = {"training": train_curve, "test": test_curve}

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import console
 from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
-from data_loader import DS1, DS2, Beats, Source, ingest, load_beats, read_clean
+from data_loader import DS1, DS2, VALIDATION, Beats, Source, ingest, load_beats, load_replays, read_clean
 from ec57 import score_records
 from engine import predict_proba
 from evaluation import median_seed, over_seeds, render_markdown, results_table, write_json
@@ -44,29 +44,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     """The method: DS1 trains, DS2 is opened once, at the end. Returns the report that it wrote."""
-    progress, stages = console.interactive(), console.Stages(6)
+    progress, stages = console.interactive(), console.Stages(7)
     with stages("ingest", f"Ingest ({config.data_source}): {config.data_folder}"):
         source = ingest(config, progress)
         announce(source)
     folder = Path(config.runs_dir) / (name or f"{config.mode}-{config.preset}{'-SYNTHETIC' * source.synthetic}")
     check_writable(folder)
-    with stages("beats", "Beats of DS1: training and validation patients"):
+    with stages("beats", "Beats of DS1, and replays of its records in other rhythms"):
         ds1 = load_beats(source, DS1, config, progress)
         print(f"      {describe_beats(ds1)}")
+        replays = load_replays(source, DS1, config, progress) if config.replays else None
+        if replays:
+            print(f"      {describe_beats(replays)}, replayed")
+    prepared = (config, source, ds1, replays)
+    with stages("validate", f"Train without the validation patients {', '.join(VALIDATION)}, to see it generalise"):
+        validation = train_seed(*prepared, config.seeds[0], folder / "validation", fresh, progress, VALIDATION)
     with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
-        trained = [train_seed(config, source, ds1, seed, folder, fresh, progress) for seed in config.seeds]
+        trained = [train_seed(*prepared, seed, folder, fresh, progress) for seed in config.seeds]
     with stages("evaluate", "Evaluate on DS2, which is opened only now"):
         ds2 = load_beats(source, DS2, config, progress)
         print(f"      {describe_beats(ds2)}")
         assessed = [assess(network, config, source, ds1, ds2) for network in trained]
-    reports = [report for report, _ in assessed]
+    reports = [report | {"validation": validation.history.epochs} for report, _ in assessed]
     shown = median_seed(reports)
     with stages("figures", f"Figures of seed {trained[shown].seed}"):
-        draw(folder / "images", config, source, trained[shown], assessed[shown], ds1, ds2)
+        draw(folder / "images", config, source, trained[shown], (reports[shown], assessed[shown][1]), ds1, ds2)
     with stages("quantize", "Quantize to int8, reload, measure"):
         for network, report in zip(trained, reports):
             report["int8"] = quantized(network, ds2)
-    return finish(folder, trained, reports, shown, stages.timings_s())
+    return finish(folder, [*trained, validation], reports, shown, stages.timings_s())
 
 
 def announce(source: Source):
@@ -87,7 +93,15 @@ def describe_beats(beats: Beats) -> str:
 
 
 def train_seed(
-    config: Config, source: Source, ds1: Beats, seed: int, folder: Path, fresh: bool, progress: bool
+    config: Config,
+    source: Source,
+    ds1: Beats,
+    replays: Beats | None,
+    seed: int,
+    folder: Path,
+    fresh: bool,
+    progress: bool,
+    held_out: Sequence[str] = (),
 ) -> Trained:
     """Trains one seed in its own folder, going on from an interrupted training unless the user wants it afresh."""
     folder = folder / f"seed-{seed}"
@@ -95,7 +109,7 @@ def train_seed(
     if state.exists() and (fresh or (console.interactive() and not console.ask(f"Go on from {state}?"))):
         state.unlink()
     print(f"      seed {seed} -> {folder}", flush=True)
-    return train(config, source, ds1, seed, folder, progress=progress)
+    return train(config, source, ds1, replays, seed, folder, progress=progress, held_out=held_out)
 
 
 def draw(folder: Path, config: Config, source: Source, trained: Trained, assessed: tuple, ds1: Beats, ds2: Beats):
@@ -108,13 +122,12 @@ def draw(folder: Path, config: Config, source: Source, trained: Trained, assesse
     )
     dashboard_figure(
         folder / "dashboard.png",
-        trained.history.epochs,
+        report["validation"],
         report["ds2"]["confusion"],
         (ds1.labels, predict_proba(trained.model, ds1.windows, ds1.features)),
         (ds2.labels, proba),
         f"{config.mode} mode, {config.preset} preset, seed {trained.seed}: test on DS2, n = {len(ds2):,}",
         source.synthetic,
-        best_epoch=trained.history.best_epoch,
     )
     record, start_s, length_s = PREDICTION_STRIP
     _, clean_mv = read_clean(source, record, config, start_s, length_s)
@@ -137,7 +150,7 @@ def finish(folder: Path, trained: list[Trained], reports: list[dict], shown: int
     """Writes report.json and report.md of the seed shown with the spread over all seeds, and prints the summary."""
     report = reports[shown]
     report |= {
-        "seeds": [network.seed for network in trained],
+        "seeds": [one["seed"] for one in reports],
         "over_seeds": over_seeds(reports),
         "timings_s": timings_s,
         "peak_rss_mb": peak_rss_mb(),

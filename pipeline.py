@@ -8,7 +8,7 @@ import json
 import platform
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from torch import nn
 
 import engine
 from config import CLASSES, Config
-from data_loader import SPLITS, Beats, Source
+from data_loader import Beats, Source, concatenate
 from evaluation import evaluate_beats, majority_baseline, prematurity_baseline
 from features import CHANNELS, FEATURES, MEMORIES_BEATS
 from loss import FocalLoss
@@ -62,15 +62,18 @@ def train(
     config: Config,
     source: Source,
     ds1: Beats,
+    replays: Beats | None,
     seed: int,
     folder: Path,
     network: type[nn.Module] = HybridECGNet,
     arguments: dict | None = None,
     progress: bool = False,
     say: Callable[[str], None] = print,
+    held_out: Sequence[str] = (),
 ) -> Trained:
-    """Trains one network on the DS1 training patients, with its epoch chosen on the DS1 validation patients.
+    """Trains one network on the patients of DS1 and their `replays`, for the fixed number of epochs of the preset.
 
+    The patients `held_out` are left out of it, replays too, and scored after each epoch; nothing is chosen by that.
     Writes `folder`/checkpoint.pt, and `folder`/resume.pt after every epoch: a training that was interrupted goes on
     from there when nothing that it depends on has changed.
     """
@@ -78,17 +81,19 @@ def train(
     threads = engine.seed_everything(seed, config.threads)
     arguments = arguments or hybrid_arguments(config)
     model = network(**arguments)
-    training, validation = ds1.of(SPLITS["train"]), ds1.of(SPLITS["validation"])
-    model.features.set_normalisation(torch.from_numpy(training.features))
+    recorded = ds1.where(~np.isin(ds1.records, held_out))
+    model.features.set_normalisation(torch.from_numpy(recorded.features))
+    train_on = training_tensors(recorded, replays and replays.where(~np.isin(replays.records, held_out)))
+    unseen = ds1.of(held_out)
     history = engine.fit(
         model,
-        engine.BeatTensors(training.windows, training.features, training.labels),
-        engine.BeatTensors(validation.windows, validation.features, validation.labels),
+        train_on,
+        engine.BeatTensors(unseen.windows, unseen.features, unseen.labels) if held_out else None,
         FocalLoss(config.focal_gamma),
         schedule_of(config),
         seed,
         state_path=folder / "resume.pt",
-        fingerprint=_fingerprint(config, ds1, seed, threads, network, arguments),
+        fingerprint=_fingerprint(config, train_on, seed, threads, network, arguments),
         progress=progress,
         on_epoch=lambda entry: say(_epoch_line(entry)),
     )
@@ -105,8 +110,15 @@ def schedule_of(config: Config) -> engine.Schedule:
         learning_rate=preset.learning_rate,
         batch_size=config.batch_size,
         weight_decay=config.weight_decay,
-        normal_share=config.normal_share,
+        shares=config.record_shares + config.replay_shares,
     )
+
+
+def training_tensors(recorded: Beats, replays: Beats | None) -> engine.BeatTensors:
+    """The beats to train on; recorded and replayed ones of a class are strata of their own."""
+    beats = recorded if replays is None else concatenate([recorded, replays])
+    replayed = np.arange(len(beats)) >= len(recorded)
+    return engine.BeatTensors(beats.windows, beats.features, beats.labels, beats.labels + len(CLASSES) * replayed)
 
 
 def describe(config: Config, source: Source, seed: int) -> dict:
@@ -138,7 +150,6 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
         "kept_beats": {"ds1": len(ds1), "ds2": len(ds2)},
         "training": {
             "seconds": trained.seconds,
-            "best_epoch": trained.history.best_epoch,
             "history": trained.history.epochs,
         },
         "ds2": evaluate_beats(ds2.labels, proba, ds2.records),
@@ -174,15 +185,20 @@ def peak_rss_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _fingerprint(config: Config, ds1: Beats, seed: int, threads: int, network: type, arguments: dict) -> str:
-    parts = (ds1.windows, ds1.features, ds1.labels, ds1.records.tobytes())
-    data = [hashlib.sha256(part).hexdigest() for part in parts]
+def _fingerprint(
+    config: Config, data: engine.BeatTensors, seed: int, threads: int, network: type, arguments: dict
+) -> str:
+    parts = (data.windows, data.features, data.labels, data.strata)
+    hashes = [hashlib.sha256(part.numpy()).hexdigest() for part in parts]
     settings = [repr(schedule_of(config)), config.focal_gamma, seed, threads, network.__name__, arguments, versions()]
-    return hashlib.sha256(json.dumps([data, settings]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([hashes, settings]).encode()).hexdigest()
 
 
 def _epoch_line(entry: dict) -> str:
+    line = f"      epoch {entry['epoch']:2d}  loss {entry['train_loss']:.4f}"
+    if "val_loss" not in entry:
+        return line
     return (
-        f"      epoch {entry['epoch']:2d}  loss {entry['train_loss']:.4f} / {entry['val_loss']:.4f}  "
-        f"validation accuracy {entry['val_accuracy']:.4f}, S F1 {entry['val_s_f1']:.3f}, V F1 {entry['val_v_f1']:.3f}"
+        f"{line} / {entry['val_loss']:.4f}  validation accuracy {entry['val_accuracy']:.4f}, "
+        f"S F1 {entry['val_s_f1']:.3f}, V F1 {entry['val_v_f1']:.3f}"
     )

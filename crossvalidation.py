@@ -1,0 +1,238 @@
+"""Cross-validation over the patients of DS1: where the choices of this project are made. DS2 is never opened here.
+
+python crossvalidation.py                          the settings of config.py -> results/crossvalidation-*.json
+python crossvalidation.py --ablation               and each ingredient left out in turn
+python crossvalidation.py --leave-one-out          one patient a fold: which patients fail
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from joblib import Parallel, delayed
+
+import engine
+import pipeline
+from augmentation import condensed
+from config import CLASSES, MODES, PRESETS, Config, DeepECGError, with_overrides
+from data_loader import (
+    DS1,
+    FOLDS,
+    Annotation,
+    Beats,
+    Record,
+    Source,
+    beats_of,
+    concatenate,
+    ingest,
+    load_beats,
+    load_replays,
+    read_strip,
+)
+from evaluation import class_metrics, confusion, markdown_table, mean_sd_text, number, percent, write_json
+from features import CHANNELS, FEATURES, SHAPE
+from loss import FocalLoss
+from model import HybridECGNet
+
+FIBRILLATING = ("201", "203")  # half of all normal beats taken for S are theirs
+LOCAL = ("rr_variation_8", "rr_step_8", "rr_variation_32", "rr_step_32", "pre_rank")
+COLUMNS = {
+    "accuracy": "accuracy %",
+    "v_f1": "V F1 %",
+    "s_f1": "S F1 %",
+    "s_f1_regular": "S F1 % without 201, 203",
+    "s_f1_dense": "S F1 % where S is frequent",
+    "f_f1": "F F1 %",
+}
+
+
+@dataclass(frozen=True)
+class Idea:
+    """What is different from the settings of config.py."""
+
+    settings: dict = field(default_factory=dict)  # of Config
+    network: dict = field(default_factory=dict)  # arguments of HybridECGNet
+    schedule: dict = field(default_factory=dict)  # of engine.Schedule
+    without: tuple[str, ...] = ()  # features left out
+    channels: int = CHANNELS  # of the window that are shown
+
+
+ABLATION = {
+    "without replays": Idea(settings={"replay_shares": (0.0,) * len(CLASSES), "record_shares": (0.2, 1, 1, 1, 1)}),
+    "without replayed V and F": Idea(settings={"replay_shares": (0.16, 0.06, 0.0, 0.0, 0.0)}),
+    "without the difference from the template": Idea(channels=1),
+    "without irregularity features": Idea(without=LOCAL),
+    "without shape features": Idea(without=SHAPE),
+    "without hiding the wave": Idea(network={"wave_dropout": 0.0}),
+    "every N beat in every epoch": Idea(settings={"record_shares": (1.0,) * len(CLASSES)}),
+    "cross entropy (gamma 0)": Idea(settings={"focal_gamma": 0.0}),
+    "gamma 2": Idea(settings={"focal_gamma": 2.0}),
+    "without weight averaging": Idea(schedule={"averaging": 0.0}),
+}
+
+
+def cross_validate(
+    config: Config, source: Source, idea: Idea = Idea(), folds: Sequence[Sequence[str]] = FOLDS
+) -> tuple[dict, np.ndarray]:
+    """Scores of `idea` over the patients of DS1, each predicted by a network trained without it.
+
+    Returns the scores of COLUMNS, each {"mean", "sd", "n"} over the seeds of `config`, and the confusion matrix of each
+    record of DS1, (22, 5, 5), of the first seed.
+    """
+    config = with_overrides(config, **idea.settings)
+    load_beats(source, DS1, config), load_replays(source, DS1, config)  # cached once, for all processes
+    jobs = [(seed, fold) for seed in config.seeds for fold in folds]
+    results = Parallel(n_jobs=config.threads or -1)(delayed(_held_out)(config, source, idea, *job) for job in jobs)
+    scores = []
+    for start in range(0, len(jobs), len(folds)):
+        recorded, dense = zip(*results[start : start + len(folds)])
+        scores.append(_scores(np.concatenate(recorded), np.concatenate(dense)))
+        if start == 0:
+            matrices = _per_record(np.concatenate(recorded))
+    return {name: _spread([score[name] for score in scores]) for name in COLUMNS}, matrices
+
+
+def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Sequence[str]) -> tuple:
+    """Record, label and prediction (beats, 3) of the patients of `fold`: as recorded, and where S is frequent."""
+    engine.seed_everything(seed, threads=1)
+    columns = [i for i, name in enumerate(FEATURES[config.mode]) if name not in idea.without]
+    arguments = pipeline.hybrid_arguments(config)
+    arguments |= {"feature_count": len(columns), "input_channels": idea.channels} | idea.network
+    model = HybridECGNet(**arguments)
+    ds1, replays = (_shown(load(source, DS1, config), columns, idea.channels) for load in (load_beats, load_replays))
+    recorded = ds1.where(~np.isin(ds1.records, fold))
+    model.features.set_normalisation(torch.from_numpy(recorded.features))
+    train_on = pipeline.training_tensors(recorded, replays.where(~np.isin(replays.records, fold)))
+    schedule = replace(pipeline.schedule_of(config), **idea.schedule)
+    engine.fit(model, train_on, None, FocalLoss(config.focal_gamma), schedule, seed)
+    dense = _shown(dense_beats(source, fold, config), columns, idea.channels)
+    return tuple(_predicted(model, beats) for beats in (ds1.of(fold), dense))
+
+
+def _shown(beats: Beats, columns: list[int], channels: int) -> Beats:
+    return replace(beats, windows=beats.windows[:, :channels].copy(), features=beats.features[:, columns].copy())
+
+
+def _predicted(model: HybridECGNet, beats: Beats) -> np.ndarray:
+    predicted = engine.predict_proba(model, beats.windows, beats.features).argmax(axis=1)
+    return np.stack([beats.records.astype(int), beats.labels, predicted], axis=1)
+
+
+def dense_beats(source: Source, records: Sequence[str], config: Config) -> Beats:
+    """The stretches around the S beats of `records`, put together: patients whose S beats are most of their beats."""
+    parts = []
+    for name in records:
+        strip = condensed(read_strip(source.folder / name, config), CLASSES.index("S"))
+        if len(strip.peaks):
+            record = Record(name, config.lead, config.fs_hz, strip.leads_mv[:, 0])
+            symbols = np.array(CLASSES)[strip.labels]
+            parts.append(beats_of(record, Annotation(strip.peaks, symbols, strip.after_gap), config))
+    return concatenate(parts)
+
+
+def _scores(recorded: np.ndarray, dense: np.ndarray) -> dict:
+    regular = recorded[~np.isin(recorded[:, 0], [int(name) for name in FIBRILLATING])]
+    f1 = _f1(recorded)
+    return {
+        "accuracy": float((recorded[:, 1] == recorded[:, 2]).mean()),
+        "v_f1": f1["V"],
+        "s_f1": f1["S"],
+        "s_f1_regular": _f1(regular)["S"],
+        "s_f1_dense": _f1(dense)["S"],
+        "f_f1": f1["F"],
+    }
+
+
+def _f1(predicted: np.ndarray) -> dict[str, float]:
+    """F1 of each class from `_predicted` rows; 0 where a class was neither there nor predicted."""
+    metrics = class_metrics(confusion(predicted[:, 1], predicted[:, 2]))
+    return {name: rates["f1"] or 0.0 for name, rates in metrics.items()}
+
+
+def _per_record(recorded: np.ndarray) -> np.ndarray:
+    matrices = np.zeros((len(DS1), len(CLASSES), len(CLASSES)), np.int64)
+    at = np.array([DS1.index(str(record)) for record in recorded[:, 0]])
+    np.add.at(matrices, (at, recorded[:, 1], recorded[:, 2]), 1)
+    return matrices
+
+
+def _spread(values: list[float]) -> dict:
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "sd": sd, "n": len(values)}
+
+
+# Reports -------------------------------------------------------------------------------------------------------------
+
+
+def ideas_table(report: dict) -> str:
+    """One row an idea, mean and sd over seeds, as Markdown."""
+    seeds = len(report["seeds"])
+    rows = [[row["name"], *(mean_sd_text(row["scores"][key], seeds) for key in COLUMNS)] for row in report["rows"]]
+    return "\n".join(markdown_table(["settings", *COLUMNS.values()], rows))
+
+
+def records_table(report: dict) -> str:
+    """One row a record of DS1, of the first idea and seed, as Markdown: which patients fail, and how."""
+    rows = []
+    for name, matrix in report["rows"][0]["records"].items():
+        matrix = np.array(matrix)
+        cells = [name, number(int(matrix.sum())), percent(np.trace(matrix) / max(matrix.sum(), 1), 2)]
+        for k in range(1, 4):
+            found, of, said = matrix[k, k], matrix[k].sum(), matrix[:, k].sum()
+            cells += [number(int(of)), percent(found / of if of else None), percent(found / said if said else None)]
+        rows.append(cells)
+    header = ["record", "n", "accuracy %"] + [f"{c} {column}" for c in "SVF" for column in ("n", "Se %", "+P %")]
+    return "\n".join(markdown_table(header, rows))
+
+
+def run(config: Config, ideas: dict[str, Idea], folds: Sequence[Sequence[str]], path: Path) -> dict:
+    """Cross-validates `ideas` one after another; `path` holds what is done after each. Returns what it holds."""
+    source = ingest(config)
+    report = {
+        "data_source": source.name, "mode": config.mode, "preset": config.preset, "seeds": list(config.seeds),
+        "folds": [list(fold) for fold in folds], "versions": pipeline.versions(), "rows": [],
+    }  # fmt: skip
+    for name, idea in ideas.items():
+        start = time.perf_counter()
+        scores, matrices = cross_validate(config, source, idea, folds)
+        records = {record: matrix.tolist() for record, matrix in zip(DS1, matrices)}
+        report["rows"].append({"name": name, "scores": scores, "records": records})
+        write_json(path, report)
+        text = ", ".join(f"{title} {mean_sd_text(scores[key], len(config.seeds))}" for key, title in COLUMNS.items())
+        print(f"{'SYNTHETIC ' * source.synthetic}{name}: {text}  ({time.perf_counter() - start:.0f} s)", flush=True)
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit status: 0 done, 2 wrong input, 130 interrupted."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mode", choices=MODES, help="as in main.py")
+    parser.add_argument("--preset", choices=PRESETS, help="as in main.py")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], metavar="SEED")
+    parser.add_argument("--ablation", action="store_true", help="also leave each ingredient out in turn")
+    parser.add_argument("--leave-one-out", action="store_true", help="one patient a fold")
+    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the report (default runs)")
+    options = parser.parse_args(arguments)
+    try:
+        config = with_overrides(Config(), mode=options.mode, preset=options.preset, seeds=tuple(options.seeds))
+        kind = "leave-one-out" if options.leave_one_out else "ablation" if options.ablation else "crossvalidation"
+        folds = tuple((name,) for name in DS1) if options.leave_one_out else FOLDS
+        ideas = {"all": Idea()} | (ABLATION if options.ablation else {})
+        report = run(config, ideas, folds, options.out / f"{kind}-{config.mode}-{config.preset}.json")
+        print(f"\n{ideas_table(report)}\n\n{records_table(report)}")
+    except DeepECGError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted: the ideas that were done are in the report.", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
