@@ -10,8 +10,8 @@ offset do not matter.
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -44,8 +44,9 @@ THRESHOLD = 0.35  # of the way from the level of non-beats to that of beats
 MARGIN = 1.25  # on the level of non-beats
 CEILING = 0.7  # of the level of beats: the level of non-beats counts for no more, else noise would close the detector
 RISE = 2.0  # a beat counts for at most so many times the level, so that one artefact does not lift it out of reach
-LEAP = 4.0  # so many times the level, in LEAP_BEATS running: the gain has changed
-LEAP_BEATS = 3
+LEAP = 4.0  # LEAP_BEATS of the latest LEAP_OF beats higher than so many times the level: the gain has changed
+LEAP_BEATS = 2
+LEAP_OF = 4
 T_WAVE_S = 0.32  # so soon after a beat, a summit of less than T_WAVE_SHARE of that beat is its T wave
 T_WAVE_SHARE = 0.65
 P_WAVE_S = 0.28  # so soon after a beat, a summit of more than P_WAVE_RATIO of that beat shows it to be a P wave
@@ -65,10 +66,11 @@ LEARN_S = 2.0  # of summits are needed
 CLEAR = 0.2  # of the highest summit: where the median background lies above it, these are noise and teach nothing
 LEARNED_BEATS = 0.7  # of the highest summit: where the level of beats starts
 LEARNED_OTHERS = 0.1  # of the level of beats: where the level of non-beats starts
-SILENT_S = 2.5  # so long without a beat, and the levels are learned anew ...
-HIGH_SHARE = 0.4  # ... from summits of which those higher than this share of the highest are two or more and lie ...
-HIGH_APART_S = 0.25  # ... so far apart: neither the P waves of a pause nor noise
-FORGET_S = 6.0  # so long without a beat, and the levels are learned as at the start
+SILENT_S = 2.5  # so long without a beat, and the levels are learned anew on one of two signs:
+USUAL = 0.5  # summits of so much of the median height of the LONG_BEATS last beats; artefacts had lifted the levels
+LONG_BEATS = 60
+FALLEN = 0.2  # the background is down to so much of what it was, and so is the gain; in a pause with P waves it is not
+FORGET_S = 10.0  # so long without a beat, and the levels are learned as at the start
 PENDING = 64  # refused summits that are remembered: more than there can be in 2 * LEARN_S
 
 # Quality
@@ -246,7 +248,9 @@ class _Judge:
         self._rr_s = deque([FIRST_RR_S], maxlen=LEVEL_BEATS)
         self._last: Summit | None = None
         self._refused: deque[Summit] = deque(maxlen=PENDING)  # since the last beat
-        self._leaps = 0
+        self._heights_mv: deque[float] = deque(maxlen=LONG_BEATS)
+        self._latest_mv: deque[float] = deque(maxlen=LEAP_OF)
+        self._calm_mv = 0.0
 
     def __call__(self, summit: Summit) -> list[tuple[int, int]]:
         """The beats that `summit` makes known, oldest first."""
@@ -342,13 +346,13 @@ class _Judge:
         since_s, level_mv = self._seconds(self._last, beat), _median(self._beats_mv)
         if since_s < SILENT_S:
             self._rr_s.append(since_s)
-        self._leaps = self._leaps + 1 if beat.height_mv > LEAP * level_mv else 0
-        if self._leaps == LEAP_BEATS:
-            self._set_levels(beat.height_mv)
-            self._leaps = 0
-        else:
-            self._beats_mv.append(min(beat.height_mv, RISE * level_mv))
+        self._beats_mv.append(min(beat.height_mv, RISE * level_mv))
+        self._heights_mv.append(beat.height_mv)
+        self._latest_mv.append(beat.height_mv)
+        if len(self._latest_mv) >= LEAP_BEATS and sorted(self._latest_mv)[-LEAP_BEATS] > LEAP * level_mv:
+            self._set_levels(sorted(self._latest_mv)[-LEAP_BEATS])
         self._last = beat
+        self._calm_mv = _median(self._background_mv)
         self._refused.clear()
 
     # Learning ----------------------------------------------------------------------------------------------------
@@ -361,10 +365,12 @@ class _Judge:
         if span_s < LEARN_S:
             return []
         highest_mv = max(other.height_mv for other in recent)
-        if np.median([other.background_mv for other in recent]) > CLEAR * highest_mv:
+        background_mv = _median(other.background_mv for other in recent)
+        if background_mv > CLEAR * highest_mv:
             return []
         is_start = not self._beats_mv or self._seconds(self._last, summit) > FORGET_S
-        if not (is_start or _lie_apart(recent, HIGH_SHARE * highest_mv, HIGH_APART_S * self._fs_hz)):
+        has_fallen = background_mv <= FALLEN * self._calm_mv
+        if not (is_start or has_fallen or highest_mv > USUAL * _median(self._heights_mv)):
             return []
         self._set_levels(LEARNED_BEATS * highest_mv)
         self._refused.clear()
@@ -373,17 +379,13 @@ class _Judge:
     def _set_levels(self, level_mv: float):
         self._beats_mv.extend([level_mv] * LEVEL_BEATS)
         self._others_mv.extend([LEARNED_OTHERS * level_mv] * LEVEL_BEATS)
+        self._latest_mv.clear()
 
 
-def _lie_apart(summits: list[Summit], above_mv: float, apart_samples: float) -> bool:
-    """Whether two or more of `summits` are higher than `above_mv` and all of those lie apart."""
-    high = [summit.at for summit in summits if summit.height_mv > above_mv]
-    return len(high) > 1 and min(later - earlier for earlier, later in pairwise(high)) > apart_samples
-
-
-def _median(values: deque[float]) -> float:
+def _median(values: Iterable[float]) -> float:
     """The upper median, one of the values themselves."""
-    return sorted(values)[len(values) // 2]
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2]
 
 
 def _one_row(chunk_mv: np.ndarray) -> np.ndarray:
