@@ -193,7 +193,8 @@ class RPeakDetector:
         background_mv = float(self._energy_mv[start : at + 1].min())
         height_mv = float(self._energy_mv[at]) - BACKGROUND_SHARE * background_mv
         zero = self._pushed - len(self._energy_mv)
-        return self._judge(Summit(zero + at, height_mv, background_mv, zero + self._r_peak(at), zero + known))
+        r = max(zero + self._r_peak(at), 0)
+        return self._judge(Summit(zero + at, height_mv, background_mv, r, zero + known))
 
     def _is_step(self, at: int) -> bool:
         """Whether the signal goes to another level near the summit and is stuck at one of the two."""

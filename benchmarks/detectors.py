@@ -64,8 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def compare() -> dict:
-    """The report: for every detector its scores on each set and record, its delays, and where it puts R."""
-    source = ingest(Config())
+    """The report: for every detector its scores on each set and record, its delays, and where it puts R.
+
+    Raises DeepECGError where the real database is missing.
+    """
+    source = ingest(Config(data_source="local"))
+    if source.synthetic:
+        raise DeepECGError(f"{source.folder} is a SYNTHETIC database: detectors are compared on the real one alone")
     detectors = available_detectors()
     scored = {name: {} for name in detectors}
     for record in DS1 + DS2:
@@ -194,19 +199,14 @@ def summary(scored: dict[str, Scored], causal: bool) -> dict:
 
 
 def scores(records: Sequence[Scored]) -> dict:
-    """Gross counts, Se and +P in percent over `records`; None where there is nothing to divide by."""
+    """Gross counts over `records`, Se and +P in percent."""
     tp, fn, fp = (sum(getattr(one, count) for one in records) for count in ("tp", "fn", "fp"))
-    return {"tp": tp, "fn": fn, "fp": fp, "se": percent(tp, tp + fn), "ppv": percent(tp, tp + fp)}
+    return {"tp": tp, "fn": fn, "fp": fp, "se": round(100 * tp / (tp + fn), 3), "ppv": round(100 * tp / (tp + fp), 3)}
 
 
-def percent(part: int, whole: int) -> float | None:
-    """`part` of `whole` in percent."""
-    return round(100 * part / whole, 3) if whole else None
-
-
-def percentiles(values: np.ndarray, wanted: dict[str, int]) -> dict[str, float | None]:
+def percentiles(values: np.ndarray, wanted: dict[str, int]) -> dict[str, float]:
     """The percentiles `wanted`, by name."""
-    return {name: round(float(np.percentile(values, at)), 1) if len(values) else None for name, at in wanted.items()}
+    return {name: round(float(np.percentile(values, at)), 1) for name, at in wanted.items()}
 
 
 def table(report: dict) -> list[str]:
@@ -221,7 +221,7 @@ def row(name: str, one: dict) -> list[str]:
     delay, offset = one["delay_ms"], one["offset_ms"]
     return [
         name,
-        *("-" if one[part][score] is None else f"{one[part][score]:.2f}" for part in SETS for score in ("se", "ppv")),
+        *(f"{one[part][score]:.2f}" for part in SETS for score in ("se", "ppv")),
         f"{delay['median']}, {delay['p99']}, {delay['max']}" if delay else "whole record",
         str(one["late_beats"]) if one["causal"] else "all",
         f"{offset['median']} ({offset['p5']} to {offset['p95']})",
