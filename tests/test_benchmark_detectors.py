@@ -1,0 +1,95 @@
+"""The comparison of detectors: its pairing on cases worked by hand, and its committed results."""
+
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import detectors as benchmark
+from config import DATA_DIR_VARIABLE
+from data_loader import DS1, DS2, read_beats
+
+RESULTS = Path(__file__).resolve().parent.parent / "results" / "detectors.json"
+
+
+@pytest.mark.parametrize("reference, detected, partner", [
+    ([100, 200], [101, 199], [0, 1]),
+    ([100, 200], [147, 201], [0, 1]),
+    ([100], [155], [-1]),
+    ([100], [154], [0]),
+    ([100], [90, 103], [1]),
+    ([100, 140], [120], [0]),
+    ([100, 140], [130], [-1, 0]),
+    ([], [5], []),
+    ([5], [], [-1]),
+])  # fmt: skip
+def test_pairs_by_hand(reference, detected, partner):
+    found = benchmark.pairs(np.array(reference, int), np.array(detected, int), 54).tolist()
+    assert found == partner + [-1] * (len(reference) - len(partner))
+
+
+def test_the_start_and_flutter_are_left_out():
+    samples = np.array([10, 100, 150, 200, 250, 300])
+    assert benchmark.counts(samples, 100, [(200, 260)]).tolist() == [False, True, True, False, False, True]
+
+
+def test_flutter_of_record_207(mitdb):
+    spans = benchmark.flutter_spans(mitdb / "207")
+    assert len(spans) == 6 and all(start < end for start, end in spans)
+    assert benchmark.flutter_spans(mitdb / "100") == []
+
+
+def test_a_record_is_scored_by_its_annotations(mitdb):
+    """A detector that says the annotations themselves, but for one beat less and one more."""
+    reference = read_beats(mitdb / "119", "atr").samples
+    scored_part = int((reference >= 300 * 360).sum())
+
+    def detect(signal_mv, fs_hz):
+        beats = np.insert(np.delete(reference, -5), len(reference) - 1, len(signal_mv) - 1)
+        return np.stack([beats, beats + 36], axis=1)
+
+    scored = benchmark.score_record(mitdb / "119", detect)
+    assert (scored.tp, scored.fn, scored.fp) == (scored_part - 1, 1, 1)
+    assert set(scored.delays_s) == {0.1} and set(scored.offsets_s) == {0.0}
+
+
+def test_it_says_so_when_sleepecg_is_absent(monkeypatch, capsys):
+    def without_sleepecg(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(importlib, "import_module", without_sleepecg)
+    assert list(benchmark.available_detectors()) == ["RPeakDetector", "detect_r_peaks", "XQRS"]
+    assert "sleepecg is not installed" in capsys.readouterr().out
+
+
+def test_a_missing_database_is_one_line_and_status_2(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "nowhere"))
+    assert benchmark.main(["--out", str(tmp_path / "out.json")]) == 2
+    assert capsys.readouterr().err.startswith("error: data folder") and not (tmp_path / "out.json").exists()
+
+
+def test_synthetic_records_are_refused(monkeypatch, synthetic_db, tmp_path, capsys):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
+    assert benchmark.main(["--out", str(tmp_path / "out.json")]) == 2
+    assert "SYNTHETIC" in capsys.readouterr().err and not (tmp_path / "out.json").exists()
+
+
+def test_committed_results_reach_the_goal():
+    report = json.loads(RESULTS.read_text())
+    assert report["data_source"] != "synthetic" and report["lead"] == "MLII"
+    one = report["detectors"]["RPeakDetector"]
+    assert set(one["records"]) == set(DS1 + DS2)
+    assert one["all"]["se"] >= 99.6 and one["all"]["ppv"] >= 99.6
+    assert one["delay_without_late_ms"]["max"] <= 150
+    for name, members in (("DS1", DS1), ("DS2", DS2), ("all", DS1 + DS2)):
+        for count in ("tp", "fn", "fp"):
+            assert one[name][count] == sum(one["records"][record][count] for record in members)
+
+
+@pytest.mark.parametrize("record", ["119", "203"])
+def test_committed_results_are_of_this_detector(mitdb, record):
+    stored = json.loads(RESULTS.read_text())["detectors"]["RPeakDetector"]["records"][record]
+    scored = benchmark.score_record(mitdb / record, benchmark.streamed)
+    assert stored == {"tp": scored.tp, "fn": scored.fn, "fp": scored.fp}
