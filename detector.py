@@ -72,6 +72,7 @@ LONG_BEATS = 60
 FALLEN = 0.2  # the background is down to so much of what it was, and so is the gain; in a pause with P waves it is not
 FORGET_S = 10.0  # so long without a beat, and the levels are learned as at the start
 PENDING = 64  # refused summits that are remembered: more than there can be in 2 * LEARN_S
+REMEMBERED_S = 10.0  # and for so long: a beat is known at most so long, R_REACH_S and HOLD_S after its R-peak
 
 # Quality
 FLAT_S = 0.5
@@ -123,7 +124,7 @@ class RPeakDetector:
         A beat is (R-peak sample, sample at which it was known). Samples that are not numbers are taken for a lost
         signal. DeepECGError where `chunk_mv` is not one row of numbers.
         """
-        chunk_mv = _one_row(chunk_mv)
+        chunk_mv = one_row(chunk_mv)
         if len(chunk_mv) == 0:
             return []
         self._remember(chunk_mv)
@@ -155,9 +156,8 @@ class RPeakDetector:
 
     def _remember(self, chunk_mv: np.ndarray):
         """Appends the chunk, its gaps filled with the sample before them, and its energy to what is remembered."""
-        missing = ~(np.abs(chunk_mv) <= LIMIT_MV)
         last_mv = self._signal_mv[-1]
-        filled_mv = _filled(chunk_mv, missing, last_mv) if missing.any() else chunk_mv
+        filled_mv, missing = filled(chunk_mv, last_mv)
         if self._pushed == 0:
             self._signal_mv[:] = last_mv = filled_mv[0]
         energy_mv = self._moving_sum(np.abs(self._band_pass(filled_mv))) / self._moving_sum.samples
@@ -256,6 +256,8 @@ class _Judge:
     def __call__(self, summit: Summit) -> list[tuple[int, int]]:
         """The beats that `summit` makes known, oldest first."""
         self._background_mv.append(summit.background_mv)
+        while self._refused and self._seconds(self._refused[0], summit) > REMEMBERED_S:
+            self._refused.popleft()
         beats = self._weigh(summit, summit.known) if self._beats_mv else self._refuse(summit)
         if not beats and self._is_silent(summit.known):
             beats = self._learn(summit)
@@ -389,20 +391,32 @@ def _median(values: Iterable[float]) -> float:
     return ordered[len(ordered) // 2]
 
 
-def _one_row(chunk_mv: np.ndarray) -> np.ndarray:
+def one_row(chunk_mv: np.ndarray) -> np.ndarray:
+    """`chunk_mv` as a row of numbers, (n,) float64. Raises DeepECGError where it is none."""
     try:
         row = np.asarray(chunk_mv, float)
     except (TypeError, ValueError):
-        raise DeepECGError("a chunk for the R-peak detector holds more than numbers: push millivolts") from None
+        raise DeepECGError("a chunk of the signal holds more than numbers: push millivolts") from None
     if row.ndim != 1:
-        raise DeepECGError(f"a chunk for the R-peak detector has shape {row.shape}: push one row of samples, (n,)")
+        raise DeepECGError(f"a chunk of the signal has shape {row.shape}: push one row of samples, (n,)")
     return row
 
 
-def _filled(chunk_mv: np.ndarray, missing: np.ndarray, last_mv: float) -> np.ndarray:
-    """The chunk with each missing sample replaced by the one before it; `last_mv` came before the chunk."""
+def filled(chunk_mv: np.ndarray, last_mv: float) -> tuple[np.ndarray, np.ndarray]:
+    """The chunk (n,) with each missing sample replaced by the one before it, and which were missing (n,).
+
+    `last_mv` came before the chunk. Missing is what is no number, or beyond LIMIT_MV.
+    """
+    missing = ~(np.abs(chunk_mv) <= LIMIT_MV)
+    if not missing.any():
+        return chunk_mv, missing
     latest = np.maximum.accumulate(np.where(missing, -1, np.arange(len(chunk_mv))))
-    return np.where(latest >= 0, chunk_mv[latest], last_mv)
+    return np.where(latest >= 0, chunk_mv[latest], last_mv), missing
+
+
+def causal_r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
+    """R-peak samples of the whole of `signal_mv` (n,) as RPeakDetector tells them in a stream, (beats,) int64."""
+    return np.array([r for r, _ in RPeakDetector(fs_hz).push(signal_mv)], np.int64)
 
 
 def _trailing(flags: np.ndarray, run: int) -> int:

@@ -67,6 +67,57 @@ def resample(signal_mv: np.ndarray, fs_hz: float, target_hz: float, causal: bool
     return np.interp(np.arange(count) / target_hz, np.arange(len(signal_mv)) / fs_hz, signal_mv)
 
 
+class CausalResampler:
+    """`resample` in its causal form, in chunks of any size: after `finish` the result is the same to the bit."""
+
+    def __init__(self, fs_hz: float, target_hz: float):
+        self._fs_hz, self._target_hz = float(fs_hz), float(target_hz)
+        self._taken, self._given = 0, 0
+        self._last_mv = np.zeros(0)  # the latest two input samples: neighbours of the next output
+
+    def __call__(self, chunk_mv: np.ndarray) -> np.ndarray:
+        """The samples that `chunk_mv` (n,) makes known, following on from those before it."""
+        self._taken += len(chunk_mv)
+        if self._fs_hz == self._target_hz:
+            return chunk_mv
+        return self._interpolated(np.concatenate((self._last_mv, chunk_mv)), self._known(self._taken))
+
+    def finish(self) -> np.ndarray:
+        """The last sample, where rounding puts it after the end of the input, else nothing, (0 or 1,)."""
+        if self._fs_hz == self._target_hz or self._taken == 0:
+            return np.zeros(0)
+        return self._interpolated(self._last_mv, self._count(self._taken))
+
+    def needed(self, sample: int) -> int:
+        """The input sample that makes output `sample` known."""
+        if self._fs_hz == self._target_hz:
+            return sample
+        taken = max(int(sample * self._fs_hz / self._target_hz), 1)
+        while self._known(taken) <= sample:
+            taken += 1
+        return taken - 1
+
+    def _interpolated(self, known_mv: np.ndarray, end: int) -> np.ndarray:
+        """Samples up to `end` of the result; `known_mv` are the latest samples of the input."""
+        self._last_mv = known_mv[-2:].copy()
+        if end <= self._given:
+            return np.zeros(0)
+        known_s = np.arange(self._taken - len(known_mv), self._taken) / self._fs_hz
+        wanted_s = np.arange(self._given, end) / self._target_hz
+        self._given = end
+        return np.interp(wanted_s, known_s, known_mv)
+
+    def _count(self, taken: int) -> int:
+        return int((taken - 1) * self._target_hz / self._fs_hz) + 1
+
+    def _known(self, taken: int) -> int:
+        """How many samples of the result lie within `taken` input samples, whatever way their times are rounded."""
+        count = self._count(taken) if taken else 0
+        while count and (count - 1) / self._target_hz > (taken - 1) / self._fs_hz:
+            count -= 1
+        return count
+
+
 def z_score(windows: np.ndarray) -> np.ndarray:
     """Each row of `windows` (n, samples) brought to mean 0 and standard deviation 1; a flat row becomes zeros."""
     centred = windows - windows.mean(axis=-1, keepdims=True)

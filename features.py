@@ -67,11 +67,19 @@ def beat_inputs(
     after) and features (beats, len(FEATURES[mode])), both float32.
     """
     beats_mv = cut_windows(cleaned_mv, peaks, before, after)
-    qrs = _span(QRS_S, before, before + after, fs_hz)
-    aligned_mv, templates_mv = running_templates(beats_mv, qrs, fs_hz)
-    shape = shape_features(aligned_mv, templates_mv, qrs)
-    windows = _windows(beats_mv, aligned_mv - templates_mv)
+    qrs = qrs_span(before, after, fs_hz)
+    windows, shape = shape_inputs(beats_mv, *running_templates(beats_mv, qrs, fs_hz), qrs)
     return windows, np.concatenate([rhythm_features(rr_s, mode), shape], axis=1)
+
+
+def shape_inputs(
+    beats_mv: np.ndarray, aligned_mv: np.ndarray, templates_mv: np.ndarray, qrs: slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """The inputs that do not depend on the rhythm: windows (beats, CHANNELS, samples), features (beats, len(SHAPE)).
+
+    beats_mv (beats, samples) are the windows of the filtered signal, the others what `RunningTemplate` made of them.
+    """
+    return _windows(beats_mv, aligned_mv - templates_mv), shape_features(aligned_mv, templates_mv, qrs)
 
 
 def _windows(beats_mv: np.ndarray, differences_mv: np.ndarray) -> np.ndarray:
@@ -91,9 +99,10 @@ def cut_windows(signal_mv: np.ndarray, peaks: np.ndarray, before: int, after: in
     return sliding_window_view(padded, before + after)[peaks]
 
 
-def _span(span_s: tuple[float, float], before: int, length: int, fs_hz: float) -> slice:
-    start, stop = (before + round(second * fs_hz) for second in span_s)
-    return slice(max(start, 0), max(min(stop, length), 0))
+def qrs_span(before: int, after: int, fs_hz: float) -> slice:
+    """Where the QRS lies in a window of samples R - before ... R + after - 1."""
+    start, stop = (before + round(second * fs_hz) for second in QRS_S)
+    return slice(max(start, 0), max(min(stop, before + after), 0))
 
 
 # Shape against the patient's own beats ---------------------------------------------------------------------------
@@ -224,14 +233,16 @@ def rr_intervals(peaks: np.ndarray, fs_hz: float, after_gap: np.ndarray | None =
     return rr_s
 
 
-def rhythm_features(rr_s: np.ndarray, mode: str) -> np.ndarray:
+def rhythm_features(rr_s: np.ndarray, mode: str, first: int = 0) -> np.ndarray:
     """Rhythm features of each beat from the RR intervals of `rr_intervals`, (beats, len(RHYTHM[mode])) float32.
+
+    With `first`, the rows of the beats from that one on.
 
     Running statistics are of the patient's last MEMORIES_BEATS intervals before the beat's own, as many as there are.
     The causal features of beat i use intervals up to i; the diagnostic ones also interval i + 1. A ratio that cannot
     be formed is 1.
     """
-    blocks = [_block_features(rr_s, start, mode) for start in range(0, len(rr_s), BLOCK_BEATS)]
+    blocks = [_block_features(rr_s, start, mode) for start in range(first, len(rr_s), BLOCK_BEATS)]
     return np.concatenate(blocks) if blocks else np.empty((0, len(RHYTHM[mode])), np.float32)
 
 

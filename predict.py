@@ -15,6 +15,7 @@ from torch import nn
 
 from config import CLASSES, Config, DeepECGError, with_overrides
 from data_loader import AAMI, Annotation, Record, cleaned, network_inputs, read_beats, read_header, read_record
+from detector import causal_r_peaks
 from dsp_filters import detect_r_peaks, resample
 from engine import load_checkpoint, predict_proba
 from features import FEATURES
@@ -71,8 +72,9 @@ def predict_records(
 
     Writes NAME.pred (WFDB annotations), NAME.csv and NAME.png into `out`; where the network or the record is
     SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with
-    extension `peaks`, else from the detector. The checkpoint is by default the pretrained one of the mode and preset
-    of `config`; the settings of signal and features are those it was trained with. Raises DeepECGError at the first
+    extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live stream
+    (`realtime.BeatStream`). The checkpoint is by default the pretrained one of the mode and preset of `config`; the
+    settings of signal and features are those it was trained with. Raises DeepECGError at the first
     record that cannot be used; what was written for the records before it stays.
     """
     paths = [_record_path(record) for record in records]
@@ -81,8 +83,6 @@ def predict_records(
     check_writable(out)
     if classifier.synthetic:
         print("SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only")
-    if peaks is None and classifier.config.mode == "causal":
-        print("note: the R-peak detector looks at the whole record; only what follows it is causal")
     return [_predict_to_files(path, classifier, out, peaks, lead) for path in paths]
 
 
@@ -116,7 +116,7 @@ def label_record(path: Path, classifier: Classifier, peaks: str | None = None, l
         low, high = RATES_HZ
         raise DeepECGError(f"record {path} is sampled at {header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
     record = read_record(path, lead or choose_lead(header, path, classifier.config.lead))
-    annotation = _detected(record, path) if peaks is None else _read_peaks(path, peaks)
+    annotation = _detected(record, path, classifier.config.mode) if peaks is None else _read_peaks(path, peaks)
     windows, features = network_inputs(record, annotation, classifier.config)
     synthetic = classifier.synthetic or any("SYNTHETIC" in comment for comment in header.comments)
     proba = predict_proba(classifier.model, windows, features)
@@ -151,8 +151,11 @@ def _check_names(paths: Sequence[Path]):
         seen[path.name] = path
 
 
-def _detected(record: Record, path: Path) -> Annotation:
-    samples = detect_r_peaks(record.signal_mv, record.fs_hz)
+def _detected(record: Record, path: Path, mode: str) -> Annotation:
+    try:
+        samples = (causal_r_peaks if mode == "causal" else detect_r_peaks)(record.signal_mv, record.fs_hz)
+    except DeepECGError as error:
+        raise DeepECGError(f"record {path}: {error}: resample it, or give the R-peaks with --peaks") from None
     if len(samples) < 2:
         raise DeepECGError(
             f"record {path}, lead {record.lead}: {len(samples)} beats were found, at least two are needed: "

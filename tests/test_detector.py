@@ -124,6 +124,18 @@ def test_a_small_beat_is_found_by_looking_back_with_its_honest_delay():
     assert small[0, 1] <= peaks[26] + ON_TIME_S * FS_HZ
 
 
+@pytest.mark.parametrize("pause_s, found", [(3.0, 1), (30.0, 0)])
+def test_looking_back_has_an_end(pause_s, found):
+    """A small beat before a pause is looked for when it ends, but no beat is told long after its R-peak."""
+    heights = np.ones(40)
+    heights[-1] = 0.32
+    signal_mv, peaks = ecg(heights=heights, noise_mv=0)
+    again_mv, _ = ecg(noise_mv=0)
+    beats = beats_of(np.concatenate((signal_mv, np.zeros(round(pause_s * FS_HZ)), again_mv)))
+    assert (np.abs(beats[:, 0] - peaks[-1]) <= 2).sum() == found
+    assert (beats[:, 1] - beats[:, 0]).max() <= 10.15 * FS_HZ
+
+
 # Causal and streaming ------------------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.signal import sosfreqz
 
-from dsp_filters import OnePassFilter, bandpass_sos, clean, filter_zero_phase, resample, z_score
+from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos, clean, filter_zero_phase, resample, z_score
 
 FS_HZ = 360.0
 BAND_HZ = (0.5, 50.0)
@@ -155,6 +155,31 @@ def test_causal_resampling_looks_ahead_by_less_than_one_input_sample(fs_hz):
 
 
 # z-score -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fs_hz", [50.0, 100.0, 128.0, 250.0, 257.5, 360.0, 500.0, 1000.0])
+@pytest.mark.parametrize("chunk", [1, 7, 100, 1001])
+def test_resampling_in_chunks_equals_that_of_the_whole(fs_hz, chunk):
+    for length in range(995, 1002):
+        signal = np.random.default_rng(length).normal(size=length)
+        resampler = CausalResampler(fs_hz, FS_HZ)
+        parts = [resampler(signal[start : start + chunk]) for start in range(0, length, chunk)]
+        parts += [resampler(np.empty(0)), resampler.finish()]
+        assert np.array_equal(np.concatenate(parts), resample(signal, fs_hz, FS_HZ, causal=True))
+        assert len(parts[-1]) <= 1
+
+
+@pytest.mark.parametrize("fs_hz", [50.0, 128.0, 257.5, 360.0, 1000.0])
+def test_the_sample_needed_is_the_one_that_makes_it_known(fs_hz):
+    resampler = CausalResampler(fs_hz, FS_HZ)
+    known = np.cumsum([len(resampler(np.zeros(1))) for _ in range(2000)])
+    for sample in range(known[-1]):
+        assert resampler.needed(sample) == np.flatnonzero(known > sample)[0]
+
+
+def test_resampling_nothing_gives_nothing():
+    resampler = CausalResampler(250.0, FS_HZ)
+    assert len(resampler(np.empty(0))) == len(resampler.finish()) == 0
 
 
 def test_z_score_brings_each_row_to_mean_0_and_deviation_1():

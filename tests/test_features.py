@@ -154,6 +154,13 @@ def test_long_records_in_blocks_equal_the_whole(mode, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("first", [0, 1, 299, 599, 600])
+def test_the_last_rows_alone_are_those_of_the_whole(mode, first):
+    rr_s = np.random.default_rng(0).uniform(0.5, 1.2, 600)
+    assert np.array_equal(rhythm_features(rr_s, mode, first), rhythm_features(rr_s, mode)[first:])
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_no_beats_give_no_rows(mode):
     assert rhythm_features(np.empty(0), mode).shape == (0, len(RHYTHM[mode]))
 

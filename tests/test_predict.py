@@ -202,10 +202,24 @@ def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthet
     assert drawn["stamp"] is True
 
 
-def test_causal_mode_says_that_the_detector_is_not(spike_record, tmp_path, capsys):
-    path = write_checkpoint(tmp_path / "random.pt", mode="causal")
-    predict.predict_records([spike_record], Config(mode="causal"), tmp_path / "out", checkpoint=path)
-    assert "the R-peak detector looks at the whole record" in capsys.readouterr().out
+def test_causal_mode_finds_its_r_peaks_causally(spike_record, tmp_path):
+    """No R-peak changes when the signal after it does; test_realtime.py compares the labels with those of a stream."""
+    classifier = predict.load_classifier(Config(mode="causal"), write_checkpoint(tmp_path / "random.pt", mode="causal"))
+    found = predict.label_record(Path(spike_record), classifier).samples
+    times_s = beat_times_s(30)
+    assert np.abs(found[:, None] / 250 - times_s).min(axis=0).max() < 0.05 and len(found) == len(times_s)
+    signal_mv = spikes_mv(times_s, 30, 250)
+    signal_mv[5000:] *= -5
+    changed = write_record(tmp_path, "changed", signal_mv[:, None], 250)
+    other = predict.label_record(Path(changed), classifier).samples
+    assert np.array_equal(other[other < 4900], found[found < 4900])
+
+
+def test_causal_detector_names_the_record_that_it_cannot_take(tmp_path):
+    record = write_record(tmp_path, "fast", spikes_mv(beat_times_s(5), 5, 2000)[:, None], 2000)
+    classifier = predict.load_classifier(Config(mode="causal"), write_checkpoint(tmp_path / "random.pt", mode="causal"))
+    with pytest.raises(DeepECGError, match=r"fast: .* 100 to 1000 Hz .*--peaks"):
+        predict.label_record(Path(record), classifier)
 
 
 @pytest.mark.parametrize(
