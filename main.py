@@ -2,6 +2,7 @@
 
 python main.py               ingest, cut beats, train on DS1, evaluate on DS2, draw, quantize
 python main.py predict 100   classify the beats of a WFDB record with a reference checkpoint
+python main.py stream 100    label its beats as they come, as from a live feed
 python main.py score 100 --test-ann pred   compare annotation files beat by beat, as ANSI/AAMI EC57 asks
 python main.py reproduce     rebuild results/, pretrained/ and images/ from the data
 """
@@ -19,8 +20,9 @@ from engine import predict_proba
 from evaluation import median_seed, over_seeds, render_markdown, results_table, write_json
 from figures import dashboard_figure, predictions_figure, signal_figure
 from files import check_writable, write_text
+from live import follow, line_feed, record_feed
 from pipeline import Trained, assess, class_counts, peak_rss_mb, quantized, train
-from predict import predict_records
+from predict import load_classifier, predict_records
 from reproduce import reproduce
 
 SIGNAL_STRIP = ("203", 40.0, 10.0)  # a training record with wander and muscle noise, start and length in seconds
@@ -36,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DeepECGError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted: the same command goes on from the last whole epoch.", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\n{stop or 'Interrupted: the same command goes on from the last whole epoch.'}", file=sys.stderr)
         return 130
     return 0
 
@@ -186,15 +188,17 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--fresh", action="store_true", help="do not go on from an interrupted training")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
     add_predict(commands)
+    add_stream(commands)
     add_score(commands)
     again = commands.add_parser("reproduce", help="rebuild results/, pretrained/ and images/ from the data")
     again.set_defaults(command=lambda options: reproduce(run))
     return top
 
 
-def add_model_options(target: argparse.ArgumentParser):
-    """The options that choose the network: mode and preset."""
-    target.add_argument("--mode", choices=MODES, help="diagnostic: one beat of lag; causal: nothing from the future")
+def add_model_options(target: argparse.ArgumentParser, mode: str = Config.mode):
+    """The options that choose the network: mode and preset. `mode` is the one that is taken where none is given."""
+    about = f"diagnostic: one beat of lag; causal: nothing from the future (default {mode})"
+    target.add_argument("--mode", choices=MODES, help=about)
     target.add_argument("--preset", choices=PRESETS, help="full: 1.2 M parameters; edge: weights within 15 KB in int8")
 
 
@@ -209,6 +213,21 @@ def add_predict(commands: argparse._SubParsersAction):
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
     add_model_options(target)
     target.set_defaults(command=predict_command)
+
+
+def add_stream(commands: argparse._SubParsersAction):
+    """The command `stream`."""
+    target = commands.add_parser(
+        "stream", help="label beats as they come, from a record or standard input", argument_default=argparse.SUPPRESS
+    )
+    target.add_argument("record", nargs="?", metavar="RECORD", help="path of a WFDB record, replayed as a live feed")
+    target.add_argument("--speed", type=float, metavar="X", help="times real time (default 1; 0: as fast as possible)")
+    target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
+    target.add_argument("--stdin", action="store_true", help="one value a line in mV, nan where the signal is lost")
+    target.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of --stdin, 100 to 1000 Hz")
+    target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default streamed)")
+    add_model_options(target, mode="causal")
+    target.set_defaults(command=stream_command)
 
 
 def add_score(commands: argparse._SubParsersAction):
@@ -238,6 +257,26 @@ def predict_command(options: dict):
     config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
     out = options.get("out", Path("predictions"))
     predict_records(options["records"], config, out, peaks=options.get("peaks"), lead=options.get("lead"))
+
+
+def stream_command(options: dict):
+    """`python main.py stream`: a record or standard input as a live feed, labelled beat by beat."""
+    from_record = "record" in options
+    if from_record == ("stdin" in options):
+        raise DeepECGError("name one source: `main.py stream RECORD`, or `main.py stream --stdin --fs HZ`")
+    unused = {"fs"} & set(options) if from_record else {"speed", "lead"} & set(options)
+    if unused:
+        raise DeepECGError(f"--{min(unused)} has no meaning for {'a record' if from_record else 'standard input'}")
+    if not from_record and "fs" not in options:
+        raise DeepECGError("--stdin needs the sampling rate: add --fs HZ")
+    config = with_overrides(Config(), mode=options.get("mode", "causal"), preset=options.get("preset"))
+    classifier = load_classifier(config)
+    if from_record:
+        path = Path(options["record"].removesuffix(".hea"))
+        feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
+    else:
+        feed = line_feed(sys.stdin.buffer, options["fs"], classifier.synthetic)
+    follow(feed, classifier, options.get("out", Path("streamed")))
 
 
 def score_command(options: dict):

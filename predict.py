@@ -111,16 +111,24 @@ def label_record(path: Path, classifier: Classifier, peaks: str | None = None, l
     `lead` is a lead's name, by default the one `choose_lead` takes. Raises DeepECGError when the record cannot be
     read or holds fewer than two beats.
     """
+    record, synthetic = open_record(path, classifier, lead)
+    annotation = _detected(record, path, classifier.config.mode) if peaks is None else _read_peaks(path, peaks)
+    windows, features = network_inputs(record, annotation, classifier.config)
+    proba = predict_proba(classifier.model, windows, features)
+    return Labelled(record, annotation.samples, proba, _reference(annotation, peaks), synthetic)
+
+
+def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
+    """The lead `lead`, or that of `choose_lead`, of the record at `path`, and whether it or the network is SYNTHETIC.
+
+    Raises DeepECGError when the record cannot be read or its rate is out of RATES_HZ.
+    """
     header = read_header(path)
     if not RATES_HZ[0] <= header.fs <= RATES_HZ[1]:
         low, high = RATES_HZ
         raise DeepECGError(f"record {path} is sampled at {header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
     record = read_record(path, lead or choose_lead(header, path, classifier.config.lead))
-    annotation = _detected(record, path, classifier.config.mode) if peaks is None else _read_peaks(path, peaks)
-    windows, features = network_inputs(record, annotation, classifier.config)
-    synthetic = classifier.synthetic or any("SYNTHETIC" in comment for comment in header.comments)
-    proba = predict_proba(classifier.model, windows, features)
-    return Labelled(record, annotation.samples, proba, _reference(annotation, peaks), synthetic)
+    return record, classifier.synthetic or any("SYNTHETIC" in comment for comment in header.comments)
 
 
 def choose_lead(header: wfdb.Record, path: Path, preferred: str) -> str:
@@ -190,7 +198,7 @@ def _predict_to_files(path: Path, classifier: Classifier, out: Path, peaks: str 
     draw_strip(files[2], labelled, classifier.config)
     summary = summarise(labelled) | {"files": [str(file) for file in files]}
     source = f"R-peaks of {path.name}.{peaks}" if peaks else "detected R-peaks"
-    _print_summary(summary, source, labelled.synthetic)
+    print_summary(summary, source, labelled.synthetic)
     return summary
 
 
@@ -208,7 +216,8 @@ def summarise(labelled: Labelled) -> dict:
     }
 
 
-def _print_summary(summary: dict, source: str, synthetic: bool):
+def print_summary(summary: dict, source: str, synthetic: bool):
+    """Prints what `summarise` made of a record, the files written (`files`) and where its R-peaks come from."""
     stamp = "SYNTHETIC " if synthetic else ""
     counts = ", ".join(f"{name} {count:,}" for name, count in summary["counts"].items())
     print(
