@@ -100,7 +100,8 @@ def run(synthetic_db, cache, monkeypatch):
 def test_help_lists_commands_and_options(tmp_path):
     status, output, errors = command(["--help"], tmp_path)
     assert (status, errors) == (0, "")
-    for word in ("predict", "score", "reproduce", "--mode", "--preset", "--data-source", "--seeds", DATA_DIR_VARIABLE):
+    commands, options = ("predict", "stream", "score", "reproduce"), ("--mode", "--preset", "--data-source", "--seeds")
+    for word in (*commands, *options, DATA_DIR_VARIABLE):
         assert word in output
     for choice in (*settings.MODES, *settings.PRESETS, *settings.DATA_SOURCES):
         assert choice in output

@@ -1,0 +1,59 @@
+"""The measurement of streams: its delays on cases worked by hand, its report on short signals, and wrong input."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import streaming as benchmark
+from config import DATA_DIR_VARIABLE, Config
+from data_loader import Record, Source, read_record
+from engine import save_checkpoint
+from model import HybridECGNet
+from pipeline import describe, hybrid_arguments
+from predict import load_classifier
+from realtime import Beat
+
+
+@pytest.fixture(scope="module")
+def classifier(tmp_path_factory):
+    path = tmp_path_factory.mktemp("checkpoint") / "random.pt"
+    config = Config(mode="causal", preset="edge")
+    arguments = hybrid_arguments(config)
+    torch.manual_seed(1)
+    source = Source("local", path.parent)
+    save_checkpoint(path, HybridECGNet(**arguments), arguments, describe(config, source, 0))
+    return load_classifier(config, path)
+
+
+def test_delays_by_hand():
+    """Late beats count in all, not in the others; samples become milliseconds by the rate of the record."""
+    slow, fast = (Record("r", "MLII", fs_hz, np.zeros(0)) for fs_hz in (250.0, 500.0))
+    proba = np.eye(5)[0]
+    beats = [(slow, Beat(100, 0, proba, 130, False)), (fast, Beat(100, 0, proba, 160, False)),
+             (fast, Beat(300, 0, proba, 1300, True))]  # fmt: skip
+    found = benchmark.delays(beats)
+    assert (found["beats"], found["late_beats"]) == (3, 1)
+    assert found["all_ms"] == {"median": 120, "p99": pytest.approx(120 + 0.98 * 1880), "max": 2000}
+    assert found["without_late_ms"] == {"median": 120, "p99": 120, "max": 120}
+
+
+def test_report_of_short_signals(synthetic_db, classifier, monkeypatch):
+    monkeypatch.setattr(benchmark, "PATIENTS", 3)
+    monkeypatch.setattr(benchmark, "PATIENTS_S", 5.0)
+    records = [read_record(synthetic_db / name, "MLII") for name in ("100", "103")]
+    threads = torch.get_num_threads()
+    report = benchmark.measure({"edge": classifier}, records)
+    assert torch.get_num_threads() == threads
+    assert report["signal_s"] == 120 and report["records"] == ["100", "103"]
+    assert 100 < report["delay"]["beats"] < 250
+    assert report["delay"]["without_late_ms"]["max"] <= 150
+    assert all(value > 0 for value in report["networks"]["edge"]["work_per_beat_ms"].values())
+    header, _, row = benchmark.table(report)
+    assert row.startswith("| causal, edge | ") and header.count("|") == row.count("|")
+
+
+def test_a_synthetic_database_is_refused(synthetic_db, classifier, monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
+    monkeypatch.setattr(benchmark, "load_classifier", lambda config: classifier)
+    assert benchmark.main(["--out", str(tmp_path / "out.json")]) == 2
+    assert "SYNTHETIC" in capsys.readouterr().err and not list(tmp_path.iterdir())
