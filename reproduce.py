@@ -13,7 +13,7 @@ from files import atomic_file, write_text
 
 ROOT = Path(__file__).resolve().parent
 RESULTS, PRETRAINED, IMAGES, README = ROOT / "results", ROOT / "pretrained", ROOT / "images", ROOT / "README.md"
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 VARIANTS = tuple((mode, preset) for mode in MODES for preset in PRESETS)
 SHOWN = ("diagnostic", "full")  # the variant whose figures are in images/
 BLOCK = re.compile(r"(<!-- (\w+): rebuilt by `python main\.py reproduce` -->\n).*?(<!-- end of \w+ -->)", re.DOTALL)
