@@ -48,7 +48,7 @@ PRESETS = {
         hidden=256,
         flatten_dropout=0.9,
         wave_dropout=0.2,
-        epochs=7,
+        epochs=4,
         learning_rate=3e-3,
     ),
     # For microcontrollers: the weights fit 15 KB in int8.
