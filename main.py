@@ -4,6 +4,7 @@ python main.py               ingest, cut beats, train on DS1, evaluate on DS2, d
 python main.py predict 100   classify the beats of a WFDB record with a reference checkpoint
 python main.py score 100 --test-ann pred   compare annotation files beat by beat, as ANSI/AAMI EC57 asks
 python main.py reproduce     rebuild results/, pretrained/ and images/ from the data
+python main.py tables        fill the tables of README.md anew from results/
 """
 
 import argparse
@@ -21,7 +22,7 @@ from figures import dashboard_figure, predictions_figure, signal_figure
 from files import check_writable, write_text
 from pipeline import Trained, assess, class_counts, peak_rss_mb, quantized, train
 from predict import predict_records
-from reproduce import reproduce
+from reproduce import reproduce, write_tables
 
 SIGNAL_STRIP = ("203", 40.0, 10.0)  # a training record with wander and muscle noise, start and length in seconds
 PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irregular rhythm
@@ -189,6 +190,8 @@ def parser() -> argparse.ArgumentParser:
     add_score(commands)
     again = commands.add_parser("reproduce", help="rebuild results/, pretrained/ and images/ from the data")
     again.set_defaults(command=lambda options: reproduce(run))
+    tables = commands.add_parser("tables", help="fill the tables of README.md anew from results/")
+    tables.set_defaults(command=lambda options: write_tables())
     return top
 
 
