@@ -8,6 +8,7 @@ from pathlib import Path
 
 from config import MODES, PRESETS, Config, DeepECGError
 from crossvalidation import ideas_table, records_table
+from ec57 import MEASURES
 from evaluation import markdown_table, mean_sd_text, number, percent, read_json
 from experimental_transformer import benchmark, benchmark_table
 from files import atomic_file, write_text
@@ -107,6 +108,7 @@ def readme_blocks() -> dict[str, str]:
         "ablation": ideas_table(read_json(TABLES["ablation"])),
         "patients": records_table(read_json(TABLES["patients"])),
         "detectors": _detectors(read_json(RESULTS / "detectors.json")),
+        "chain": _chain(read_json(RESULTS / "chain.json")),
     }
 
 
@@ -187,6 +189,17 @@ def _detectors(report: dict) -> str:
         rows.append([name, *rates, known, number(found["times_real_time"])])
     header = ["detector", *(f"{part} {rate} %" for part in ("DS1", "DS2", "all") for rate in ("Se", "+P"))]
     header += ["known after R, ms: median, 99 %, longest", "times real time"]
+    return "\n".join(markdown_table(header, rows))
+
+
+def _chain(report: dict) -> str:
+    rows = []
+    for name, scores in report.items():
+        for kind in ("gross", "average"):
+            part = scores[kind]
+            rates = [part["measures"][key]["percent"] if kind == "gross" else part[key] for key in MEASURES]
+            rows.append([name, kind, *(number(rate, ".2f") for rate in rates)])
+    header = ["network", "DS2", *(f"{beats} {rate} %" for beats in ("QRS", "VEB", "SVEB") for rate in ("Se", "+P"))]
     return "\n".join(markdown_table(header, rows))
 
 
