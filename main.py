@@ -5,6 +5,7 @@ python main.py predict 100   classify the beats of a WFDB record with a referenc
 python main.py stream 100    label its beats as they come, as from a live feed
 python main.py score 100 --test-ann pred   compare annotation files beat by beat, as ANSI/AAMI EC57 asks
 python main.py reproduce     rebuild results/, pretrained/ and images/ from the data
+python main.py tables        fill the tables of README.md anew from results/
 """
 
 import argparse
@@ -23,7 +24,7 @@ from files import check_writable, write_text
 from live import follow, line_feed, record_feed
 from pipeline import Trained, assess, class_counts, peak_rss_mb, quantized, train
 from predict import load_classifier, predict_records
-from reproduce import reproduce
+from reproduce import reproduce, write_tables
 
 SIGNAL_STRIP = ("203", 40.0, 10.0)  # a training record with wander and muscle noise, start and length in seconds
 PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irregular rhythm
@@ -192,6 +193,8 @@ def parser() -> argparse.ArgumentParser:
     add_score(commands)
     again = commands.add_parser("reproduce", help="rebuild results/, pretrained/ and images/ from the data")
     again.set_defaults(command=lambda options: reproduce(run))
+    tables = commands.add_parser("tables", help="fill the tables of README.md anew from results/")
+    tables.set_defaults(command=lambda options: write_tables())
     return top
 
 

@@ -7,15 +7,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 from config import MODES, PRESETS, Config, DeepECGError
+from crossvalidation import ideas_table, records_table
+from ec57 import MEASURES
 from evaluation import markdown_table, mean_sd_text, number, percent, read_json
 from experimental_transformer import benchmark, benchmark_table
 from files import atomic_file, write_text
 
 ROOT = Path(__file__).resolve().parent
 RESULTS, PRETRAINED, IMAGES, README = ROOT / "results", ROOT / "pretrained", ROOT / "images", ROOT / "README.md"
-SEEDS = (0, 1, 2)
+SEEDS = (0, 1, 2, 3, 4)
 VARIANTS = tuple((mode, preset) for mode in MODES for preset in PRESETS)
 SHOWN = ("diagnostic", "full")  # the variant whose figures are in images/
+TABLES = {  # cross-validation on DS1, made by crossvalidation.py
+    "ablation": RESULTS / "ablation-diagnostic-edge.json",
+    "patients": RESULTS / "leave-one-out-diagnostic-edge.json",
+}
+# DS1 to DS2, nothing learned from test patients: accuracy %, F1 % of S and V (from Se and +P where those are stated)
+PUBLISHED = (
+    ("de Chazal et al. 2004", "86", "51.1", "79.7", "two leads"),
+    ("Huang et al. 2014", "-", "57.7", "92.4", "SVM and a threshold on an RR ratio"),
+    ("Mondéjar-Guerra et al. 2019", "94.5", "60.7", "94.3", "ensemble of SVMs, future beats"),
+    ("Niu et al. 2020", "96.4", "76.6", "89.7", "multi-perspective CNN"),
+    ("Saenz-Cogollo and Agelli 2020", "96.1", "73.1", "90.9", "random forest on six features, future beats"),
+    ("Xu et al. 2022", "98.5", "82.8", "91.7", "RA-CNN, not reproduced by others"),
+    ("Farag 2023", "98.2", "82.1", "95.3", "three classes, class mean, future beats"),
+)
 BLOCK = re.compile(r"(<!-- (\w+): rebuilt by `python main\.py reproduce` -->\n).*?(<!-- end of \w+ -->)", re.DOTALL)
 
 
@@ -38,6 +54,11 @@ def reproduce(run: Callable[..., dict]):
     benchmark(_config(*SHOWN), base / "transformer")
     _copy(base / "transformer" / "benchmark.json", RESULTS / "transformer.json")
     _copy(base / "transformer" / "benchmark.png", IMAGES / "transformer.png")
+    write_tables()
+
+
+def write_tables():
+    """Fills the tables of README.md anew from the files in results/."""
     write_text(README, render_readme(README.read_text()))
 
 
@@ -83,6 +104,11 @@ def readme_blocks() -> dict[str, str]:
         "int8": _int8(reports),
         "transformer": benchmark_table(comparison),
         "cost": _cost(single),
+        "published": _published(reports),
+        "ablation": ideas_table(read_json(TABLES["ablation"])),
+        "patients": records_table(read_json(TABLES["patients"])),
+        "detectors": _detectors(read_json(RESULTS / "detectors.json")),
+        "chain": _chain(read_json(RESULTS / "chain.json")),
     }
 
 
@@ -105,6 +131,17 @@ def _results(reports: dict) -> str:
     beats = number(shown["ds2"]["n"])
     note = f"Mean ± sd over seeds {seeds}; n = {beats} beats; {shown['threads']} threads; {versions}."
     return "\n".join([*markdown_table(header, rows), "", note])
+
+
+def _published(reports: dict) -> str:
+    rows = []
+    for (mode, preset), report in reports.items():
+        spread = report["over_seeds"]
+        f1 = [mean_sd_text(spread["per_class"][c]["f1"], spread["n"]) for c in "SV"]
+        note = "nothing after the look-ahead" if mode == "causal" else "one future beat"
+        rows.append([f"Deep-ECG {mode}, {preset}", mean_sd_text(spread["accuracy"], spread["n"]), *f1, note])
+    header = ["work", "accuracy %", "S F1 %", "V F1 %", "note"]
+    return "\n".join(markdown_table(header, [*rows, *map(list, PUBLISHED)]))
 
 
 def _classes(report: dict) -> str:
@@ -140,6 +177,29 @@ def _int8(reports: dict) -> str:
         latency = [f"{int8[key]:.0f}" for key in ("fp32_latency_us", "int8_latency_us")]
         rows.append([f"{mode}, {preset}", *size, *change, *latency])
     header = ["network", "parameters", "fp32 bytes", "int8 bytes", "ratio", "accuracy, points", "fp32 µs", "int8 µs"]
+    return "\n".join(markdown_table(header, rows))
+
+
+def _detectors(report: dict) -> str:
+    rows = []
+    for name, found in report["detectors"].items():
+        rates = [f"{found[part][rate]:.2f}" for part in ("DS1", "DS2", "all") for rate in ("se", "ppv")]
+        delay = found["delay_ms"] if found["causal"] else None
+        known = f"{delay['median']:.0f}, {delay['p99']:.0f}, {delay['max']:.0f}" if delay else "whole record"
+        rows.append([name, *rates, known, number(found["times_real_time"])])
+    header = ["detector", *(f"{part} {rate} %" for part in ("DS1", "DS2", "all") for rate in ("Se", "+P"))]
+    header += ["known after R, ms: median, 99 %, longest", "times real time"]
+    return "\n".join(markdown_table(header, rows))
+
+
+def _chain(report: dict) -> str:
+    rows = []
+    for name, scores in report.items():
+        for kind in ("gross", "average"):
+            part = scores[kind]
+            rates = [part["measures"][key]["percent"] if kind == "gross" else part[key] for key in MEASURES]
+            rows.append([name, kind, *(number(rate, ".2f") for rate in rates)])
+    header = ["network", "DS2", *(f"{beats} {rate} %" for beats in ("QRS", "VEB", "SVEB") for rate in ("Se", "+P"))]
     return "\n".join(markdown_table(header, rows))
 
 

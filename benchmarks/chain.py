@@ -1,0 +1,57 @@
+"""The whole chain, R-peak detector in the loop, on DS2, scored beat by beat by the rules of ANSI/AAMI EC57.
+
+`python benchmarks/chain.py` labels the records with the networks in pretrained/, as `python main.py predict` does, and
+writes results/chain.json. EC57 counts e, j and n as S, which this project's classes count as N.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from config import MODES, PRESETS, Config, DeepECGError  # noqa: E402
+from data_loader import DS2, ingest  # noqa: E402
+from ec57 import score_records  # noqa: E402
+from evaluation import write_json  # noqa: E402
+from predict import label_record, load_classifier, write_annotations  # noqa: E402
+
+
+def chain(mode: str, preset: str, folder: Path) -> dict:
+    """The EC57 report of the pretrained network of `mode` and `preset` on the records of DS2 in `folder`."""
+    classifier = load_classifier(Config(mode=mode, preset=preset))
+    with TemporaryDirectory() as labels:
+        for record in DS2:
+            write_annotations(Path(labels) / f"{record}.pred", label_record(folder / record, classifier))
+        with redirect_stdout(StringIO()):
+            return score_records([str(folder / record) for record in DS2], "pred", test_folder=Path(labels))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; returns the exit status: 0 done, 2 wrong input."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--out", type=Path, default=ROOT / "results" / "chain.json", help="the file to write")
+    out = options.parse_args(arguments).out
+    try:
+        source = ingest(Config(data_source="local"))
+        if source.synthetic:
+            raise DeepECGError(f"{source.folder} holds a synthetic database: the benchmark needs the real one")
+        report = {}
+        for mode in MODES:
+            for preset in PRESETS:
+                report[f"{mode}, {preset}"] = chain(mode, preset, source.folder)
+                print(f"{mode}, {preset}: {report[f'{mode}, {preset}']['gross']}", flush=True)
+        write_json(out, report)
+    except DeepECGError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
