@@ -215,7 +215,7 @@ def trajectory(training, averaging: float) -> tuple[list[torch.Tensor], torch.Te
 
 
 def test_the_average_of_the_weights_is_kept(training):
-    """Its memory grows: at step k, from 0, the average keeps (1 + k) / (10 + k) of itself, so the start is forgotten."""
+    """Its memory grows: the average keeps (1 + k) / (10 + k) of itself at step k, so the start is forgotten."""
     steps, kept = trajectory(training, averaging=0.99)
     average = steps[0]
     for k, step in enumerate(steps[1:], start=1):
