@@ -1,9 +1,6 @@
 """Tests of pipeline.py: DS2 stays shut until training has ended, nothing of validation or test leaks into a network."""
 
 import dataclasses
-import os
-import sys
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -20,31 +17,6 @@ from model import HybridECGNet
 
 SOURCE = Source("local", None)
 EDGE = Config(preset="edge", threads=1)  # one thread: a second one waits for a busy core
-WATCHERS = []  # an audit hook stays for the life of the process: it is installed once and reports to these
-
-
-def _audit(event: str, arguments: tuple):
-    if event == "open" and WATCHERS:
-        for watcher in WATCHERS:
-            watcher(arguments[0])
-
-
-@contextmanager
-def opened_files(log: list):
-    """Writes the path of every file that this process opens into `log`."""
-    if not getattr(sys, "_deep_ecg_audit", False):
-        sys.addaudithook(_audit)
-        sys._deep_ecg_audit = True
-
-    def watcher(path):
-        if isinstance(path, (str, bytes, os.PathLike)):
-            log.append(os.fsdecode(path))
-
-    WATCHERS.append(watcher)
-    try:
-        yield
-    finally:
-        WATCHERS.remove(watcher)
 
 
 @pytest.fixture
@@ -92,7 +64,7 @@ def trained_on(monkeypatch):
 # What is opened when -----------------------------------------------------------------------------------------------
 
 
-def test_ds2_is_not_opened_before_training_has_ended(synthetic_db, tmp_path, monkeypatch, short):
+def test_ds2_is_not_opened_before_training_has_ended(synthetic_db, tmp_path, monkeypatch, short, opened_files):
     """The whole run, with nothing in the cache: two seeds, so that the first must not open the way for the second."""
     log, fit = [], engine.fit
 
@@ -116,7 +88,7 @@ def test_ds2_is_not_opened_before_training_has_ended(synthetic_db, tmp_path, mon
     assert {f"{record}.dat" for record in DS1} <= set(names[: ended[0]])  # the watch does see what is opened
 
 
-def test_without_a_watcher_nothing_is_recorded(tmp_path):
+def test_without_a_watcher_nothing_is_recorded(tmp_path, opened_files):
     log = []
     with opened_files(log):
         (tmp_path / "seen").write_text("")
