@@ -15,7 +15,7 @@ from scipy.signal import butter, sosfiltfilt
 from config import CLASSES
 from dsp_filters import FLAT_MV
 
-VERSION = 1  # raised when replays change
+VERSION = 2  # raised when replays change
 
 N, S, V, F = (CLASSES.index(name) for name in "NSVF")
 
@@ -114,7 +114,9 @@ def _implant(strip: Strip, donors: list[np.ndarray], rng: np.random.Generator) -
     usual_coupling = rng.uniform(0.5, 0.85)
     for beat, start in zip(chosen, strip.peaks[chosen] + round(IMPLANT_S[0] * strip.fs_hz)):
         donor = int(rng.integers(len(pool)))
-        shape_mv = pool[donor][int(rng.integers(len(pool[donor])))] * scales[donor] * (-1 if rng.random() < 0.15 else 1)
+        shape = pool[donor][int(rng.integers(len(pool[donor])))]
+        shape = shape[:, np.arange(leads_mv.shape[1]) % shape.shape[1]]  # patients differ in their number of leads
+        shape_mv = shape * scales[donor] * (-1 if rng.random() < 0.15 else 1)
         own_mv = strip.leads_mv[start : start + len(shape_mv)]
         fused = rng.random() < 0.25
         own_share = rng.uniform(0.4, 0.85) if fused else 0.0
@@ -211,7 +213,8 @@ def new_intervals(
         start = stretch.stop
     usual_s = np.clip(median_s * rng.uniform(0.75, 1.35), 0.42, 1.3)
     new_s = np.clip(usual_s * np.clip(ratio, 0.35, 2.6), SHORTEST_S, LONGEST_S)
-    return np.where(np.isfinite(rr_s), new_s, np.nan), early, fibrillating & normal
+    known = np.isfinite(rr_s)  # a beat after a gap keeps its place: it comes after no interval that could be short
+    return np.where(known, new_s, np.nan), early & known, fibrillating & normal
 
 
 def _recorded_ratios(rr_s: np.ndarray) -> tuple[np.ndarray, float]:

@@ -1,6 +1,6 @@
 """Cross-validation over the patients of DS1: where the choices of this project are made. DS2 is never opened here.
 
-python crossvalidation.py                          the settings of config.py -> results/crossvalidation-*.json
+python crossvalidation.py                          the settings of config.py -> runs/crossvalidation-*.json
 python crossvalidation.py --ablation               and each ingredient left out in turn
 python crossvalidation.py --leave-one-out          one patient a fold: which patients fail
 """
@@ -36,6 +36,7 @@ from data_loader import (
 )
 from evaluation import class_metrics, confusion, markdown_table, mean_sd_text, number, percent, write_json
 from features import CHANNELS, FEATURES, SHAPE
+from files import check_writable
 from loss import FocalLoss
 from model import HybridECGNet
 
@@ -85,7 +86,7 @@ def cross_validate(
     record of DS1, (22, 5, 5), of the first seed.
     """
     config = with_overrides(config, **idea.settings)
-    load_beats(source, DS1, config), load_replays(source, DS1, config)  # cached once, for all processes
+    _loaded(config, source)  # cached once, for all processes
     jobs = [(seed, fold) for seed in config.seeds for fold in folds]
     results = Parallel(n_jobs=config.threads or -1)(delayed(_held_out)(config, source, idea, *job) for job in jobs)
     scores = []
@@ -97,21 +98,31 @@ def cross_validate(
     return {name: _spread([score[name] for score in scores]) for name in COLUMNS}, matrices
 
 
+def _loaded(config: Config, source: Source) -> tuple[Beats, Beats | None]:
+    """The beats of DS1 and of its replays, if the settings ask for any."""
+    return load_beats(source, DS1, config), load_replays(source, DS1, config) if config.replays else None
+
+
 def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Sequence[str]) -> tuple:
-    """Record, label and prediction (beats, 3) of the patients of `fold`: as recorded, and where S is frequent."""
+    """Record, label and prediction (beats, 3) of the patients of `fold`: as recorded, and where S is frequent.
+
+    Replays of the patients that share a fold of FOLDS with one of `fold` may hold its V beats: they are left out, too.
+    """
     engine.seed_everything(seed, threads=1)
     columns = [i for i, name in enumerate(FEATURES[config.mode]) if name not in idea.without]
     arguments = pipeline.hybrid_arguments(config)
     arguments |= {"feature_count": len(columns), "input_channels": idea.channels} | idea.network
     model = HybridECGNet(**arguments)
-    ds1, replays = (_shown(load(source, DS1, config), columns, idea.channels) for load in (load_beats, load_replays))
+    ds1, replays = (beats and _shown(beats, columns, idea.channels) for beats in _loaded(config, source))
     recorded = ds1.where(~np.isin(ds1.records, fold))
     model.features.set_normalisation(torch.from_numpy(recorded.features))
-    train_on = pipeline.training_tensors(recorded, replays.where(~np.isin(replays.records, fold)))
+    mates = [name for group in FOLDS if set(group) & set(fold) for name in group]
+    train_on = pipeline.training_tensors(recorded, replays and replays.where(~np.isin(replays.records, mates)))
     schedule = replace(pipeline.schedule_of(config), **idea.schedule)
     engine.fit(model, train_on, None, FocalLoss(config.focal_gamma), schedule, seed)
-    dense = _shown(dense_beats(source, fold, config), columns, idea.channels)
-    return tuple(_predicted(model, beats) for beats in (ds1.of(fold), dense))
+    dense = dense_beats(source, fold, config)
+    tested = (ds1.of(fold), _shown(dense, columns, idea.channels) if dense else ds1.of(()))
+    return tuple(_predicted(model, beats) for beats in tested)
 
 
 def _shown(beats: Beats, columns: list[int], channels: int) -> Beats:
@@ -123,8 +134,11 @@ def _predicted(model: HybridECGNet, beats: Beats) -> np.ndarray:
     return np.stack([beats.records.astype(int), beats.labels, predicted], axis=1)
 
 
-def dense_beats(source: Source, records: Sequence[str], config: Config) -> Beats:
-    """The stretches around the S beats of `records`, put together: patients whose S beats are most of their beats."""
+def dense_beats(source: Source, records: Sequence[str], config: Config) -> Beats | None:
+    """The stretches around the S beats of `records`, put together: patients whose S beats are most of their beats.
+
+    None where no record has enough of them.
+    """
     parts = []
     for name in records:
         strip = condensed(read_strip(source.folder / name, config), CLASSES.index("S"))
@@ -132,7 +146,7 @@ def dense_beats(source: Source, records: Sequence[str], config: Config) -> Beats
             record = Record(name, config.lead, config.fs_hz, strip.leads_mv[:, 0])
             symbols = np.array(CLASSES)[strip.labels]
             parts.append(beats_of(record, Annotation(strip.peaks, symbols, strip.after_gap), config))
-    return concatenate(parts)
+    return concatenate(parts) if parts else None
 
 
 def _scores(recorded: np.ndarray, dense: np.ndarray) -> dict:
@@ -192,6 +206,7 @@ def records_table(report: dict) -> str:
 
 def run(config: Config, ideas: dict[str, Idea], folds: Sequence[Sequence[str]], path: Path) -> dict:
     """Cross-validates `ideas` one after another; `path` holds what is done after each. Returns what it holds."""
+    check_writable(path.parent)
     source = ingest(config)
     report = {
         "data_source": source.name, "mode": config.mode, "preset": config.preset, "seeds": list(config.seeds),

@@ -336,9 +336,9 @@ def load_beats(source: Source, records: Sequence[str], config: Config, progress:
     def of_record(name: str) -> Beats:
         return beats_of(read_record(source.folder / name, config.lead), read_beats(source.folder / name, "atr"), config)
 
-    key = _cache_key(source, records, config)
+    path = _cache_path("beats", source, records, config)
     title = tqdm(records, "beats", unit="record", disable=None if progress else True, leave=False)
-    return _cached(Path(config.cache_dir) / f"beats-{key}.npz", source, records, lambda: [of_record(n) for n in title])
+    return _cached(path, source, records, lambda: [of_record(n) for n in title])
 
 
 def load_replays(source: Source, records: Sequence[str], config: Config, progress: bool = False) -> Beats:
@@ -347,7 +347,7 @@ def load_replays(source: Source, records: Sequence[str], config: Config, progres
     V beats of other patients come from those of the same fold in FOLDS, so that cross-validation stays by patient.
     Of each class, the share REPLAYED is kept. The same settings give the same replays.
     """
-    key = _cache_key(source, records, config, config.replays, augmentation.VERSION)
+    path = _cache_path("replays", source, records, config, config.replays, augmentation.VERSION)
 
     def build() -> list[Beats]:
         strips = {name: read_strip(source.folder / name, config) for name in records}
@@ -356,7 +356,7 @@ def load_replays(source: Source, records: Sequence[str], config: Config, progres
         done = Parallel(n_jobs=config.threads or -1, return_as="generator")(jobs)
         return list(tqdm(done, "replays", len(jobs), unit="record", disable=None if progress else True, leave=False))
 
-    return _cached(Path(config.cache_dir) / f"replays-{key}.npz", source, records, build)
+    return _cached(path, source, records, build)
 
 
 def _donors_for(name: str, donors: dict[str, np.ndarray | None]) -> list[np.ndarray]:
@@ -380,9 +380,6 @@ def _replays_of(name: str, strip: Strip, donors: list[np.ndarray], config: Confi
 
 def _cached(path: Path, source: Source, records: Sequence[str], build: Callable[[], list[Beats]]) -> Beats:
     """The beats stored at `path`, else those that `build` makes from the files of `records`, which are then stored."""
-    missing = physionet.missing_files(source.folder, records)
-    if missing:
-        raise DeepECGError(f"data folder {source.folder}: {missing[0]} is missing or empty: fetch it again")
     beats = _read_cache(path)
     if beats is None:
         physionet.verify_files(source.folder, physionet.expected_files(records))
@@ -391,7 +388,11 @@ def _cached(path: Path, source: Source, records: Sequence[str], build: Callable[
     return beats
 
 
-def _cache_key(source: Source, records: Sequence[str], config: Config, *more) -> str:
+def _cache_path(kind: str, source: Source, records: Sequence[str], config: Config, *more) -> Path:
+    """Where `kind` of these records and settings is cached. Raises DeepECGError when a record file is missing."""
+    missing = physionet.missing_files(source.folder, records)
+    if missing:
+        raise DeepECGError(f"data folder {source.folder}: {missing[0]} is missing or empty: fetch it again")
     stats = [(source.folder / name).stat() for name in physionet.expected_files(records)]
     identity = {
         "version": CACHE_VERSION,
@@ -403,7 +404,8 @@ def _cache_key(source: Source, records: Sequence[str], config: Config, *more) ->
         "features": FEATURES[config.mode],
         "more": more,
     }
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:20]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:20]
+    return Path(config.cache_dir) / f"{kind}-{key}.npz"
 
 
 def _read_cache(path: Path) -> Beats | None:

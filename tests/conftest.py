@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Callable
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,37 @@ sys.path.insert(0, str(ROOT))
 from config import DATA_DIR_VARIABLE  # noqa: E402
 from data_loader import DS1, DS2  # noqa: E402
 from synthetic import write_database  # noqa: E402
+
+WATCHERS = []  # an audit hook stays for the life of the process: it is installed once and reports to these
+
+
+def _audit(event: str, arguments: tuple):
+    if event == "open" and WATCHERS:
+        for watcher in WATCHERS:
+            watcher(arguments[0])
+
+
+@contextmanager
+def _opened_files(log: list):
+    if not getattr(sys, "_deep_ecg_audit", False):
+        sys.addaudithook(_audit)
+        sys._deep_ecg_audit = True
+
+    def watcher(path):
+        if isinstance(path, (str, bytes, os.PathLike)):
+            log.append(os.fsdecode(path))
+
+    WATCHERS.append(watcher)
+    try:
+        yield
+    finally:
+        WATCHERS.remove(watcher)
+
+
+@pytest.fixture(scope="session")
+def opened_files() -> Callable:
+    """A context that writes the path of every file that this process opens into the list given."""
+    return _opened_files
 
 
 @pytest.fixture(scope="session")

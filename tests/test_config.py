@@ -49,8 +49,14 @@ NAN, INFINITE = float("nan"), float("inf")
         ("look_ahead_ms", 389.0),  # half of 280 samples at 360 Hz last 388.9 ms
         ("focal_gamma", -0.1),
         ("focal_gamma", NAN),
-        ("normal_share", 0.0),
-        ("normal_share", 1.01),
+        ("replays", -1),
+        ("replays", 1.5),
+        ("record_shares", (1.0, 1.0, 1.0, 1.0)),
+        ("record_shares", (0.5, 1.0, 1.0, 1.0, 1.01)),
+        ("record_shares", 0.5),
+        ("replay_shares", (0.1, 0.1, 0.1, 0.1, -0.01)),
+        ("replay_shares", (0.1, 0.1, 0.1, 0.1, NAN)),
+        ("replay_shares", ()),
         ("batch_size", 1),
         ("batch_size", "256"),
         ("weight_decay", -1e-3),
@@ -76,6 +82,10 @@ def test_an_unknown_choice_names_the_ones_there_are():
 
 def test_whole_numbers_serve_where_fractions_do():
     assert Config(synthetic_minutes=1, fs_hz=360, band_hz=(1, 40)).band_hz == (1, 40)
+
+
+def test_no_replays_and_shares_of_nothing_and_of_all_can_be_asked_for():
+    assert Config(replays=0, record_shares=(1,) * 5, replay_shares=(0,) * 5).record_shares == (1, 1, 1, 1, 1)
 
 
 def test_settings_cannot_be_changed_in_place():

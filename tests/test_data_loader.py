@@ -16,18 +16,22 @@ from data_loader import (
     AAMI,
     DS1,
     DS2,
+    FOLDS,
     SPLITS,
     VALIDATION,
     Annotation,
     Beats,
     Record,
     Source,
+    aami_labels,
+    concatenate,
     ingest,
     load_beats,
     network_inputs,
     read_beats,
     read_clean,
     read_record,
+    read_strip,
 )  # fmt: skip
 from features import CHANNELS, FEATURES, rr_intervals
 from physionet import expected_files
@@ -118,12 +122,24 @@ def test_validation_is_part_of_ds1_and_never_the_patient_that_ds2_holds_too():
     assert "201" not in VALIDATION  # 202 is the same subject
 
 
+def test_each_patient_of_ds1_is_in_one_fold_and_none_of_ds2():
+    assert sorted(name for fold in FOLDS for name in fold) == sorted(DS1)
+    assert "202" not in {name for fold in FOLDS for name in fold}  # the same subject as 201
+    assert not [fold for fold in FOLDS if {"201", "203"} <= set(fold)]  # one fibrillating patient a fold at most
+
+
 def test_aami_classes_of_the_symbols():
     classes = {"N": "NLRej", "S": "AaJS", "V": "VE", "F": "F", "Q": "/fQ"}
     for name, symbols in classes.items():
         assert {AAMI[symbol] for symbol in symbols} == {name}
     assert set(AAMI) == set("NLRBAaJSVrFejnE/fQ?")  # the beat symbols of the WFDB annotation standard
     assert CLASSES == ("N", "S", "V", "F", "Q")
+
+
+def test_labels_of_symbols_by_hand():
+    labels = aami_labels(["N", "L", "A", "V", "F", "/", "e"])
+    assert labels.tolist() == [0, 0, 1, 2, 3, 4, 0] and labels.dtype == np.int64
+    assert aami_labels([]).shape == (0,)
 
 
 # The real database ---------------------------------------------------------------------------------------------------
@@ -155,6 +171,24 @@ def test_the_records_that_hold_most_of_a_class(counted):
 def test_mlii_of_record_114_is_its_second_signal(mitdb):
     signal_mv = read_record(mitdb / "114", "MLII").signal_mv
     assert np.array_equal(signal_mv, wfdb.rdrecord(str(mitdb / "114"), channels=[1]).p_signal[:, 0])
+
+
+@pytest.mark.parametrize("name", ["100", "114"])
+def test_a_strip_holds_both_leads_mlii_first(mitdb, config, name):
+    """Record 114 has them the other way round. Beats and labels are those of the annotation file."""
+    strip = read_strip(mitdb / name, config)
+    record = wfdb.rdrecord(str(mitdb / name))
+    order = [record.sig_name.index("MLII"), 1 - record.sig_name.index("MLII")]
+    assert np.array_equal(strip.leads_mv, record.p_signal[:, order]) and strip.fs_hz == 360
+    beats = read_beats(mitdb / name, "atr")
+    assert np.array_equal(strip.peaks, beats.samples) and np.array_equal(strip.after_gap, beats.after_gap)
+    assert [CLASSES[label] for label in strip.labels] == [AAMI[symbol] for symbol in beats.symbols]
+
+
+@pytest.mark.parametrize("fold", FOLDS, ids=[fold[0] for fold in FOLDS])
+def test_each_fold_holds_a_tenth_of_s_and_v_and_some_f(counted, fold):
+    total = sum((counted[record] for record in fold), Counter())
+    assert total["S"] >= 94 and total["V"] >= 378 and total["F"]  # of 944 and 3788
 
 
 def test_every_record_has_its_lead(mitdb):
@@ -439,6 +473,44 @@ def test_beats_carry_what_the_annotations_say(few, config, mode):
         assert list(zip(part.samples.tolist(), (CLASSES[label] for label in part.labels))) == expected
     assert len(beats.of(["208"])) + len(beats.of(("232",))) == len(beats)
     assert len(beats.of([])) == 0
+
+
+def test_beats_are_put_together_and_chosen(few, config):
+    beats = load_beats(few, ("208", "232"), config)
+    parts = [beats.of([name]) for name in ("208", "232")]
+    assert_equal(concatenate(parts), beats)
+    chosen = beats.where(beats.labels == CLASSES.index("V"))
+    assert len(chosen) and set(chosen.labels.tolist()) == {2}
+    assert np.array_equal(chosen.samples, beats.samples[beats.labels == 2])
+
+
+def test_a_strip_is_brought_to_the_rate_of_the_settings(tmp_path, config):
+    t_s = np.arange(2500) / 250
+    path = write_record(tmp_path, "slow", np.sin(2 * np.pi * t_s), fs=250)
+    write_beats(tmp_path, "slow", [(250, "N"), (500, "V"), (1000, "A")])
+    strip = read_strip(path, config)
+    assert strip.leads_mv.shape == (3600, 1) and strip.fs_hz == 360
+    assert strip.peaks.tolist() == [360, 720, 1440] and strip.labels.tolist() == [0, 2, 1]
+    middle = slice(360, 3240)  # the ends feel the anti-aliasing filter
+    np.testing.assert_allclose(strip.leads_mv[middle, 0], np.sin(2 * np.pi * np.arange(3600) / 360)[middle], atol=0.01)
+
+
+@pytest.mark.parametrize("second", [np.full(3600, 0.5), np.where(np.arange(3600) == 7, np.nan, np.arange(3600) / 1000)])
+def test_a_second_lead_that_cannot_be_used_is_left_out_of_a_strip(tmp_path, config, second):
+    signals = np.stack([second, np.sin(np.arange(3600) / 20)], axis=1)
+    leads = {"units": ["mV"] * 2, "sig_name": ["V1", "MLII"], "fmt": ["16"] * 2, "write_dir": str(tmp_path)}
+    wfdb.wrsamp("two", 360, p_signal=signals, **leads)
+    write_beats(tmp_path, "two", [(360, "N"), (720, "N")])
+    strip = read_strip(tmp_path / "two", config)
+    assert strip.leads_mv.shape == (3600, 1)
+    np.testing.assert_allclose(strip.leads_mv[:, 0], signals[:, 1], atol=1e-3)
+
+
+def test_a_strip_of_a_wrong_record_is_refused_by_name(few, config, tmp_path):
+    refused(lambda: read_strip(few.folder / "101", config), few.folder / "101")
+    refused(lambda: read_strip(few.folder / "100", Config(lead="aVR")), few.folder / "100", "'aVR'")
+    flat = write_record(tmp_path, "flat", np.full(3600, 0.25))
+    refused(lambda: read_strip(flat, config), flat, "flat")
 
 
 def test_only_the_files_of_the_records_asked_for_are_needed(synthetic_db, tmp_path, config):

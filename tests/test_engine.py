@@ -49,10 +49,6 @@ def network(seed: int = 0) -> HybridECGNet:
     return HybridECGNet(**SMALL)
 
 
-def noise(windows, features, generator):
-    return windows + 0.01 * torch.randn(windows.shape, generator=generator), features
-
-
 def fit(net, training, validation, schedule=SCHEDULE, seed=0, **options):
     return engine.fit(net, training, validation, FocalLoss(), schedule, seed, **options)
 
@@ -65,23 +61,37 @@ def same_bits(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-class Interrupter:
-    """As `on_epoch` or `augment`, presses Ctrl-C at its `at`-th call."""
+class Interrupter(FocalLoss):
+    """As `on_epoch` or as loss function, presses Ctrl-C at its `at`-th call."""
 
     def __init__(self, at: int):
+        super().__init__()
         self.calls, self.at = 0, at
 
     def on_epoch(self, entry):
         self._call()
 
-    def augment(self, windows, features, generator):
+    def forward(self, logits, labels):
         self._call()
-        return noise(windows, features, generator)
+        return super().forward(logits, labels)
 
     def _call(self):
         self.calls += 1
         if self.calls == self.at:
             raise KeyboardInterrupt
+
+
+class Spy(nn.Module):
+    """A small network that remembers the first feature of each beat of every batch that it is trained on."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.seen = nn.Linear(3, 5), []
+
+    def forward(self, windows, features):
+        if self.training:
+            self.seen.append(features[:, 0].int().tolist())
+        return self.layer(features)
 
 
 # Training ----------------------------------------------------------------------------------------------------------
@@ -92,7 +102,7 @@ def test_the_same_seed_gives_the_same_bits(training, validation):
     states = []
     for net, seed in ((first, 3), (second, 3), (other, 4)):
         engine.seed_everything(seed, threads=1)
-        history = fit(net, training, validation, seed=seed, augment=noise)
+        history = fit(net, training, validation, seed=seed)
         states.append((copy_of(net), history))
     assert same_bits(states[0][0], states[1][0])
     assert states[0][1] == states[1][1]
@@ -126,95 +136,122 @@ def test_more_batch_than_beats_is_a_clear_error(training, validation):
         fit(network(), training, validation, schedule)
 
 
-def test_an_epoch_shows_every_ectopic_beat_and_a_new_share_of_the_normal_ones(validation):
-    """60 ectopic beats and 0.34 x 100 normal ones: 94 in two batches of 47."""
-    windows, features, _ = toy_beats(160, seed=1)
-    labels = np.repeat(np.array([0, 1, 2], np.int64), (100, 30, 30))
-    features[:, 0] = np.arange(160)  # a name for each beat
-    seen = []
-
-    def look(windows, features, generator):
-        seen.append(features[:, 0].clone())
-        return windows, features
-
-    schedule = Schedule(epochs=2, learning_rate=1e-4, batch_size=47, weight_decay=0, normal_share=0.34)
-    fit(network(), BeatTensors(windows, features, labels), validation, schedule, augment=look)
-    epochs = [set(torch.cat(seen[:2]).int().tolist()), set(torch.cat(seen[2:]).int().tolist())]
-    assert [len(part) for part in seen] == [47] * 4
-    normal = [{beat for beat in epoch if beat < 100} for epoch in epochs]
-    assert [len(part) for part in normal] == [34, 34]
-    assert all(set(range(100, 160)) <= epoch for epoch in epochs)
-    assert normal[0] != normal[1]
+def named_beats(counts: tuple[int, ...], strata: bool) -> BeatTensors:
+    """`counts` beats of each stratum; a beat's first feature is its number. Without `strata` these are the labels."""
+    kinds = np.repeat(np.arange(len(counts)), counts)
+    features = np.zeros((len(kinds), 3), np.float32)
+    features[:, 0] = np.arange(len(kinds))
+    windows = np.zeros((len(kinds), 1, 8), np.float32)
+    return BeatTensors(windows, features, kinds % 3 if strata else kinds, kinds if strata else None)
 
 
-def scripted(scores: list[float], states: list[dict]):
-    """A stand-in for `validate` that gives these scores and keeps the weights that it was shown."""
-
-    def validate(model, data, loss_function):
-        states.append(copy_of(model))
-        score = scores[len(states) - 1]
-        return {"val_loss": 1.0, "val_accuracy": 0.5, "val_s_f1": score, "val_v_f1": score}
-
-    return validate
-
-
-@pytest.mark.parametrize(
-    "scores, best",
-    [([0.3, 0.9, 0.5, 0.8], 2), ([0.0, 0.0, 0.0, 0.0], 1), ([0.1, 0.2, 0.3, 0.4], 4), ([0.2, 0.7, 0.7, 0.1], 2)],
-)
-def test_the_weights_of_the_best_epoch_are_kept(training, validation, monkeypatch, scores, best):
-    states, net = [], network()
-    monkeypatch.setattr(engine, "validate", scripted(scores, states))
-    schedule = Schedule(epochs=4, learning_rate=0.02, batch_size=32, weight_decay=0)
-    history = fit(net, training, validation, schedule)
-    assert (history.best_epoch, history.best_score) == (best, scores[best - 1])
-    assert len(states) == 4
-    assert [i + 1 for i, state in enumerate(states) if same_bits(state, copy_of(net))] == [best]
+@pytest.mark.parametrize("strata", [False, True], ids=["by label", "by stratum"])
+def test_an_epoch_shows_the_share_of_each_stratum_drawn_anew(strata):
+    """0.34 of 100 beats, all of 30, none of 20 and half of 60: 94 in two batches of 47."""
+    net = Spy()
+    schedule = Schedule(2, learning_rate=1e-4, batch_size=47, weight_decay=0, shares=(0.34, 1.0, 0.0, 0.5))
+    fit(net, named_beats((100, 30, 20, 60), strata), None, schedule)
+    assert [len(batch) for batch in net.seen] == [47] * 4
+    epochs = [net.seen[0] + net.seen[1], net.seen[2] + net.seen[3]]
+    assert all(len(set(epoch)) == 94 for epoch in epochs)  # no beat twice
+    for first, last, count in ((0, 100, 34), (100, 130, 30), (130, 150, 0), (150, 210, 30)):
+        shown = [{beat for beat in epoch if first <= beat < last} for epoch in epochs]
+        assert [len(part) for part in shown] == [count, count]
+        assert count in (0, last - first) or shown[0] != shown[1]
+    assert epochs[0] != sorted(epochs[0])  # strata are mixed
 
 
-def trajectory(training, validation, averaging: float) -> tuple[list[torch.Tensor], torch.Tensor]:
+def test_without_shares_an_epoch_shows_every_beat():
+    net = Spy()
+    fit(net, named_beats((50, 7, 3), True), None, Schedule(1, learning_rate=1e-4, batch_size=20, weight_decay=0))
+    assert sorted(sum(net.seen, [])) == list(range(60))
+
+
+def test_shares_that_leave_less_than_a_batch_are_a_clear_error():
+    schedule = Schedule(1, learning_rate=1e-4, batch_size=16, weight_decay=0, shares=(0.1, 0.5, 0.0))
+    with pytest.raises(DeepECGError, match="batch_size = 16 is more than the 15 training beats"):
+        fit(Spy(), named_beats((100, 10, 10), False), None, schedule)  # 10 + 5 + 0
+
+
+def test_validation_is_optional_and_changes_nothing(training, validation):
+    alone, watched = network(), network()
+    engine.seed_everything(0, threads=1)
+    without = fit(alone, training, None)
+    engine.seed_everything(0, threads=1)
+    beside = fit(watched, training, validation)
+    assert same_bits(copy_of(alone), copy_of(watched))
+    assert [set(entry) for entry in without.epochs] == [{"epoch", "train_loss"}] * 5
+    assert [entry["train_loss"] for entry in beside.epochs] == [entry["train_loss"] for entry in without.epochs]
+    assert all({"val_loss", "val_accuracy", "val_s_f1", "val_v_f1"} <= set(entry) for entry in beside.epochs)
+
+
+def test_validation_scores_the_weights_that_would_be_kept(training, validation):
+    net = network()
+    history = fit(net, training, validation)
+    kept = engine.validate(net, validation, FocalLoss())
+    assert {name: history.epochs[-1][name] for name in kept} == kept
+
+
+def test_the_last_epoch_is_kept_however_it_scores(training, validation, monkeypatch):
+    """Scores that fall from epoch to epoch choose no earlier one."""
+    scores = iter([0.9, 0.5, 0.1])
+    monkeypatch.setattr(engine, "validate", lambda *arguments: {"val_s_f1": next(scores)})
+    schedule = replace(SCHEDULE, epochs=3)
+    scored, unscored = network(), network()
+    engine.seed_everything(0, threads=1)
+    fit(scored, training, validation, schedule)
+    engine.seed_everything(0, threads=1)
+    fit(unscored, training, None, schedule)
+    assert same_bits(copy_of(scored), copy_of(unscored))
+
+
+def trajectory(training, averaging: float) -> tuple[list[torch.Tensor], torch.Tensor]:
     """The first layer's weights after each of six steps, and those that are kept at the end."""
     net, steps = network(), []
     schedule = Schedule(epochs=6, learning_rate=0.02, batch_size=192, weight_decay=0, averaging=averaging)
     name = "features.layers.0.weight"
-    fit(net, training, validation, schedule, on_epoch=lambda entry: steps.append(copy_of(net)[name]))
+    fit(net, training, None, schedule, on_epoch=lambda entry: steps.append(copy_of(net)[name]))
     return steps, copy_of(net)[name]
 
 
-def test_the_average_of_the_weights_is_kept(training, validation, monkeypatch):
-    monkeypatch.setattr(engine, "validate", scripted([1, 2, 3, 4, 5, 6], []))
-    steps, kept = trajectory(training, validation, averaging=0.99)
-    lowest, highest = torch.stack(steps).amin(dim=0), torch.stack(steps).amax(dim=0)
+def test_the_average_of_the_weights_is_kept(training):
+    """Its memory grows: the average keeps (1 + k) / (10 + k) of itself at step k, so the start is forgotten."""
+    steps, kept = trajectory(training, averaging=0.99)
+    average = steps[0]
+    for k, step in enumerate(steps[1:], start=1):
+        decay = (1 + k) / (10 + k)
+        average = decay * average + (1 - decay) * step
+    torch.testing.assert_close(kept, average, rtol=1e-4, atol=1e-6)
     assert not torch.equal(kept, steps[-1])
-    assert (kept >= lowest - 1e-6).all() and (kept <= highest + 1e-6).all()
 
 
-def test_without_averaging_the_last_weights_are_kept(training, validation, monkeypatch):
-    monkeypatch.setattr(engine, "validate", scripted([1, 2, 3, 4, 5, 6], []))
-    steps, kept = trajectory(training, validation, averaging=0.0)
+def test_without_averaging_the_last_weights_are_kept(training):
+    steps, kept = trajectory(training, averaging=0.0)
     assert torch.equal(kept, steps[-1])
 
 
 # Interruption ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("where, call", [("on_epoch", 1), ("on_epoch", 3), ("augment", 2), ("augment", 15)])
-def test_a_resumed_training_equals_an_undisturbed_one(training, validation, tmp_path, where, call):
-    """Six batches an epoch: the augmentation of batch 15 interrupts in the middle of the third epoch."""
+@pytest.mark.parametrize("where, call", [("epoch", 1), ("epoch", 3), ("batch", 2), ("batch", 15)])
+@pytest.mark.parametrize("validated", [True, False])
+def test_a_resumed_training_equals_an_undisturbed_one(training, validation, tmp_path, where, call, validated):
+    """Six batches an epoch, so the loss of batch 15 interrupts in the middle of the third epoch."""
+    validation = validation if validated else None
     undisturbed, state = network(), tmp_path / "resume.pt"
-    expected = fit(undisturbed, training, validation, augment=noise)
-    net, interrupter = network(), Interrupter(call)
-    options = {"augment": noise} | {where: getattr(interrupter, where)}
+    expected = fit(undisturbed, training, validation)
+    net, interrupter = network(), Interrupter(call + (call - 1) // 6 * validated)  # the loss is asked to validate, too
+    options = {"on_epoch": interrupter.on_epoch} if where == "epoch" else {}
+    loss = interrupter if where == "batch" else FocalLoss()
     with pytest.raises(KeyboardInterrupt):
-        fit(net, training, validation, state_path=state, fingerprint="a", **options)
+        engine.fit(net, training, validation, loss, SCHEDULE, 0, state_path=state, fingerprint="a", **options)
 
-    finished = call if where == "on_epoch" else (call - 1) // 6
+    finished = call if where == "epoch" else (call - 1) // 6
     resumed, epochs = network(seed=99 if finished else 0), []  # the state alone decides where there is one
     history = fit(
         resumed,
         training,
         validation,
-        augment=noise,
         state_path=state,
         fingerprint="a",
         on_epoch=lambda entry: epochs.append(entry["epoch"]),
@@ -229,16 +266,6 @@ def test_a_finished_state_is_not_trained_again(training, validation, tmp_path):
     expected = fit(first, training, validation, state_path=state, fingerprint="a")
     again = fit(second, training, validation, state_path=state, fingerprint="a", on_epoch=pytest.fail)
     assert again == expected and same_bits(copy_of(first), copy_of(second))
-
-
-def test_the_best_epoch_before_the_interruption_is_remembered(training, validation, monkeypatch, tmp_path):
-    states, state = [], tmp_path / "resume.pt"
-    monkeypatch.setattr(engine, "validate", scripted([0.1, 0.9, 0.2, 0.3, 0.4], states))
-    with pytest.raises(KeyboardInterrupt):
-        fit(network(), training, validation, state_path=state, on_epoch=Interrupter(3).on_epoch)
-    net = network(seed=99)
-    assert fit(net, training, validation, state_path=state).best_epoch == 2
-    assert same_bits(copy_of(net), states[1])
 
 
 def test_a_state_of_another_training_is_not_gone_on_from(training, validation, tmp_path):

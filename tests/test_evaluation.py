@@ -51,7 +51,8 @@ def full_report(data_source: str = "local") -> dict:
         "config": {"mode": "causal", "band_hz": [0.5, 50.0]},
         "parameters": 8123,
         "kept_beats": {"ds1": 51021, "ds2": 49712},
-        "training": {"best_epoch": 1, "epochs": 1, "history": [history]},
+        "training": {"seconds": 12.0, "history": [{"epoch": 1, "train_loss": 0.25}]},
+        "validation": [history],
         "ds2": ds2,
         "baselines": {
             "majority": evaluation.majority_baseline(labels, labels, np.full(120, "100")),
@@ -272,6 +273,16 @@ def test_markdown_shows_the_worked_results_and_dashes():
     for header, rule in zip(lines, lines[1:]):
         if rule.startswith("| ---"):
             assert header.replace("\\|", "").count("|") == rule.count("|")
+
+
+def test_losses_stand_beside_the_scores_of_the_held_out_patients():
+    """Loss of the network shown, and scores of the training that the validation patients were held out of."""
+    report = full_report()
+    assert "| 1 | 0.2500 | 0.4000 | 90.00 | - | 80.0 |" in evaluation.render_markdown(report)
+    report["training"]["history"].append({"epoch": 2, "train_loss": 0.125})
+    assert "| 2 | 0.1250 | - | - | - | - |" in evaluation.render_markdown(report)
+    del report["validation"]
+    assert "| 1 | 0.2500 | - | - | - | - |" in evaluation.render_markdown(report)
 
 
 def test_markdown_and_table_are_stamped_on_synthetic_data():

@@ -81,9 +81,8 @@ def test_the_benchmark_writes_its_table_stamped_synthetic(synthetic_db, tmp_path
         monkeypatch.setitem(settings.PRESETS, name, dataclasses.replace(preset, epochs=1))
     monkeypatch.setattr(quantize, "LATENCY_CALLS", 10)
     monkeypatch.setenv(settings.DATA_DIR_VARIABLE, str(synthetic_db))
-    result = benchmark(
-        Config(data_source="local", runs_dir=str(tmp_path / "runs"), cache_dir=str(tmp_path / "cache"), threads=1)
-    )
+    directories = {"runs_dir": str(tmp_path / "runs"), "cache_dir": str(tmp_path / "cache")}
+    result = benchmark(Config(data_source="local", threads=1, replays=1, **directories))
     folder = tmp_path / "runs" / "transformer-diagnostic-SYNTHETIC"
     assert json.loads((folder / "benchmark.json").read_text()) == result
     assert result["data_source"] == "synthetic"

@@ -10,6 +10,8 @@ from features import (
     CHANNELS,
     FEATURES,
     RHYTHM,
+    SHAPE,
+    RunningTemplate,
     beat_inputs,
     cut_windows,
     rhythm_features,
@@ -19,11 +21,18 @@ from features import (
 
 NAN = np.nan
 WINDOWS = {"diagnostic": {}, "causal": {}, "causal, 60 ms": {"look_ahead_ms": 60.0}}
+T = np.arange(-140, 140)  # samples around R
+NARROW, WIDE = np.exp(-0.5 * (T / 4) ** 2), -np.exp(-0.5 * (T / 15) ** 2)
 
 
 def column(rr_s, name, mode="diagnostic"):
     """One rhythm feature of every beat."""
     return rhythm_features(np.array(rr_s, float), mode)[:, RHYTHM[mode].index(name)]
+
+
+def neutral(name):
+    """What a rhythm feature says where nothing is known, or nothing happens."""
+    return 1.0 if "ratio" in name else 0.5 if "rank" in name else 0.0
 
 
 def settings(window):
@@ -49,8 +58,10 @@ def test_rr_intervals_by_hand():
     np.testing.assert_array_equal(rr_intervals(np.array([25, 275]), 250.0), [NAN, 1.0])
 
 
-def test_an_interval_of_three_seconds_is_the_longest():
-    np.testing.assert_array_equal(rr_intervals(np.array([0, 1080, 2161, 2521]), 360.0), [NAN, 3.0, NAN, 1.0])
+def test_a_pause_counts_as_three_seconds():
+    """Of 3.0, 3.003 and 10 s."""
+    peaks = np.array([0, 1080, 2161, 5761, 6121])
+    np.testing.assert_array_equal(rr_intervals(peaks, 360.0), [NAN, 3.0, 3.0, 3.0, 1.0])
 
 
 def test_there_is_no_interval_across_flutter():
@@ -66,7 +77,7 @@ def test_in_a_constant_rhythm_every_ratio_is_one_and_nothing_varies(mode):
     rows = rhythm_features(np.array([NAN] + [0.8] * 60), mode)
     assert rows.shape == (61, len(RHYTHM[mode])) and rows.dtype == np.float32
     for name, values in zip(RHYTHM[mode], rows.T):
-        np.testing.assert_allclose(values, 1.0 if "ratio" in name else 0.0, atol=1e-6, err_msg=name)
+        np.testing.assert_allclose(values, neutral(name), atol=1e-6, err_msg=name)
 
 
 def test_a_premature_beat_and_its_pause_by_hand():
@@ -87,9 +98,57 @@ def test_a_premature_beat_and_its_pause_by_hand():
         np.testing.assert_allclose(column(rr_s, name)[4:6], values, rtol=1e-6, err_msg=name)
 
 
-def test_step_by_hand():
-    rr_s = [NAN, 0.8, 1.0, 0.8, 1.0, 0.9]
-    assert column(rr_s, "rr_step_100")[-1] == pytest.approx(0.2 / 0.9, rel=1e-6)
+@pytest.mark.parametrize("memory", [8, 32, 100, 400])
+def test_step_by_hand(memory):
+    """Steps of 0.2, 0.2, 0.2 before the last beat, whose own interval does not count; the mean is 0.9."""
+    rr_s = [NAN, 0.8, 1.0, 0.8, 1.0, 0.5]
+    assert column(rr_s, f"rr_step_{memory}")[-1] == pytest.approx(0.2 / 0.9, rel=1e-6)
+
+
+@pytest.mark.parametrize("memory", [8, 32])
+def test_variation_by_hand(memory):
+    """0.6, 0.8, 1.0, 0.8: mean 0.8, variance (0.04 + 0 + 0.04 + 0) / 4 = 0.02; the beat's own interval is left out."""
+    variation = column([NAN, 0.6, 0.8, 1.0, 0.8, 2.5], f"rr_variation_{memory}")
+    assert variation[-1] == pytest.approx(np.sqrt(0.02) / 0.8, rel=1e-5)
+    assert variation[:3] == pytest.approx([0, 0, 0], abs=1e-6)  # up to one interval is known before these
+
+
+@pytest.mark.parametrize("name", ["rr_variation", "rr_step"])
+@pytest.mark.parametrize("memory", [8, 32])
+def test_irregularity_reaches_as_far_back_as_its_name_says(name, memory):
+    """An irregular stretch is forgotten `memory` + 1 beats after its last interval, and not before."""
+    irregular = np.random.default_rng(0).uniform(0.5, 1.2, 50)
+    values = column(np.concatenate([[NAN], irregular, [0.8] * (memory + 1)]), f"{name}_{memory}")
+    assert values[50] > 0.05
+    assert values[-1] == pytest.approx(0, abs=1e-6)
+    if name == "rr_variation":  # a median step is 0 before the last odd interval has left
+        assert values[-2] > 0.001
+
+
+def test_irregularity_by_standard_deviation_and_median():
+    """Against NumPy's own, over the last 8 and 32 intervals before the beat's own."""
+    rr_s = np.random.default_rng(1).uniform(0.5, 1.2, 60)
+    for memory in (8, 32):
+        history = rr_s[-1 - memory : -1]
+        assert column(rr_s, f"rr_variation_{memory}")[-1] == pytest.approx(history.std() / history.mean(), rel=1e-5)
+        step = np.median(np.abs(np.diff(history)))
+        assert column(rr_s, f"rr_step_{memory}")[-1] == pytest.approx(step / history.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "own_s, rank", [(0.5, 0.0), (0.7, 0.125), (0.75, 0.25), (0.8, 0.5), (1.0, 0.875), (1.1, 1.0), (NAN, 0.5)]
+)
+def test_rank_by_hand(own_s, rank):
+    """Among 0.7, 0.8, 0.8, 1.0, of which an equal one counts half, and a gap, which does not count."""
+    assert column([NAN, 0.8, 1.0, NAN, 0.7, 0.8, own_s], "pre_rank")[-1] == pytest.approx(rank)
+
+
+def test_rank_reaches_32_beats_back():
+    rr_s = np.array([NAN] + [0.5] * 10 + [1.0] * 32 + [0.8] * 2)
+    rank = column(rr_s, "pre_rank")
+    assert rank[-2] == 0  # every one of the last 32 is longer
+    assert rank[-1] == pytest.approx(0.5 / 32)  # one is equal
+    assert column(rr_s[:-2], "pre_rank")[-1] == pytest.approx((1 + 31 / 2) / 32)  # a beat of 1.0: one of 0.5 is left
 
 
 @pytest.mark.parametrize("memory", [100, 400])
@@ -116,7 +175,7 @@ def test_ratios_stay_in_their_range():
 def test_before_anything_is_known_the_features_are_neutral(mode):
     rows = rhythm_features(np.array([NAN, 0.7]), mode)
     for name, value in zip(RHYTHM[mode], rows[0]):
-        assert value == (1.0 if "ratio" in name else 0.0), name
+        assert value == neutral(name), name
 
 
 def test_the_last_beat_has_no_interval_after_it():
@@ -132,15 +191,26 @@ def test_rhythm_features_are_always_numbers(mode, rr_s):
     assert np.isfinite(rhythm_features(np.array(rr_s), mode)).all()
 
 
-@pytest.mark.parametrize("after_flutter", [False, True])
-def test_a_gap_is_neutral_and_enters_no_running_mean(after_flutter):
+def test_flutter_is_neutral_and_enters_no_running_mean():
     beats = np.arange(12) * 288  # 0.8 s
-    peaks = np.concatenate([beats, beats[-1] + (720 if after_flutter else 3600) + beats])
-    after_gap = np.arange(24) == 12
-    rr_s = rr_intervals(peaks, 360.0, after_gap if after_flutter else None)
+    peaks = np.concatenate([beats, beats[-1] + 720 + beats])
+    rr_s = rr_intervals(peaks, 360.0, np.arange(24) == 12)
     for mode in MODES:
         steady = rhythm_features(np.array([NAN] + [0.8] * 23), mode)
         np.testing.assert_allclose(rhythm_features(rr_s, mode), steady, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_pause_of_ten_seconds_is_told_from_none_and_not_from_one_of_three(mode):
+    beats = np.arange(12) * 288  # 0.8 s
+    rows = [
+        rhythm_features(rr_intervals(np.concatenate([beats, beats[-1] + pause + beats]), 360.0), mode)
+        for pause in (288, 1080, 3600)
+    ]
+    assert np.array_equal(rows[1], rows[2])
+    assert rows[2][12, RHYTHM[mode].index("pre_ratio_100")] == 3.0  # 3.75 usual intervals, at the end of the range
+    assert rows[2][12, RHYTHM[mode].index("pre_rank")] == 1.0
+    assert not np.array_equal(rows[0][12], rows[2][12])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -193,9 +263,7 @@ def test_r_lies_where_the_mode_puts_it():
 
 
 def test_a_beat_of_another_shape_stands_out_and_leaves_the_template_alone():
-    t = np.arange(-140, 140)
-    narrow, wide = np.exp(-0.5 * (t / 4) ** 2), -np.exp(-0.5 * (t / 15) ** 2)
-    beats = [narrow] * 20 + [wide] + [narrow] * 5
+    beats = [NARROW] * 20 + [WIDE] + [NARROW] * 5
     peaks = 140 + 280 * np.arange(len(beats))
     _, rows = beat_inputs(np.concatenate(beats), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "causal")
     residual = rows[:, FEATURES["causal"].index("qrs_residual")]
@@ -204,14 +272,97 @@ def test_a_beat_of_another_shape_stands_out_and_leaves_the_template_alone():
     np.testing.assert_allclose(residual[21:], 0, atol=1e-6)
 
 
+def test_both_channels_by_hand():
+    """A beat that repeats the first one three times as high, a flat one, and the first one again."""
+    beats = [NARROW, 3 * NARROW, 0 * NARROW, NARROW]
+    peaks = 140 + 280 * np.arange(4)
+    windows, _ = beat_inputs(np.concatenate(beats), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "diagnostic")
+    scored = (NARROW - NARROW.mean()) / NARROW.std()
+    template = 2 * NARROW  # the mean of the first two, which are of one shape; their ranks fade by 0.2 % a beat
+    for beat, expected in ((0, scored), (1, scored), (2, 0 * T), (3, scored)):
+        np.testing.assert_allclose(windows[beat, 0], expected, atol=1e-5)
+    for beat, difference in ((0, 0 * T), (1, 2 * NARROW / (3 * NARROW.std())), (2, 0 * T)):
+        np.testing.assert_allclose(windows[beat, 1], difference, atol=1e-5)
+    np.testing.assert_allclose(windows[3, 1], (NARROW - template) / NARROW.std(), rtol=3e-3, atol=1e-5)
+
+
+def test_the_difference_is_limited():
+    """A beat of a thousandth of the template's height differs by thousands of its own standard deviations."""
+    peaks = 140 + 280 * np.arange(2)
+    windows, _ = beat_inputs(
+        np.concatenate([NARROW, NARROW / 1000]), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "diagnostic"
+    )
+    assert windows[1, 1].min() == -20.0
+
+
+def tall_and_low(moved_ms=0):
+    """Twenty equal QRS complexes, then a lower, wider one whose R-peak is marked `moved_ms` late.
+
+    Returns the signal, its R-peaks and the height of the last QRS over that of the others.
+    """
+    waves = [(-9, 3, -0.2), (0, 4, 1.0), (9, 4, -0.4)]  # centre and width in samples, mV
+    usual, odd = (sum(h * np.exp(-0.5 * ((T - c) / (f * w)) ** 2) for c, w, h in waves) for f in (1.0, 1.2))
+    peaks = 140 + 280 * np.arange(21)
+    peaks[-1] += round(moved_ms * 0.36)
+    return np.concatenate([usual] * 20 + [0.8 * odd, np.zeros(300)]), peaks, 0.8 * np.ptp(odd) / np.ptp(usual)
+
+
+@pytest.mark.parametrize("mode, after", [("diagnostic", 140), ("causal", 54)])
+@pytest.mark.parametrize("moved_ms", [-60, -40, -17, 17, 40, 60])
+def test_the_shape_of_a_beat_does_not_depend_on_which_deflection_is_called_r(mode, after, moved_ms):
+    rows = []
+    for signal_mv, peaks, height in (tall_and_low(), tall_and_low(moved_ms)):
+        rr_s = rr_intervals(peaks, 360.0)
+        rows.append(beat_inputs(signal_mv, peaks, rr_s, 280 - after, after, 360.0, mode)[1][-1, -len(SHAPE) :])
+    np.testing.assert_allclose(rows[1], rows[0], atol=1e-5)
+    assert rows[0][SHAPE.index("log_amplitude_ratio")] == pytest.approx(np.log(height), rel=0.01)  # it is lower
+
+
+def test_an_aligned_beat_is_shifted_and_repeats_its_last_sample():
+    template = RunningTemplate(280, slice(110, 171), 360.0)
+    template.step(NARROW)
+    late = np.roll(NARROW, 12) + 0.001 * T / 140
+    aligned, shown = template.step(late)
+    assert np.array_equal(shown, NARROW)
+    assert np.array_equal(aligned, np.concatenate([late[12:], np.full(12, late[-1])]))
+
+
+def test_a_beat_without_need_is_not_shifted():
+    """A straight slope is of the same shape at every shift."""
+    template = RunningTemplate(280, slice(110, 171), 360.0)
+    template.step(T / 140)
+    assert np.array_equal(template.step(T / 100)[0], T / 100)
+
+
 def test_the_template_of_a_beat_is_of_the_beats_before_it():
     rng = np.random.default_rng(0)
     beats_mv = rng.normal(size=(40, 280))
-    templates_mv = running_templates(beats_mv, slice(110, 170))
-    assert np.array_equal(templates_mv[0], beats_mv[0])
+    aligned_mv, templates_mv = running_templates(beats_mv, slice(110, 170), 360.0)
+    assert np.array_equal(templates_mv[0], beats_mv[0]) and np.array_equal(aligned_mv[0], beats_mv[0])
     for beat in (1, 5, 39):
         changed = np.concatenate([beats_mv[:beat], rng.normal(size=(40 - beat, 280))])
-        assert np.array_equal(running_templates(changed, slice(110, 170))[: beat + 1], templates_mv[: beat + 1])
+        other_aligned_mv, other_templates_mv = running_templates(changed, slice(110, 170), 360.0)
+        assert np.array_equal(other_templates_mv[: beat + 1], templates_mv[: beat + 1])
+        assert np.array_equal(other_aligned_mv[:beat], aligned_mv[:beat])
+
+
+def test_templates_of_a_stream_are_those_of_the_record(record, annotation):
+    """What a step returned stays as it was, whatever comes later."""
+    beats_mv = cut_windows(record.signal_mv, annotation.samples, 140, 140)
+    template = RunningTemplate(280, slice(110, 171), 360.0)
+    steps = [template.step(beat_mv) for beat_mv in beats_mv]
+    for of_steps, of_record in zip(zip(*steps), running_templates(beats_mv, slice(110, 171), 360.0)):
+        assert np.array_equal(np.array(of_steps), of_record)
+
+
+def test_the_template_is_the_mean_of_the_latest_twenty_beats_of_its_shape():
+    """Of beats that grow by 1 a beat up to 20: the mean of 1 ... n. Then each new one moves it by a twentieth."""
+    heights = np.arange(1.0, 32.0)
+    _, templates_mv = running_templates(heights[:, None] * NARROW, slice(110, 171), 360.0)
+    expected = [1.0] + [(n + 1) / 2 for n in range(1, 20)]  # of beats 0 ... 19, before each
+    np.testing.assert_allclose(templates_mv[:20].max(axis=1), expected, rtol=0.01)  # ranks fade by 0.2 % a beat
+    moved = np.diff(templates_mv.max(axis=1))[22:]
+    np.testing.assert_allclose(moved, (heights - templates_mv.max(axis=1))[22:-1] / 20, rtol=0.01)
 
 
 @pytest.mark.filterwarnings("error")
@@ -301,10 +452,8 @@ def test_diagnostic_rhythm_looks_one_beat_ahead_and_no_further():
 
 def test_the_template_is_the_commoner_shape_and_never_a_blend():
     """Two shapes in turn from the very first beat: bigeminy. The template is one of them, then the commoner one."""
-    t = np.arange(-140, 140)
-    narrow, wide = np.exp(-0.5 * (t / 4) ** 2), -np.exp(-0.5 * (t / 15) ** 2)
-    beats = np.array([wide, narrow] * 20 + [narrow] * 10)
-    templates = features.running_templates(beats, slice(110, 171))
-    is_narrow = np.isclose(templates, narrow).all(axis=1)
-    assert (is_narrow | np.isclose(templates, wide).all(axis=1)).all()
+    beats = np.array([WIDE, NARROW] * 20 + [NARROW] * 10)
+    _, templates = running_templates(beats, slice(110, 171), 360.0)
+    is_narrow = np.isclose(templates, NARROW).all(axis=1)
+    assert (is_narrow | np.isclose(templates, WIDE).all(axis=1)).all()
     assert is_narrow[-8:].all()

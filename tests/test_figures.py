@@ -129,12 +129,13 @@ def test_confusion_cells_and_ticks(tmp_path, saved):
         assert overlapping(saved[0], labels) == []
 
 
-def test_dashboard_marks_the_epoch_and_prints_the_auc(tmp_path, saved):
+def test_dashboard_draws_the_losses_and_prints_the_auc(tmp_path, saved):
     # Positives 1, 1, 1, 0; negatives 15 zeros and a 1: of 64 pairs 45 + 15 / 2 + 3 / 2 are won, ties as half.
-    draw_dashboard(tmp_path / "lowest.png", False)
-    figures.dashboard_figure(tmp_path / "kept.png", HISTORY, CONFUSION, None, CURVE, "seed 0", False, best_epoch=3)
-    losses = [[text.get_text() for text in figure.axes[0].get_legend().get_texts()] for figure in saved]
-    assert losses[0][-1] == "lowest validation loss: 2" and losses[1][-1] == "epoch kept: 3"
+    draw_dashboard(tmp_path / "both.png", False)
+    figures.dashboard_figure(tmp_path / "test.png", HISTORY, CONFUSION, None, CURVE, "seed 0", False)
+    losses = saved[0].axes[0]
+    assert [text.get_text() for text in losses.get_legend().get_texts()] == ["training", "validation"]
+    assert [list(line.get_ydata()) for line in losses.lines] == [[0.5, 0.3, 0.2], [0.4, 0.2, 0.3]]
     roc = [[text.get_text() for text in figure.axes[3].get_legend().get_texts()] for figure in saved]
     assert roc[0][:2] == [f"{name}: AUC {54 / 64:.4f}, n = 4" for name in ("training", "test")]
     assert roc[1][0].startswith("test")

@@ -26,10 +26,10 @@ def environment(data_folder: Path | str) -> dict[str, str]:
 
 
 SCRIPT = (str(ROOT / "main.py"),)
-ONE_THREAD = (  # the same program with another value in config.py
+ONE_THREAD = (  # the same program with other values in config.py
     "-c",
     f"""import functools, sys; sys.path.insert(0, {str(ROOT)!r}); import main
-main.Config = functools.partial(main.Config, threads=1); sys.exit(main.main(sys.argv[1:]))""",
+main.Config = functools.partial(main.Config, threads=1, replays=1); sys.exit(main.main(sys.argv[1:]))""",
 )
 
 
@@ -87,7 +87,7 @@ def run(synthetic_db, cache, monkeypatch):
 
     def run(folder: Path, name: str | None = None, **overrides) -> dict:
         config = Config(
-            preset="edge", data_source="local", runs_dir=str(folder), cache_dir=str(cache), threads=1
+            preset="edge", data_source="local", runs_dir=str(folder), cache_dir=str(cache), threads=1, replays=1
         )
         return main.run(dataclasses.replace(config, **overrides), name)
 
@@ -217,7 +217,7 @@ def test_a_run_leaves_a_complete_report_figures_and_networks(run, short, tmp_pat
     assert int8["ratio"] == int8["fp32_bytes"] / int8["int8_bytes"] > 1
     assert int8["accuracy_change"] == int8["int8_accuracy"] - int8["fp32_accuracy"]
     assert int8["fp32_accuracy"] == report["ds2"]["accuracy"]
-    stages = {"ingest", "beats", "train", "evaluate", "figures", "quantize"}
+    stages = {"ingest", "beats", "validate", "train", "evaluate", "figures", "quantize"}
     assert set(report["timings_s"]) == stages | {"total"}
     assert sum(report["timings_s"][stage] for stage in stages) <= report["timings_s"]["total"]
     assert 50 < report["peak_rss_mb"] < 2048
@@ -225,11 +225,16 @@ def test_a_run_leaves_a_complete_report_figures_and_networks(run, short, tmp_pat
     for figure in ("signal.png", "dashboard.png", "predictions.png"):
         assert (folder / "images" / figure).read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (folder / "seed-0").iterdir()} == {"checkpoint.pt", "model_fp32.pt", "model_int8.pt"}
+    assert not list(folder.rglob("resume.pt"))
+    assert [set(entry) for entry in report["training"]["history"]] == [{"epoch", "train_loss"}] * 2
+    assert all({"epoch", "val_loss", "val_accuracy", "val_s_f1", "val_v_f1"} <= set(e) for e in report["validation"])
+    assert len(report["validation"]) == 2
     assert "SYNTHETIC" in (folder / "report.md").read_text().splitlines()[0]
     output = capsys.readouterr().out
     assert "SYNTHETIC DATA" in output
-    assert "SYNTHETIC" in output.partition("[6/6]")[2]  # beside the results as well
-    assert all(f"[{stage}/6]" in output for stage in range(1, 7))
+    assert "SYNTHETIC" in output.partition("[7/7]")[2]  # beside the results as well
+    assert all(f"[{stage}/7]" in output for stage in range(1, 8))
+    assert "replayed" in output and "118, 124, 205, 223" in output
     assert str(folder / "report.md") in output
 
 
@@ -260,6 +265,12 @@ def test_two_runs_give_the_same_results_to_the_bit_and_seeds_a_spread(run, short
     assert "±" in (folder / "report.md").read_text()
 
 
+def test_a_run_without_replays(run, short, undrawn, tmp_path, capsys):
+    report = run(tmp_path, replays=0)
+    assert "replayed" not in capsys.readouterr().out
+    assert report["config"]["replays"] == 0 and report["ds2"]["n"] == report["kept_beats"]["ds2"]
+
+
 def test_a_causal_run_with_a_name(run, short, tmp_path):
     report = run(tmp_path, "trial", mode="causal")
     assert report["mode"] == "causal"
@@ -278,8 +289,8 @@ def test_an_unwritable_folder_is_a_clear_error(run, short, tmp_path):
 
 
 def test_ctrl_c_ends_with_one_line_and_status_130(synthetic_db, tmp_path):
-    process = start(["--preset", "edge", "--data-source", "local"], tmp_path, synthetic_db)
-    wait_for(tmp_path / "runs" / "diagnostic-edge-SYNTHETIC" / "seed-0" / "resume.pt", process)
+    process = start(["--preset", "edge", "--data-source", "local"], tmp_path, synthetic_db, ONE_THREAD)
+    wait_for(tmp_path / "runs" / "diagnostic-edge-SYNTHETIC" / "validation" / "seed-0" / "resume.pt", process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=LIMIT_S)
     assert process.returncode == 130
@@ -303,4 +314,5 @@ def test_a_killed_training_goes_on_to_the_results_of_an_undisturbed_one(syntheti
     assert re.search(r"epoch +1 ", capsys.readouterr().out)
     assert resumed["training"]["history"] == undisturbed["training"]["history"]
     assert resumed["ds2"] == undisturbed["ds2"]
-    assert not (folder / "seed-0" / "resume.pt").exists()
+    assert resumed["validation"] == undisturbed["validation"]
+    assert not list(folder.rglob("resume.pt"))

@@ -1,9 +1,6 @@
 """Tests of pipeline.py: DS2 stays shut until training has ended, nothing of validation or test leaks into a network."""
 
 import dataclasses
-import os
-import sys
-from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -14,37 +11,12 @@ import engine
 import main
 import pipeline
 from config import Config, DeepECGError
-from data_loader import DS1, DS2, SPLITS, Beats, Source
+from data_loader import DS1, DS2, SPLITS, VALIDATION, Beats, Source
 from features import CHANNELS, FEATURES
 from model import HybridECGNet
 
 SOURCE = Source("local", None)
 EDGE = Config(preset="edge", threads=1)  # one thread: a second one waits for a busy core
-WATCHERS = []  # an audit hook stays for the life of the process: it is installed once and reports to these
-
-
-def _audit(event: str, arguments: tuple):
-    if event == "open" and WATCHERS:
-        for watcher in WATCHERS:
-            watcher(arguments[0])
-
-
-@contextmanager
-def opened_files(log: list):
-    """Writes the path of every file that this process opens into `log`."""
-    if not getattr(sys, "_deep_ecg_audit", False):
-        sys.addaudithook(_audit)
-        sys._deep_ecg_audit = True
-
-    def watcher(path):
-        if isinstance(path, (str, bytes, os.PathLike)):
-            log.append(os.fsdecode(path))
-
-    WATCHERS.append(watcher)
-    try:
-        yield
-    finally:
-        WATCHERS.remove(watcher)
 
 
 @pytest.fixture
@@ -72,14 +44,27 @@ def ds1() -> Beats:
     return beats_of(DS1)
 
 
-def train(config: Config, ds1: Beats, folder, **options) -> pipeline.Trained:
-    return pipeline.train(config, SOURCE, ds1, 0, folder, say=lambda line: None, **options)
+@pytest.fixture(scope="module")
+def replays() -> Beats:
+    return beats_of(DS1, each=20, seed=1)
+
+
+def train(config: Config, ds1: Beats, folder, replays: Beats | None = None, **options) -> pipeline.Trained:
+    return pipeline.train(config, SOURCE, ds1, replays, 0, folder, say=lambda line: None, **options)
+
+
+@pytest.fixture
+def trained_on(monkeypatch):
+    """The training and the validation beats of each call of `engine.fit`."""
+    seen, fit = [], engine.fit
+    monkeypatch.setattr(engine, "fit", lambda *args, **options: seen.append(args[1:3]) or fit(*args, **options))
+    return seen
 
 
 # What is opened when -----------------------------------------------------------------------------------------------
 
 
-def test_ds2_is_not_opened_before_training_has_ended(synthetic_db, tmp_path, monkeypatch, short):
+def test_ds2_is_not_opened_before_training_has_ended(synthetic_db, tmp_path, monkeypatch, short, opened_files):
     """The whole run, with nothing in the cache: two seeds, so that the first must not open the way for the second."""
     log, fit = [], engine.fit
 
@@ -92,18 +77,18 @@ def test_ds2_is_not_opened_before_training_has_ended(synthetic_db, tmp_path, mon
     monkeypatch.setenv(settings.DATA_DIR_VARIABLE, str(synthetic_db))
     directories = {"runs_dir": str(tmp_path / "runs"), "cache_dir": str(tmp_path / "cache")}
     with opened_files(log):
-        main.run(Config(preset="edge", threads=1, data_source="auto", seeds=(0, 1), **directories))
+        main.run(Config(preset="edge", threads=1, replays=1, data_source="auto", seeds=(0, 1), **directories))
 
     names = [path.rpartition("/")[2] for path in log]
     ended = [place for place, name in enumerate(names) if name == "training ended"]
-    assert len(ended) == 2
+    assert len(ended) == 3  # the validation patients are held out of the first
     signals = {f"{record}.{ending}" for record in DS2 for ending in ("dat", "atr")}
     assert signals <= set(names[ended[-1] :])
     assert not signals & set(names[: ended[-1]])
     assert {f"{record}.dat" for record in DS1} <= set(names[: ended[0]])  # the watch does see what is opened
 
 
-def test_without_a_watcher_nothing_is_recorded(tmp_path):
+def test_without_a_watcher_nothing_is_recorded(tmp_path, opened_files):
     log = []
     with opened_files(log):
         (tmp_path / "seen").write_text("")
@@ -122,13 +107,50 @@ def test_the_splits_share_no_patient_of_training_and_test():
     assert "201" not in validation
 
 
-def test_normalisation_comes_from_the_training_patients_alone(ds1, tmp_path, short):
+def test_normalisation_comes_from_the_training_patients_alone(ds1, replays, tmp_path, short):
     features = ds1.features.copy()
     features[np.isin(ds1.records, SPLITS["validation"])] += 100
-    trained = train(EDGE, dataclasses.replace(ds1, features=features), tmp_path)
+    replays = dataclasses.replace(replays, features=replays.features - 50)
+    held_out = dataclasses.replace(ds1, features=features)
+    trained = train(EDGE, held_out, tmp_path, replays, held_out=VALIDATION)
     of_training = ds1.features[np.isin(ds1.records, SPLITS["train"])]
     np.testing.assert_allclose(trained.model.features.mean, of_training.mean(axis=0), rtol=1e-3)
     np.testing.assert_allclose(trained.model.features.scale, of_training.std(axis=0, ddof=1), rtol=1e-3)
+
+
+def test_held_out_patients_are_in_training_neither_as_recorded_nor_replayed(ds1, replays, tmp_path, short, trained_on):
+    config = dataclasses.replace(EDGE, record_shares=(1.0,) * 5, replay_shares=(1.0,) * 5)
+    trained = train(config, ds1, tmp_path, replays, held_out=VALIDATION)
+    [(training, validation)] = trained_on
+    out = [np.isin(beats.records, VALIDATION) for beats in (ds1, replays)]
+    assert np.array_equal(training.windows, np.concatenate([ds1.windows[~out[0]], replays.windows[~out[1]]]))
+    assert np.array_equal(training.features, np.concatenate([ds1.features[~out[0]], replays.features[~out[1]]]))
+    assert np.array_equal(validation.windows, ds1.windows[out[0]])
+    assert np.array_equal(validation.labels, ds1.labels[out[0]])
+    assert [set(entry) >= {"val_loss", "val_s_f1"} for entry in trained.history.epochs] == [True, True]
+
+
+def test_without_held_out_patients_all_of_ds1_is_trained_on(ds1, replays, tmp_path, short, trained_on):
+    trained = train(EDGE, ds1, tmp_path, replays)
+    [(training, validation)] = trained_on
+    assert len(training.labels) == len(ds1) + len(replays) and validation is None
+    assert all(set(entry) == {"epoch", "train_loss"} for entry in trained.history.epochs)
+
+
+def test_recorded_and_replayed_beats_of_a_class_have_their_own_shares(ds1, replays, tmp_path, short, trained_on):
+    """The made-up labels repeat N N N N N S V F Q V; strata 0 ... 4 are recorded and 5 ... 9 replayed N S V F Q."""
+    train(EDGE, ds1, tmp_path, replays)
+    [(training, _)] = trained_on
+    assert np.bincount(training.strata).tolist() == [440, 88, 176, 88, 88, 220, 44, 88, 44, 44]
+    assert np.array_equal(training.strata.numpy() % 5, training.labels)
+    schedule = pipeline.schedule_of(dataclasses.replace(EDGE, record_shares=(0.5,) * 5, replay_shares=(0.25,) * 5))
+    assert schedule.shares == (0.5,) * 5 + (0.25,) * 5
+
+
+def test_training_without_replays(ds1, tmp_path, short, trained_on):
+    train(EDGE, ds1, tmp_path)
+    [(training, _)] = trained_on
+    assert np.array_equal(training.strata, ds1.labels) and len(training.labels) == len(ds1)
 
 
 def test_the_network_equals_its_checkpoint_to_the_bit(ds1, tmp_path, short):
@@ -157,20 +179,29 @@ def changed(ds1: Beats, name: str) -> Beats:
     return dataclasses.replace(ds1, **{name: array})
 
 
-@pytest.mark.parametrize("what", ["nothing", "windows", "features", "labels", "records", "focal_gamma", "normal_share"])
-def test_a_training_is_gone_on_from_only_where_nothing_has_changed(ds1, tmp_path, short, what):
-    config, lines = EDGE, []
+@pytest.mark.parametrize(
+    "what",
+    "nothing windows features labels records replayed focal_gamma replay_shares record_shares held_out".split(),
+)
+def test_a_training_is_gone_on_from_only_where_nothing_has_changed(ds1, replays, tmp_path, short, what):
+    config, held_out, lines = EDGE, ("106",), []
 
     def stop(line):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pipeline.train(config, SOURCE, ds1, 0, tmp_path, say=stop)
+        pipeline.train(config, SOURCE, ds1, replays, 0, tmp_path, say=stop, held_out=held_out)
     if what in Beats.__dataclass_fields__:
         ds1 = changed(ds1, what)
+    elif what == "replayed":
+        replays = changed(replays, "windows")
+    elif what == "held_out":
+        held_out = ("108",)
+    elif what == "focal_gamma":
+        config = dataclasses.replace(config, focal_gamma=2.0)
     elif what != "nothing":
-        config = dataclasses.replace(config, **{what: 2 * getattr(config, what)})
-    pipeline.train(config, SOURCE, ds1, 0, tmp_path, say=lines.append)
+        config = dataclasses.replace(config, **{what: (0.4,) * 5})
+    pipeline.train(config, SOURCE, ds1, replays, 0, tmp_path, say=lines.append, held_out=held_out)
     assert len(lines) == (1 if what == "nothing" else 2)
 
 
