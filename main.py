@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
-        print(f"\n{stop or 'Interrupted: the same command goes on from the last whole epoch.'}", file=sys.stderr)
+        print(f"\n{str(stop) or 'Interrupted: the same command goes on from the last whole epoch.'}", file=sys.stderr)
         return 130
     return 0
 
