@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks import streaming
 from config import MODES, PRESETS, Config, DeepECGError
 from crossvalidation import ideas_table, records_table
 from ec57 import MEASURES
@@ -32,7 +33,7 @@ PUBLISHED = (
     ("Xu et al. 2022", "98.5", "82.8", "91.7", "RA-CNN, not reproduced by others"),
     ("Farag 2023", "98.2", "82.1", "95.3", "three classes, class mean, future beats"),
 )
-BLOCK = re.compile(r"(<!-- (\w+): rebuilt by `python main\.py reproduce` -->\n).*?(<!-- end of \w+ -->)", re.DOTALL)
+BLOCK = re.compile(r"(<!-- (\w+): rebuilt by `python main\.py tables` -->\n).*?(<!-- end of \w+ -->)", re.DOTALL)
 
 
 def reproduce(run: Callable[..., dict]):
@@ -108,6 +109,7 @@ def readme_blocks() -> dict[str, str]:
         "ablation": ideas_table(read_json(TABLES["ablation"])),
         "patients": records_table(read_json(TABLES["patients"])),
         "detectors": _detectors(read_json(RESULTS / "detectors.json")),
+        "streaming": "\n".join(streaming.table(read_json(RESULTS / "streaming.json"))),
         "chain": _chain(read_json(RESULTS / "chain.json")),
     }
 
