@@ -72,7 +72,6 @@ ABLATION = {
     "without hiding the wave": Idea(network={"wave_dropout": 0.0}),
     "every N beat in every epoch": Idea(settings={"record_shares": (1.0,) * len(CLASSES)}),
     "cross entropy (gamma 0)": Idea(settings={"focal_gamma": 0.0}),
-    "gamma 2": Idea(settings={"focal_gamma": 2.0}),
     "without weight averaging": Idea(schedule={"averaging": 0.0}),
 }
 
