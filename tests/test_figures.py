@@ -221,3 +221,14 @@ def test_no_pyplot():
     root = Path(figures.__file__).parent
     code = "import figures, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_the_look_ahead_figure_shows_each_curve_and_the_diagnostic_levels(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "_save", lambda figure, path, synthetic: drawn.append(figure.axes[0]) or path)
+    scores = {"s_f1": 0.5, "v_f1": 0.75}
+    report = {"causal": {"0": scores, "150": {"s_f1": 0.6, "v_f1": 0.8}}, "diagnostic": {"s_f1": 0.7, "v_f1": 0.9}}
+    figures.look_ahead_figure(tmp_path / "look_ahead.png", report)
+    curves = {line.get_label(): list(line.get_ydata()) for line in drawn[0].lines}
+    assert curves["S F1, causal"] == [50, 60] and curves["V F1, causal"] == [75, 80]
+    assert {"S F1, diagnostic: 70.0 %", "V F1, diagnostic: 90.0 %"} <= set(curves)

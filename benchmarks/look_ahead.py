@@ -1,0 +1,64 @@
+"""What waiting after the R-peak buys: causal mode trained with look-aheads from none to half a window.
+
+`python benchmarks/look_ahead.py` cross-validates each over the patients of DS1 (`edge` preset, one seed; DS2 stays
+shut, because the default is chosen here), next to the diagnostic mode, prints a table, and writes
+results/look_ahead.json and images/look_ahead.png.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from config import Config, DeepECGError, with_overrides  # noqa: E402
+from crossvalidation import COLUMNS, cross_validate  # noqa: E402
+from data_loader import ingest  # noqa: E402
+from evaluation import markdown_table, percent, write_json  # noqa: E402
+from figures import look_ahead_figure  # noqa: E402
+from pipeline import versions  # noqa: E402
+
+LOOK_AHEADS_MS = (0.0, 50.0, 100.0, 150.0, 200.0, 300.0, 388.0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the sweep; returns the exit status: 0 done, 2 wrong input."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--out", type=Path, default=ROOT, help="folder of results/ and images/")
+    out = options.parse_args(arguments).out
+    try:
+        config = Config(preset="edge", data_source="local")
+        source = ingest(config)
+        if source.synthetic:
+            raise DeepECGError(f"{source.folder} is a SYNTHETIC database: the look-ahead is chosen on the real one")
+        report = {"preset": config.preset, "seeds": list(config.seeds), "versions": versions(), "causal": {}}
+        for look_ahead_ms in LOOK_AHEADS_MS:
+            causal = with_overrides(config, mode="causal", look_ahead_ms=look_ahead_ms)
+            report["causal"][f"{look_ahead_ms:g}"] = _means(cross_validate(causal, source)[0])
+            print(f"{look_ahead_ms:g} ms: {report['causal'][f'{look_ahead_ms:g}']}", flush=True)
+        report["diagnostic"] = _means(cross_validate(config, source)[0])
+        write_json(out / "results" / "look_ahead.json", report)
+        look_ahead_figure(out / "images" / "look_ahead.png", report)
+    except DeepECGError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(table(report)))
+    return 0
+
+
+def _means(scores: dict) -> dict[str, float]:
+    return {name: scores[name]["mean"] for name in COLUMNS}
+
+
+def table(report: dict) -> list[str]:
+    """Markdown lines: one row a look-ahead, and the diagnostic mode."""
+    rows = {f"causal, {ms} ms": scores for ms, scores in report["causal"].items()}
+    rows["diagnostic, next beat"] = report["diagnostic"]
+    body = [[name, *(percent(scores[key]) for key in COLUMNS)] for name, scores in rows.items()]
+    return markdown_table(["look-ahead", *COLUMNS.values()], body)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
