@@ -64,15 +64,17 @@ class Idea:
 
 
 ABLATION = {
-    "without replays": Idea(settings={"replay_shares": (0.0,) * len(CLASSES), "record_shares": (0.2, 1, 1, 1, 1)}),
-    "without replayed V and F": Idea(settings={"replay_shares": (0.16, 0.06, 0.0, 0.0, 0.0)}),
+    "without replays, a fifth of the N beats an epoch": Idea(
+        settings={"replay_shares": (0.0,) * len(CLASSES), "record_shares": (0.2, 1, 1, 1, 1)}
+    ),
+    "without replayed V and F, 6 % of the replayed S an epoch": Idea(
+        settings={"replay_shares": (0.16, 0.06, 0.0, 0.0, 0.0)}
+    ),
     "without the difference from the template": Idea(channels=1),
     "without irregularity features": Idea(without=LOCAL),
     "without shape features": Idea(without=SHAPE),
     "without hiding the wave": Idea(network={"wave_dropout": 0.0}),
     "every N beat in every epoch": Idea(settings={"record_shares": (1.0,) * len(CLASSES)}),
-    "cross entropy (gamma 0)": Idea(settings={"focal_gamma": 0.0}),
-    "without weight averaging": Idea(schedule={"averaging": 0.0}),
 }
 
 
