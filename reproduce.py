@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import look_ahead, streaming
+from benchmarks import streaming
 from config import MODES, PRESETS, Config, DeepECGError
 from crossvalidation import ideas_table, records_table
 from ec57 import MEASURES
@@ -107,7 +107,6 @@ def readme_blocks() -> dict[str, str]:
         "patients": records_table(read_json(ABLATION)),
         "detectors": _detectors(read_json(RESULTS / "detectors.json")),
         "streaming": "\n".join(streaming.table(read_json(RESULTS / "streaming.json"))),
-        "look_ahead": "\n".join(look_ahead.table(read_json(RESULTS / "look_ahead.json"))),
         "chain": _chain(read_json(RESULTS / "chain.json")),
     }
 

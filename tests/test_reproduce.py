@@ -31,7 +31,7 @@ def test_the_prose_of_the_readme_states_no_result():
 def test_every_picture_of_the_readme_is_committed():
     linked = re.findall(r"!\[[^]]*\]\((images/[\w.-]+)\)", TEXT)
     assert sorted(linked) == sorted(f"images/{path.name}" for path in IMAGES.glob("*.png"))
-    assert len(linked) == 5
+    assert len(linked) == 4
 
 
 def test_the_two_commands_are_single_lines_that_set_everything_up():
