@@ -23,18 +23,25 @@ from config import CLASSES, MODES, PRESETS, Config, DeepECGError, with_overrides
 from data_loader import (
     DS1,
     FOLDS,
-    Annotation,
     Beats,
-    Record,
     Source,
-    beats_of,
+    beats_of_strip,
     concatenate,
     ingest,
     load_beats,
     load_replays,
     read_strip,
 )
-from evaluation import class_metrics, confusion, markdown_table, mean_sd_text, number, percent, write_json
+from evaluation import (
+    class_metrics,
+    confusion,
+    markdown_table,
+    mean_sd,
+    mean_sd_text,
+    per_record_table,
+    record_scores,
+    write_json,
+)
 from features import CHANNELS, FEATURES, SHAPE
 from files import check_writable
 from loss import FocalLoss
@@ -96,7 +103,7 @@ def cross_validate(
         scores.append(_scores(np.concatenate(recorded), np.concatenate(dense)))
         if start == 0:
             matrices = _per_record(np.concatenate(recorded))
-    return {name: _spread([score[name] for score in scores]) for name in COLUMNS}, matrices
+    return {name: mean_sd([score[name] for score in scores]) for name in COLUMNS}, matrices
 
 
 def _loaded(config: Config, source: Source) -> tuple[Beats, Beats | None]:
@@ -144,9 +151,7 @@ def dense_beats(source: Source, records: Sequence[str], config: Config) -> Beats
     for name in records:
         strip = condensed(read_strip(source.folder / name, config), CLASSES.index("S"))
         if len(strip.peaks):
-            record = Record(name, config.lead, config.fs_hz, strip.leads_mv[:, 0])
-            symbols = np.array(CLASSES)[strip.labels]
-            parts.append(beats_of(record, Annotation(strip.peaks, symbols, strip.after_gap), config))
+            parts.append(beats_of_strip(name, strip, config))
     return concatenate(parts) if parts else None
 
 
@@ -176,11 +181,6 @@ def _per_record(recorded: np.ndarray) -> np.ndarray:
     return matrices
 
 
-def _spread(values: list[float]) -> dict:
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"mean": float(np.mean(values)), "sd": sd, "n": len(values)}
-
-
 # Reports -------------------------------------------------------------------------------------------------------------
 
 
@@ -193,16 +193,8 @@ def ideas_table(report: dict) -> str:
 
 def records_table(report: dict) -> str:
     """One row a record of DS1, of the first idea and seed, as Markdown: which patients fail, and how."""
-    rows = []
-    for name, matrix in report["rows"][0]["records"].items():
-        matrix = np.array(matrix)
-        cells = [name, number(int(matrix.sum())), percent(np.trace(matrix) / max(matrix.sum(), 1), 2)]
-        for k in range(1, 4):
-            found, of, said = matrix[k, k], matrix[k].sum(), matrix[:, k].sum()
-            cells += [number(int(of)), percent(found / of if of else None), percent(found / said if said else None)]
-        rows.append(cells)
-    header = ["record", "n", "accuracy %"] + [f"{c} {column}" for c in "SVF" for column in ("n", "Se %", "+P %")]
-    return "\n".join(markdown_table(header, rows))
+    scores = {name: record_scores(np.array(matrix)) for name, matrix in report["rows"][0]["records"].items()}
+    return per_record_table({name: one | {"accuracy": one["accuracy"] or 0.0} for name, one in scores.items()})
 
 
 def run(config: Config, ideas: dict[str, Idea], folds: Sequence[Sequence[str]], path: Path) -> dict:

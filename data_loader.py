@@ -312,6 +312,12 @@ def beats_of(record: Record, annotation: Annotation, config: Config) -> Beats:
     )
 
 
+def beats_of_strip(name: str, strip: Strip, config: Config) -> Beats:
+    """The beats of the first lead of `strip`, which is at `config.fs_hz`, as those of record `name`."""
+    record = Record(name, config.lead, config.fs_hz, strip.leads_mv[:, 0])
+    return beats_of(record, Annotation(strip.peaks, np.array(CLASSES)[strip.labels], strip.after_gap), config)
+
+
 def aami_labels(symbols: Sequence[str]) -> np.ndarray:
     """Index into CLASSES of each annotation symbol, (beats,) int64."""
     return np.array([CLASSES.index(AAMI[symbol]) for symbol in symbols], np.int64)
@@ -371,9 +377,7 @@ def _replays_of(name: str, strip: Strip, donors: list[np.ndarray], config: Confi
     for number in range(config.replays):
         rng = np.random.default_rng([*name.encode(), number])
         replay = augmentation.replay(strip, donors, rng)
-        symbols = np.array(CLASSES)[replay.labels]
-        record = Record(name, config.lead, config.fs_hz, replay.leads_mv[:, 0])
-        beats = beats_of(record, Annotation(replay.peaks, symbols, replay.after_gap), config)
+        beats = beats_of_strip(name, replay, config)
         parts.append(beats.where(rng.random(len(beats)) < np.array(REPLAYED)[replay.labels]))
     return concatenate(parts)
 

@@ -79,7 +79,8 @@ def _record_matrices(labels: np.ndarray, predicted: np.ndarray, records: np.ndar
     return {str(name): confusion(labels[records == name], predicted[records == name]) for name in np.unique(records)}
 
 
-def _record_scores(matrix: np.ndarray) -> dict:
+def record_scores(matrix: np.ndarray) -> dict:
+    """n, accuracy and per_class of one record's (5, 5) confusion matrix; only classes that were there or predicted."""
     scores = _scores(matrix)
     seen = (matrix.sum(axis=0) + matrix.sum(axis=1)) > 0
     scores["per_class"] = {name: scores["per_class"][name] for name, is_seen in zip(CLASSES, seen) if is_seen}
@@ -163,7 +164,7 @@ def evaluate_beats(
         "auc": {name: _auc(one_hot[:, i], proba[:, i]) for i, name in enumerate(CLASSES)},
         "per_class": scores["per_class"],
         "confusion": total.tolist(),
-        "per_record": {name: _record_scores(matrix) for name, matrix in matrices.items()},
+        "per_record": {name: record_scores(matrix) for name, matrix in matrices.items()},
         "without": _scores_without(matrices, excluded),
         "ci95": _bootstrap_by_record(matrices, bootstrap, seed),
     }
@@ -210,7 +211,7 @@ def prematurity_baseline(
     return {"threshold": threshold, **_baseline(labels, predicted, records, excluded)}
 
 
-def _mean_sd(values: list[float | None]) -> dict:
+def mean_sd(values: list[float | None]) -> dict:
     """Mean and sample standard deviation of the values that are not None, and how many those are."""
     known = [value for value in values if value is not None]
     return {
@@ -222,10 +223,10 @@ def _mean_sd(values: list[float | None]) -> dict:
 
 def _spread(results: list[dict]) -> dict:
     per_class = {
-        name: {rate: _mean_sd([result["per_class"][name][rate] for result in results]) for rate in RATES}
+        name: {rate: mean_sd([result["per_class"][name][rate] for result in results]) for rate in RATES}
         for name in CLASSES
     }
-    return {"accuracy": _mean_sd([result["accuracy"] for result in results]), "per_class": per_class}
+    return {"accuracy": mean_sd([result["accuracy"] for result in results]), "per_class": per_class}
 
 
 def over_seeds(reports: list[dict]) -> dict:
@@ -241,7 +242,7 @@ def over_seeds(reports: list[dict]) -> dict:
         "n": len(reports),
         "seeds": [report["seed"] for report in reports],
         "accuracy": spread["accuracy"],
-        "auc_micro": _mean_sd([result["auc_micro"] for result in results]),
+        "auc_micro": mean_sd([result["auc_micro"] for result in results]),
         "per_class": spread["per_class"],
         "without": {
             name: _spread([result["without"][name] for result in results if name in result["without"]])
@@ -455,6 +456,19 @@ def _seeds_section(report: dict) -> list[str]:
         "",
         *markdown_table(["Beats", "Class", "Se %", "+P %", "F1 %"], rows),
     ]
+
+
+def per_record_table(per_record: dict[str, dict]) -> str:
+    """Markdown table of the `record_scores` of each record: accuracy, and n, Se and +P of S, V and F."""
+    rows = []
+    for record, scores in per_record.items():
+        cells = []
+        for name in "SVF":
+            part = scores["per_class"].get(name) or {}
+            cells += [number(part.get("n", 0)), percent(part.get("se")), percent(part.get("ppv"))]
+        rows.append([record, number(scores["n"]), percent(scores["accuracy"], 2), *cells])
+    header = ["record", "n", "accuracy %"] + [f"{c} {column}" for c in "SVF" for column in ("n", "Se %", "+P %")]
+    return "\n".join(markdown_table(header, rows))
 
 
 def _training_section(report: dict) -> list[str]:

@@ -272,8 +272,12 @@ def _irregularity(history: np.ndarray) -> dict:
     variance = np.maximum(_mean(history**2) - mean**2, 0)
     return {
         "rr_variation": np.clip(np.nan_to_num(np.sqrt(variance) / mean), 0, 1),
-        "rr_step": np.clip(np.nan_to_num(_median(np.abs(np.diff(history, axis=1))) / mean), 0, 1),
+        "rr_step": _rr_step(history, mean),
     }
+
+
+def _rr_step(history: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    return np.clip(np.nan_to_num(_median(np.abs(np.diff(history, axis=1))) / mean), 0, 1)
 
 
 def _rank(pre: np.ndarray, history: np.ndarray) -> np.ndarray:
@@ -296,7 +300,7 @@ def _running_features(history: np.ndarray, pre: np.ndarray, previous: np.ndarray
         "pre_ratio": _ratio(pre, mean),
         "previous_ratio": _ratio(previous, mean),
         "second_previous_ratio": _ratio(second, mean),
-        "rr_step": np.clip(np.nan_to_num(_median(np.abs(np.diff(history, axis=1))) / mean), 0, 1),
+        "rr_step": _rr_step(history, mean),
     }
 
 

@@ -10,7 +10,7 @@ from benchmarks import streaming
 from config import MODES, PRESETS, Config, DeepECGError
 from crossvalidation import ideas_table, records_table
 from ec57 import MEASURES
-from evaluation import markdown_table, mean_sd_text, number, percent, read_json
+from evaluation import markdown_table, mean_sd_text, number, per_record_table, percent, read_json
 from experimental_transformer import benchmark, benchmark_table
 from files import atomic_file, write_text
 
@@ -98,7 +98,7 @@ def readme_blocks() -> dict[str, str]:
     return {
         "results": _results(reports),
         "classes": _classes(shown),
-        "records": _records(shown),
+        "records": per_record_table(shown["ds2"]["per_record"]),
         "int8": _int8(reports),
         "transformer": benchmark_table(comparison),
         "cost": _cost(single),
@@ -152,18 +152,6 @@ def _classes(report: dict) -> str:
         n = number(report["ds2"]["per_class"][name]["n"])
         rows.append([name, n, *(mean_sd_text(rates[rate], spread["n"]) for rate in ("se", "ppv", "f1")), shown])
     header = ["class", "n", "Se %", "+P %", "F1 %", f"95 % interval of F1 (seed {report['seed']}, by record)"]
-    return "\n".join(markdown_table(header, rows))
-
-
-def _records(report: dict) -> str:
-    rows = []
-    for record, scores in report["ds2"]["per_record"].items():
-        cells = []
-        for name in "SVF":
-            part = scores["per_class"].get(name) or {}
-            cells += [number(part.get("n", 0)), percent(part.get("se")), percent(part.get("ppv"))]
-        rows.append([record, number(scores["n"]), percent(scores["accuracy"], 2), *cells])
-    header = ["record", "n", "accuracy %"] + [f"{c} {column}" for c in "SVF" for column in ("n", "Se %", "+P %")]
     return "\n".join(markdown_table(header, rows))
 
 
