@@ -5,7 +5,7 @@ ARG PIP_EXTRA_INDEX_URL
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp/matplotlib DEEP_ECG_DATA_DIR=/data
 
-COPY requirements.txt /app/
+COPY requirements.txt requirements-pi.txt /app/
 RUN pip install --no-cache-dir -r /app/requirements.txt
 
 COPY . /app/

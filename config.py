@@ -190,3 +190,16 @@ def with_overrides(config: Config, **overrides) -> Config:
         if name not in known:
             raise DeepECGError(f"there is no setting {name!r}: config.py lists them")
     return replace(config, **{name: value for name, value in overrides.items() if value is not None})
+
+
+def check_made_for(path: Path, description: dict, **expected):
+    """Compares what the network stored at `path` says of itself with the entries `expected` (mode, classes, features).
+
+    Raises DeepECGError at the first that differs.
+    """
+    for name, value in expected.items():
+        if description.get(name) != value:
+            raise DeepECGError(
+                f"checkpoint {path} was made for {name} {description.get(name)!r}, not {value!r}: choose the one "
+                f"of that {name} or train it with `python main.py`"
+            )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from config import DeepECGError
+from config import DeepECGError, check_made_for
 from files import atomic_file
 
 PREDICT_BATCH = 256  # what stays in the processor's cache
@@ -258,12 +258,7 @@ def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected)
     description = checkpoint.get("description") if isinstance(checkpoint, dict) else None
     if description is None or checkpoint.get("format") != CHECKPOINT_FORMAT:
         raise DeepECGError(f"checkpoint {path} is not of this version of Deep-ECG: train again with `python main.py`")
-    for name, value in expected.items():
-        if description.get(name) != value:
-            raise DeepECGError(
-                f"checkpoint {path} was made for {name} {description.get(name)!r}, not {value!r}: choose the one "
-                f"of that {name} or train it with `python main.py`"
-            )
+    check_made_for(path, description, **expected)
     known = {network.__name__: network for network in networks}
     try:
         model = known[checkpoint["network"]](**checkpoint["arguments"])

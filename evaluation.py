@@ -70,6 +70,18 @@ def class_metrics(matrix: np.ndarray) -> dict[str, dict]:
     }
 
 
+def score_changes(labels: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, float | None]:
+    """By how much accuracy, S F1 and V F1 change, as fractions, from the predictions `before` to those `after`.
+
+    All three are (n,) class indices. A change is None where the score is undefined before or after.
+    """
+    (old, new) = (_scores(confusion(labels, predicted)) for predicted in (before, after))
+    pairs = {"accuracy_change": (old["accuracy"], new["accuracy"])}
+    for name in "SV":
+        pairs[f"{name.lower()}_f1_change"] = tuple(scores["per_class"][name]["f1"] for scores in (old, new))
+    return {name: None if None in pair else pair[1] - pair[0] for name, pair in pairs.items()}
+
+
 def _scores(matrix: np.ndarray) -> dict:
     return {"n": int(matrix.sum()), "accuracy": _or_none(_accuracy(matrix)), "per_class": class_metrics(matrix)}
 

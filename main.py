@@ -12,19 +12,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import console
 from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
 from data_loader import DS1, DS2, VALIDATION, Beats, Source, ingest, load_beats, load_replays, read_clean
 from ec57 import score_records
-from engine import predict_proba
-from evaluation import median_seed, over_seeds, render_markdown, results_table, write_json
 from figures import dashboard_figure, predictions_figure, signal_figure
 from files import check_writable, write_text
 from live import follow, line_feed, record_feed
-from pipeline import Trained, assess, class_counts, peak_rss_mb, quantized, train
-from predict import load_classifier, predict_records
-from reproduce import reproduce, write_tables
+from predict import RUNTIMES, load_classifier, predict_records
+
+# What trains is imported by the functions that train: `predict` and `stream` run where torch is not installed.
+if TYPE_CHECKING:
+    from pipeline import Trained
 
 SIGNAL_STRIP = ("203", 40.0, 10.0)  # a training record with wander and muscle noise, start and length in seconds
 PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irregular rhythm
@@ -39,6 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DeepECGError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        mend = "install requirements.txt, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
+        print(f"error: package {error.name} is not installed: {mend}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
         print(f"\n{str(stop) or 'Interrupted: the same command goes on from the last whole epoch.'}", file=sys.stderr)
         return 130
@@ -47,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     """The method: DS1 trains, DS2 is opened once, at the end. Returns the report that it wrote."""
+    from evaluation import median_seed
+    from pipeline import assess, quantized
+
     progress, stages = console.interactive(), console.Stages(7)
     with stages("ingest", f"Ingest ({config.data_source}): {config.data_folder}"):
         source = ingest(config, progress)
@@ -91,6 +99,8 @@ def announce(source: Source):
 
 def describe_beats(beats: Beats) -> str:
     """One line: beats in all and of each class."""
+    from pipeline import class_counts
+
     counts = class_counts(beats)
     return f"{counts['all']:,} beats: " + ", ".join(f"{name} {counts[name]:,}" for name in CLASSES)
 
@@ -105,8 +115,10 @@ def train_seed(
     fresh: bool,
     progress: bool,
     held_out: Sequence[str] = (),
-) -> Trained:
+) -> "Trained":
     """Trains one seed in its own folder, going on from an interrupted training unless the user wants it afresh."""
+    from pipeline import train
+
     folder = folder / f"seed-{seed}"
     state = folder / "resume.pt"
     if state.exists() and (fresh or (console.interactive() and not console.ask(f"Go on from {state}?"))):
@@ -115,8 +127,10 @@ def train_seed(
     return train(config, source, ds1, replays, seed, folder, progress=progress, held_out=held_out)
 
 
-def draw(folder: Path, config: Config, source: Source, trained: Trained, assessed: tuple, ds1: Beats, ds2: Beats):
+def draw(folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats):
     """The three figures of a run: cleaned signal, dashboard, labelled strip."""
+    from engine import predict_proba
+
     report, proba = assessed
     record, start_s, length_s = SIGNAL_STRIP
     raw_mv, clean_mv = read_clean(source, record, config, start_s, length_s)
@@ -149,8 +163,11 @@ def draw(folder: Path, config: Config, source: Source, trained: Trained, assesse
     )
 
 
-def finish(folder: Path, trained: list[Trained], reports: list[dict], shown: int, timings_s: dict) -> dict:
+def finish(folder: Path, trained: "list[Trained]", reports: list[dict], shown: int, timings_s: dict) -> dict:
     """Writes report.json and report.md of the seed shown with the spread over all seeds, and prints the summary."""
+    from evaluation import over_seeds, render_markdown, results_table, write_json
+    from pipeline import peak_rss_mb
+
     report = reports[shown]
     report |= {
         "seeds": [one["seed"] for one in reports],
@@ -192,9 +209,9 @@ def parser() -> argparse.ArgumentParser:
     add_stream(commands)
     add_score(commands)
     again = commands.add_parser("reproduce", help="rebuild results/, pretrained/ and images/ from the data")
-    again.set_defaults(command=lambda options: reproduce(run))
+    again.set_defaults(command=reproduce_command)
     tables = commands.add_parser("tables", help="fill the tables of README.md anew from results/")
-    tables.set_defaults(command=lambda options: write_tables())
+    tables.set_defaults(command=tables_command)
     return top
 
 
@@ -203,6 +220,13 @@ def add_model_options(target: argparse.ArgumentParser, mode: str = Config.mode):
     about = f"diagnostic: one beat of lag; causal: nothing from the future (default {mode})"
     target.add_argument("--mode", choices=MODES, help=about)
     target.add_argument("--preset", choices=PRESETS, help="full: 1.2 M parameters; edge: weights within 15 KB in int8")
+
+
+def add_network_options(target: argparse.ArgumentParser):
+    """The options that choose the file of the network and what runs it."""
+    target.add_argument("--runtime", choices=RUNTIMES, help="onnx: a .onnx file, without torch (default torch)")
+    about = "file of the network (default pretrained/MODE-PRESET.pt, or .onnx)"
+    target.add_argument("--checkpoint", type=Path, metavar="FILE", help=about)
 
 
 def add_predict(commands: argparse._SubParsersAction):
@@ -215,6 +239,7 @@ def add_predict(commands: argparse._SubParsersAction):
     target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
     add_model_options(target)
+    add_network_options(target)
     target.set_defaults(command=predict_command)
 
 
@@ -230,6 +255,7 @@ def add_stream(commands: argparse._SubParsersAction):
     target.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of --stdin, 100 to 1000 Hz")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default streamed)")
     add_model_options(target, mode="causal")
+    add_network_options(target)
     target.set_defaults(command=stream_command)
 
 
@@ -259,7 +285,8 @@ def predict_command(options: dict):
     """`python main.py predict`: labels for anyone's records from the reference checkpoint of the mode and preset."""
     config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
     out = options.get("out", Path("predictions"))
-    predict_records(options["records"], config, out, peaks=options.get("peaks"), lead=options.get("lead"))
+    given = {name: options[name] for name in ("peaks", "lead", "checkpoint", "runtime") if name in options}
+    predict_records(options["records"], config, out, **given)
 
 
 def stream_command(options: dict):
@@ -273,13 +300,27 @@ def stream_command(options: dict):
     if not from_record and "fs" not in options:
         raise DeepECGError("--stdin needs the sampling rate: add --fs HZ")
     config = with_overrides(Config(), mode=options.get("mode", "causal"), preset=options.get("preset"))
-    classifier = load_classifier(config)
+    classifier = load_classifier(config, options.get("checkpoint"), options.get("runtime", "torch"))
     if from_record:
         path = Path(options["record"].removesuffix(".hea"))
         feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
     else:
         feed = line_feed(sys.stdin.buffer, options["fs"], classifier.synthetic)
     follow(feed, classifier, options.get("out", Path("streamed")))
+
+
+def reproduce_command(options: dict):
+    """`python main.py reproduce`: everything that is committed, from the data."""
+    from reproduce import reproduce
+
+    reproduce(run)
+
+
+def tables_command(options: dict):
+    """`python main.py tables`: the tables of README.md, from results/."""
+    from reproduce import write_tables
+
+    write_tables()
 
 
 def score_command(options: dict):

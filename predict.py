@@ -8,21 +8,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import numpy as np
 import wfdb
-from torch import nn
 
 from config import CLASSES, Config, DeepECGError, with_overrides
 from data_loader import AAMI, Annotation, Record, cleaned, network_inputs, read_beats, read_header, read_record
 from detector import causal_r_peaks
 from dsp_filters import detect_r_peaks, resample
-from engine import load_checkpoint, predict_proba
 from features import FEATURES
 from figures import predictions_figure
 from files import atomic_file, check_writable, write_text
-from model import HybridECGNet
+from onnx_network import OnnxNetwork, load_onnx, predict_proba
 
+if TYPE_CHECKING:
+    from torch import nn
+
+RUNTIMES = ("torch", "onnx")
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 INPUT_SETTINGS = ("lead", "fs_hz", "band_hz", "filter_order", "window_samples", "look_ahead_ms")
 RATES_HZ = (50.0, 5000.0)  # below, the QRS is lost; above, nothing is recorded from the skin
@@ -36,7 +39,7 @@ STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
 class Classifier:
     """A trained network, the settings its inputs must be made with, and whether it learned from SYNTHETIC data."""
 
-    model: nn.Module
+    model: "nn.Module | OnnxNetwork"
     config: Config
     synthetic: bool
 
@@ -67,42 +70,62 @@ def predict_records(
     peaks: str | None = None,
     lead: str | None = None,
     checkpoint: Path | None = None,
+    runtime: str = "torch",
 ) -> list[dict]:
     """Labels the beats of WFDB `records` (paths, with or without .hea), prints and returns a summary of each.
 
     Writes NAME.pred (WFDB annotations), NAME.csv and NAME.png into `out`; where the network or the record is
     SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with
     extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live stream
-    (`realtime.BeatStream`). The checkpoint is by default the pretrained one of the mode and preset of `config`; the
-    settings of signal and features are those it was trained with. Raises DeepECGError at the first
-    record that cannot be used; what was written for the records before it stays.
+    (`realtime.BeatStream`). `checkpoint` and `runtime` are those of `load_classifier`; the settings of signal and
+    features are those the network was trained with. Raises DeepECGError at the first record that cannot be used; what
+    was written for the records before it stays.
     """
     paths = [_record_path(record) for record in records]
     _check_names(paths)
-    classifier = load_classifier(config, checkpoint)
+    classifier = load_classifier(config, checkpoint, runtime)
     check_writable(out)
     if classifier.synthetic:
         print("SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only")
     return [_predict_to_files(path, classifier, out, peaks, lead) for path in paths]
 
 
-def load_classifier(config: Config, checkpoint: Path | None = None) -> Classifier:
+def load_classifier(config: Config, checkpoint: Path | None = None, runtime: str = "torch") -> Classifier:
     """The network of `checkpoint`, by default the pretrained one of the mode and preset of `config`.
 
-    Raises DeepECGError when it is missing, broken, or made for another mode.
+    `runtime` "torch" takes a checkpoint of a training, "onnx" an ONNX file of `python quantize.py`, for which torch
+    is not imported. Raises DeepECGError when it is missing, broken, or made for another mode.
     """
-    path = checkpoint or PRETRAINED / f"{config.mode}-{config.preset}.pt"
-    features = list(FEATURES[config.mode])
-    model, description = load_checkpoint(
-        path, (HybridECGNet,), mode=config.mode, classes=list(CLASSES), features=features
-    )
+    onnx = runtime == "onnx"
+    path = checkpoint or PRETRAINED / f"{config.mode}-{config.preset}.{'onnx' if onnx else 'pt'}"
+    expected = {"mode": config.mode, "classes": list(CLASSES), "features": list(FEATURES[config.mode])}
+    if onnx:
+        model, description = load_onnx(path, **expected)
+    elif path.suffix == ".onnx":
+        raise DeepECGError(f"{path} is an ONNX file: add --runtime onnx")
+    else:
+        import engine  # here, so that ONNX files need no torch
+        from model import HybridECGNet
+
+        model, description = engine.load_checkpoint(path, (HybridECGNet,), **expected)
+    return Classifier(model, input_settings(path, description, config), description["data_source"] == "synthetic")
+
+
+def input_settings(path: Path, description: dict, config: Config) -> Config:
+    """`config` with the settings by which the inputs of the network stored at `path` were made.
+
+    Raises DeepECGError when its `description` lacks them, or does not say from which data it learned.
+    """
+    said = description.get("config")
+    said = {**(said if isinstance(said, dict) else {}), "data_source": description.get("data_source")}
+    missing = [name for name in (*INPUT_SETTINGS, "data_source") if said.get(name) is None]
+    if missing:
+        raise DeepECGError(f"checkpoint {path} does not say how its inputs were made ({missing[0]}): train again")
+    stored = {name: tuple(said[name]) if isinstance(said[name], list) else said[name] for name in INPUT_SETTINGS}
     try:
-        stored = {name: description["config"][name] for name in INPUT_SETTINGS}
-        stored["band_hz"] = tuple(stored["band_hz"])
-        synthetic = description["data_source"] == "synthetic"
-    except (KeyError, TypeError) as error:
-        raise DeepECGError(f"checkpoint {path} does not say how its inputs were made ({error}): train again") from None
-    return Classifier(model, with_overrides(config, **stored), synthetic)
+        return with_overrides(config, **stored)
+    except DeepECGError as error:
+        raise DeepECGError(f"checkpoint {path}: {error}") from None
 
 
 def label_record(path: Path, classifier: Classifier, peaks: str | None = None, lead: str | None = None) -> Labelled:

@@ -7,14 +7,13 @@ other modules with their state carried. In causal mode the labels are those that
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import nn
 
 from config import Config, DeepECGError
 from detector import HOLD_S, R_REACH_S, REMEMBERED_S, RPeakDetector, filled, one_row
 from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
-from engine import predict_proba
 from features import (
     MEMORY_BEATS,
     RunningTemplate,
@@ -24,6 +23,10 @@ from features import (
     rr_intervals,
     shape_inputs,
 )
+from onnx_network import OnnxNetwork, predict_proba
+
+if TYPE_CHECKING:
+    from torch import nn
 
 # Diagnostic mode filters backward too, over the window and so long after it: at the order and band of config.py what
 # the filter still remembers after that is below 1e-4 of the signal.
@@ -119,7 +122,9 @@ class BeatStream:
     the same for ever.
     """
 
-    def __init__(self, model: nn.Module, config: Config, fs_hz: float, peaks: Iterable[int] | None = None):
+    def __init__(
+        self, model: "nn.Module | OnnxNetwork", config: Config, fs_hz: float, peaks: Iterable[int] | None = None
+    ):
         self.model, self.config, self.fs_hz = model, config, float(fs_hz)
         self._source = RPeakDetector(fs_hz) if peaks is None else GivenPeaks(peaks)
         self._after = config.look_ahead_samples
