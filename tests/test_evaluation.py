@@ -319,3 +319,16 @@ def test_results_table_is_aligned():
         ["V", "10", "80.0", "72.7"],
     ]
     assert len({len(line) for line in lines[1:]}) == 1
+
+
+def test_changes_of_scores_by_hand():
+    """Two of three S beats are lost, one to N and one to V, whose F1 falls from 1 to 2 / (1 + 2); F1 of S 1 to 0.5."""
+    labels = np.array([0, 0, 1, 1, 1, 2])
+    changes = evaluation.score_changes(labels, labels, np.array([0, 0, 0, 2, 1, 2]))
+    assert changes == {
+        "accuracy_change": pytest.approx(-2 / 6),
+        "s_f1_change": pytest.approx(-0.5),
+        "v_f1_change": pytest.approx(-1 / 3),
+    }
+    only_n = evaluation.score_changes(np.zeros(4, int), np.zeros(4, int), np.array([0, 0, 0, 2]))
+    assert only_n == {"accuracy_change": -0.25, "s_f1_change": None, "v_f1_change": None}

@@ -113,7 +113,7 @@ def test_help_of_predict_lists_its_options(capsys):
         main.main(["predict", "--help"])
     assert stop.value.code == 0
     output = capsys.readouterr().out
-    assert all(word in output for word in ("RECORD", "--peaks", "--mode", "--preset", "--lead", "--out"))
+    assert all(word in output for word in ("RECORD", "--peaks", "--mode", "--preset", "--lead", "--out", "--runtime"))
 
 
 def test_an_empty_data_folder_is_one_line_and_status_2(tmp_path):
@@ -136,6 +136,7 @@ def test_an_empty_data_folder_is_one_line_and_status_2(tmp_path):
         ("--nonsense", "--nonsense"),
         ("classify 100", "'classify'"),
         ("predict", "RECORD"),
+        ("predict 100 --runtime tflite", "'tflite'"),
     ],
 )
 def test_an_unknown_option_or_value_is_status_2(arguments, named, capsys):
@@ -177,11 +178,13 @@ def test_predict_passes_its_options_on(monkeypatch):
     seen = []
     monkeypatch.setattr(main, "predict_records", lambda *args, **options: seen.append((args, options)))
     assert main.main("predict a/100 b/101 --peaks atr --mode causal --lead V5 --out there".split()) == 0
-    [(arguments, options)] = seen
+    (arguments, options) = seen[0]
     assert list(arguments[0]) == ["a/100", "b/101"]
     assert arguments[1].mode == "causal" and arguments[1].preset == Config().preset
     assert arguments[2] == Path("there")
-    assert options["peaks"] == "atr" and options["lead"] == "V5"
+    assert options == {"peaks": "atr", "lead": "V5"}
+    assert main.main("predict a/100 --runtime onnx --checkpoint net.onnx".split()) == 0
+    assert seen[1][1] == {"runtime": "onnx", "checkpoint": Path("net.onnx")}
 
 
 def test_importing_prints_nothing_and_makes_no_files(tmp_path):

@@ -1,6 +1,9 @@
 """Tests of quantize.py: the int8 file is smaller, says what the network in memory says, and is what is measured."""
 
+import json
+import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +11,22 @@ import torch
 from torch import nn
 
 import quantize
-from config import MODES, Config, DeepECGError
-from engine import predict_proba, read_torch_file
+from config import DATA_DIR_VARIABLE, MODES, Config, DeepECGError
+from data_loader import Beats, Source
+from engine import predict_proba, read_torch_file, save_checkpoint
 from features import CHANNELS, FEATURES
 from model import HybridECGNet
-from pipeline import hybrid_arguments
-from quantize import QuantizationReport, measure, quantize_dynamic, save_int8, save_weights
+from onnx_network import OnnxNetwork
+from pipeline import describe, hybrid_arguments
+from quantize import (
+    QuantizationReport,
+    artefacts_table,
+    calibration_beats,
+    measure,
+    quantize_dynamic,
+    save_int8,
+    save_weights,
+)
 
 
 def network(preset="edge", mode="diagnostic", seed=0) -> HybridECGNet:
@@ -121,9 +134,29 @@ def test_no_warning_reaches_the_user(tmp_path, quick):
         torch.set_warn_always(False)
 
 
+def test_the_pinned_torch_still_has_the_eager_interface():
+    """Where this fails, torch is newer than the eager interface: torchao has to become a requirement."""
+    assert hasattr(getattr(torch.ao, "quantization", None), "quantize_dynamic")
+
+
+def test_torchao_takes_over_where_the_eager_interface_is_gone(tmp_path, monkeypatch):
+    """The same figures from its file, reloaded with plain values only: int8 linear layers, nearly the same answers."""
+    pytest.importorskip("torchao", reason="the successor of torch's eager quantization is not installed")
+    net = network("full")
+    expected, eager = predict_proba(net, *beats()), predict_proba(quantize_dynamic(net), *beats())
+    monkeypatch.delattr(torch.ao.quantization, "quantize_dynamic")
+    reloaded = save_int8(tmp_path / "int8.pt", net)
+    found = predict_proba(reloaded, *beats())
+    assert np.array_equal(found, predict_proba(quantize_dynamic(net), *beats()))
+    assert type(reloaded.head[1].weight) is not nn.Parameter and type(net.head[1].weight) is nn.Parameter
+    assert 0 < np.abs(found - expected).max() < 2 * np.abs(eager - expected).max() + 1e-3
+    assert save_weights(tmp_path / "fp32.pt", net) / (tmp_path / "int8.pt").stat().st_size >= 3.6
+
+
 def test_a_torch_without_dynamic_quantization_is_a_clear_error(monkeypatch):
     monkeypatch.delattr(torch.ao.quantization, "quantize_dynamic")
-    with pytest.raises(DeepECGError, match="no quantize_dynamic.*requirements.txt") as caught:
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(DeepECGError, match="no quantize_dynamic.*torchao.*requirements.txt") as caught:
         quantize_dynamic(network())
     assert "\n" not in str(caught.value)
 
@@ -142,3 +175,85 @@ def test_latency_leaves_the_threads_as_they_were(quick):
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+# Every artefact ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def built(synthetic_db, tmp_path_factory) -> tuple[dict, Path]:
+    """The report and folder of a whole build from a network of random weights and the SYNTHETIC database."""
+    folder = tmp_path_factory.mktemp("build")
+    config = Config(preset="edge", data_source="local", data_dir=str(synthetic_db), cache_dir=str(folder / "cache"))
+    arguments = hybrid_arguments(config)
+    description = describe(config, Source("local", folder), 3)
+    save_checkpoint(folder / "network.pt", HybridECGNet(**arguments), arguments, description)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(DATA_DIR_VARIABLE, "")
+        patch.setattr(quantize, "LATENCY_CALLS", 10)
+        return quantize.build(config, folder / "network.pt", folder / "out"), folder / "out"
+
+
+def test_build_writes_every_artefact_and_one_row_each(built):
+    report, out = built
+    assert json.loads((out / "quantization-diagnostic-edge-SYNTHETIC.json").read_text()) == report
+    files = [row["file"] for row in report["rows"]]
+    assert files == ["model_fp32.pt", "model_int8.pt", "model_fp32.onnx", "model_int8.onnx"]
+    keys = ["artefact", "file", "bytes", "ratio", "accuracy_change", "s_f1_change", "v_f1_change", "latency_us"]
+    for row in report["rows"]:
+        assert list(row) == [*keys, "needs", "runs_on"]
+        assert row["bytes"] == (out / row["file"]).stat().st_size
+        assert row["ratio"] == (out / "model_fp32.pt").stat().st_size / row["bytes"]
+        assert row["latency_us"] > 0 and abs(row["accuracy_change"]) <= 1
+    assert report["rows"][0]["accuracy_change"] == 0 == report["rows"][2]["accuracy_change"]
+    assert (report["mode"], report["preset"], report["seed"]) == ("diagnostic", "edge", 3)
+
+
+def test_synthetic_data_are_stamped_on_report_table_and_files(built):
+    report, out = built
+    assert report["data_source"] == "synthetic"
+    rows = artefacts_table([report]).splitlines()[2:]
+    assert len(rows) == len(report["rows"]) and all(row.startswith("| SYNTHETIC diagnostic, edge") for row in rows)
+    for name in ("model_fp32.onnx", "model_int8.onnx"):
+        assert OnnxNetwork(out / name).description["data_source"] == "synthetic"
+
+
+def test_table_by_hand():
+    row = {
+        "artefact": "C file", "file": "model.c", "bytes": 12345, "ratio": 3.4567, "accuracy_change": -0.0004,
+        "s_f1_change": None, "v_f1_change": 0.01, "latency_us": None, "needs": "a C compiler", "runs_on": "all",
+    }  # fmt: skip
+    report = {"data_source": "local", "mode": "causal", "preset": "edge", "rows": [row]}
+    cells = [cell.strip() for cell in artefacts_table([report]).splitlines()[-1].strip("|").split("|")]
+    assert cells == ["causal, edge", "C file", "model.c", "12,345", "3.46", "-0.040", "-", "+1.000", "-",
+                     "a C compiler", "all"]  # fmt: skip
+
+
+def test_calibration_beats_are_the_same_500_each_time():
+    count = 1000
+    ds1 = Beats(*(np.arange(count) for _ in Beats.__dataclass_fields__))
+    chosen, again = calibration_beats(ds1).labels, calibration_beats(ds1).labels
+    assert len(set(chosen)) == 500 and np.array_equal(chosen, again) and np.array_equal(chosen, np.sort(chosen))
+    assert len(calibration_beats(ds1.where(np.arange(count) < 20))) == 20
+
+
+@pytest.mark.parametrize(
+    "arguments, named",
+    [
+        (["--checkpoint", "absent.pt"], "absent.pt is missing"),
+        (["--checkpoint", "strange.pt"], "no known preset"),
+        (["--checkpoint", "network.pt", "--mode", "causal"], "made for mode 'diagnostic', not 'causal'"),
+        (["--checkpoint", "network.pt", "--out", "network.pt"], "cannot be written"),
+    ],
+)
+def test_wrong_options_end_with_one_line_and_status_2(arguments, named, synthetic_db, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
+    config = Config(preset="edge")
+    description = describe(config, Source("local", tmp_path), 0)
+    for name, preset in (("network.pt", "edge"), ("strange.pt", "../edge")):
+        save_checkpoint(Path(name), network(), hybrid_arguments(config), description | {"preset": preset})
+    assert quantize.main(arguments) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1 and named in errors[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["network.pt", "strange.pt"]
