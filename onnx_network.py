@@ -97,8 +97,8 @@ def _session(path: Path) -> "InferenceSession":
 
     if not path.is_file():
         raise DeepECGError(
-            f"ONNX file {path} is missing: build it with `python quantize.py` where torch is installed, and name it "
-            "with --checkpoint"
+            f"ONNX file {path} is missing: build it where torch is installed, with `python quantize.py` and the same "
+            "--mode and --preset, and name it with --checkpoint"
         )
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
