@@ -19,7 +19,7 @@ from data_loader import DS1, DS2, VALIDATION, Beats, Source, ingest, load_beats,
 from ec57 import score_records
 from engine import predict_proba
 from evaluation import median_seed, over_seeds, render_markdown, results_table, write_json
-from figures import dashboard_figure, predictions_figure, signal_figure
+from figures import confidence_figure, dashboard_figure, predictions_figure, signal_figure
 from files import check_writable, write_text
 from live import follow, line_feed, record_feed
 from pipeline import Trained, assess, class_counts, peak_rss_mb, quantized, train
@@ -116,7 +116,7 @@ def train_seed(
 
 
 def draw(folder: Path, config: Config, source: Source, trained: Trained, assessed: tuple, ds1: Beats, ds2: Beats):
-    """The three figures of a run: cleaned signal, dashboard, labelled strip."""
+    """The four figures of a run: cleaned signal, dashboard, labelled strip, confidence."""
     report, proba = assessed
     record, start_s, length_s = SIGNAL_STRIP
     raw_mv, clean_mv = read_clean(source, record, config, start_s, length_s)
@@ -130,6 +130,12 @@ def draw(folder: Path, config: Config, source: Source, trained: Trained, assesse
         (ds1.labels, predict_proba(trained.model, ds1.windows, ds1.features)),
         (ds2.labels, proba),
         f"{config.mode} mode, {config.preset} preset, seed {trained.seed}: test on DS2, n = {len(ds2):,}",
+        source.synthetic,
+    )
+    confidence_figure(
+        folder / "confidence.png",
+        report["ds2"]["confidence"],
+        f"Confidence on DS2: {config.mode} mode, {config.preset} preset, seed {trained.seed}, n = {len(ds2):,}",
         source.synthetic,
     )
     record, start_s, length_s = PREDICTION_STRIP
@@ -205,6 +211,12 @@ def add_model_options(target: argparse.ArgumentParser, mode: str = Config.mode):
     target.add_argument("--preset", choices=PRESETS, help="full: 1.2 M parameters; edge: weights within 15 KB in int8")
 
 
+def add_min_confidence(target: argparse.ArgumentParser):
+    """The option that lets a network abstain."""
+    about = "beats whose highest probability is below P are not classified: Q (0 to 1, default 0: all are)"
+    target.add_argument("--min-confidence", type=float, metavar="P", help=about)
+
+
 def add_predict(commands: argparse._SubParsersAction):
     """The command `predict`."""
     target = commands.add_parser(
@@ -214,6 +226,7 @@ def add_predict(commands: argparse._SubParsersAction):
     target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
     target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
+    add_min_confidence(target)
     add_model_options(target)
     target.set_defaults(command=predict_command)
 
@@ -229,6 +242,7 @@ def add_stream(commands: argparse._SubParsersAction):
     target.add_argument("--stdin", action="store_true", help="one value a line in mV, nan where the signal is lost")
     target.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of --stdin, 100 to 1000 Hz")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default streamed)")
+    add_min_confidence(target)
     add_model_options(target, mode="causal")
     target.set_defaults(command=stream_command)
 
@@ -259,7 +273,8 @@ def predict_command(options: dict):
     """`python main.py predict`: labels for anyone's records from the reference checkpoint of the mode and preset."""
     config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
     out = options.get("out", Path("predictions"))
-    predict_records(options["records"], config, out, peaks=options.get("peaks"), lead=options.get("lead"))
+    chosen = {name: options[name] for name in ("peaks", "lead", "min_confidence") if name in options}
+    predict_records(options["records"], config, out, **chosen)
 
 
 def stream_command(options: dict):
@@ -279,7 +294,8 @@ def stream_command(options: dict):
         feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
     else:
         feed = line_feed(sys.stdin.buffer, options["fs"], classifier.synthetic)
-    follow(feed, classifier, options.get("out", Path("streamed")))
+    out = options.get("out", Path("streamed"))
+    follow(feed, classifier, out, min_confidence=options.get("min_confidence", 0.0))
 
 
 def score_command(options: dict):
