@@ -152,8 +152,8 @@ def mean_record_gap(labels: np.ndarray, proba: np.ndarray, records: np.ndarray) 
 def confidence_report(labels: np.ndarray, proba: np.ndarray, records: np.ndarray, temperature: float) -> dict:
     """Calibration before and after `temperature`, and after it the risk-coverage curves and effects of abstaining.
 
-    labels (n,) int, proba (n, classes) as the network gives them, records (n,) names. Curves are of all beats, and of the reference beats
-    of S and of V each on their own: their risk is then 1 - Se among those kept.
+    labels (n,) int, proba (n, classes) as the network gives them, records (n,) names. Curves are of all beats, and of
+    the reference beats of S and of V each on their own: their risk is then 1 - Se among those kept.
     """
     after = tempered(proba, temperature)
     confidence, wrong = after.max(axis=1), after.argmax(axis=1) != labels

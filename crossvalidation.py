@@ -250,7 +250,8 @@ def run_temperature(config: Config, path: Path) -> dict:
         f"{'SYNTHETIC ' * source.synthetic}{config.mode}, {config.preset}: temperature {fitted['temperature']:.3f} "
         f"(by fold {', '.join(f'{one:.3f}' for one in fitted['temperatures'])}); "
         f"ECE {100 * before['ece']:.2f} % before, {100 * after['ece']:.2f} % after; negative log-likelihood "
-        f"{before['nll']:.4f} before, {after['nll']:.4f} after, each fold by the others' temperature, {fitted['fitted_nll']:.4f} by its own fit; "
+        f"{before['nll']:.4f} before, {after['nll']:.4f} after, each fold by the temperature of the others, "
+        f"{fitted['fitted_nll']:.4f} by the one fitted to all; "
         "it belongs into TEMPERATURES of config.py",
         flush=True,
     )

@@ -410,7 +410,8 @@ def _confidence_section(report: dict) -> list[str]:
     note = f"Temperature {found['temperature']:.3f}, fitted on DS1: expected calibration error "
     note += f"{percent(before['ece'], 2)} % before, {percent(after['ece'], 2)} % after; negative log-likelihood "
     note += f"{before['nll']:.4f} and {after['nll']:.4f}; distance between accuracy and mean confidence of a record, "
-    note += f"mean over the records, {percent(before['record_gap'], 2)} % and {percent(after['record_gap'], 2)} %. Area under the risk-coverage curve {whole['aurc']:.5f}."
+    note += f"mean over the records, {percent(before['record_gap'], 2)} % and {percent(after['record_gap'], 2)} %. "
+    note += f"Area under the risk-coverage curve {whole['aurc']:.5f}."
     return [note, "", *markdown_table(ABSTAINING_HEADER, [abstaining_row(one) for one in found["abstaining"]])]
 
 
