@@ -4,7 +4,7 @@
 five minutes, then two minutes with and two without in turn, to minute 21 (`--minutes`). It scores the pretrained
 networks at reference R-peaks in both modes, and the causal chain, detector in the loop, by EC57's rules; prints a table
 and writes results/noise.json and images/noise.png. `--noise-dir` takes the records bw, em and ma of the MIT-BIH Noise
-Stress Test Database in the place of generated noise; mains is generated in any case. Some eight minutes on two cores.
+Stress Test Database in the place of generated noise; mains is generated in any case. Some six minutes on two cores.
 """
 
 import argparse
