@@ -362,7 +362,7 @@ def _draw_reliability(axes: Axes, confidence: dict):
     lowest = min([50.0, *(value for line in axes.lines[:-1] for value in line.get_data()[1])])
     axes.set(title="Reliability, bins of equal numbers of beats", xlim=(lowest, 101), ylim=(lowest, 101))
     axes.set(xlabel="mean probability of the label, %", ylabel="labels that are right, %")
-    axes.legend(fontsize=8, loc="upper left", framealpha=0.9)
+    axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
     _tidy(axes)
 
 
