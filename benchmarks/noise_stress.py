@@ -122,7 +122,7 @@ def of_record(path: Path, classifiers: dict[str, Classifier], options: argparse.
             gain = noise.gain_for(level, power, noise.noise_power(added, record.fs_hz))
             noisy_mv = noise.with_noise(record.signal_mv, added, gain, record.fs_hz)
             results[kind][f"{level:g}"] = scored.counts(noisy_mv)
-    print(record.name, end=" ", flush=True)
+    print(record.name, flush=True)
     return results
 
 
