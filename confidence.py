@@ -33,8 +33,8 @@ def tempered(proba: np.ndarray, temperature: float) -> np.ndarray:
 def fit_temperature(labels: np.ndarray, proba: np.ndarray) -> float:
     """The temperature with the lowest negative log-likelihood of `labels` (n,) under `proba` (n, classes).
 
-    The beats must be of patients that the network was not trained on. Within TEMPERATURE_LIMITS. Raises DeepECGError where
-    there is no beat.
+    The beats must be of patients that the network was not trained on. Within TEMPERATURE_LIMITS. Raises DeepECGError
+    where there is no beat.
     """
     if len(labels) == 0:
         raise DeepECGError("there is no beat to fit a temperature to: check that the records hold annotated beats")
