@@ -66,6 +66,17 @@ PRESETS = {
 }
 
 
+# Logits are divided by it before the softmax, so that of the beats that get p as probability of their label a share of
+# about p is right; no label changes. Fitted by `crossvalidation.py --temperature` on held-out patients of DS1; to be
+# fitted again when anything of the training changes.
+TEMPERATURES = {
+    ("diagnostic", "full"): 0.657,
+    ("diagnostic", "edge"): 0.827,
+    ("causal", "full"): 0.663,
+    ("causal", "edge"): 0.813,
+}
+
+
 @dataclass(frozen=True)
 class Config:
     """All settings of one run. Raises DeepECGError when a value cannot be used."""
@@ -117,6 +128,11 @@ class Config:
     def model(self) -> ModelPreset:
         """The network preset in use."""
         return PRESETS[self.preset]
+
+    @property
+    def temperature(self) -> float:
+        """What calibrates the probabilities of a network of this mode and preset (`confidence.tempered`)."""
+        return TEMPERATURES[self.mode, self.preset]
 
     @property
     def look_ahead_samples(self) -> int:

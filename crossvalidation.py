@@ -3,6 +3,7 @@
 python crossvalidation.py                          the settings of config.py -> runs/crossvalidation-*.json
 python crossvalidation.py --ablation               and each ingredient left out in turn
 python crossvalidation.py --leave-one-out          one patient a fold: which patients fail
+python crossvalidation.py --temperature            the temperature that calibrates the probabilities, for config.py
 """
 
 import argparse
@@ -19,6 +20,7 @@ from joblib import Parallel, delayed
 import engine
 import pipeline
 from augmentation import condensed
+from confidence import calibration, fit_temperature, negative_log_likelihood, tempered
 from config import CLASSES, MODES, PRESETS, Config, DeepECGError, with_overrides
 from data_loader import (
     DS1,
@@ -93,17 +95,51 @@ def cross_validate(
     Returns the scores of COLUMNS, each {"mean", "sd", "n"} over the seeds of `config`, and the confusion matrix of each
     record of DS1, (22, 5, 5), of the first seed.
     """
-    config = with_overrides(config, **idea.settings)
-    _loaded(config, source)  # cached once, for all processes
-    jobs = [(seed, fold) for seed in config.seeds for fold in folds]
-    results = Parallel(n_jobs=config.threads or -1)(delayed(_held_out)(config, source, idea, *job) for job in jobs)
+    results = _all_held_out(config, source, idea, folds)
     scores = []
-    for start in range(0, len(jobs), len(folds)):
-        recorded, dense = zip(*results[start : start + len(folds)])
+    for start in range(0, len(results), len(folds)):
+        recorded, dense, _ = zip(*results[start : start + len(folds)])
         scores.append(_scores(np.concatenate(recorded), np.concatenate(dense)))
         if start == 0:
             matrices = _per_record(np.concatenate(recorded))
     return {name: mean_sd([score[name] for score in scores]) for name in COLUMNS}, matrices
+
+
+def _all_held_out(config: Config, source: Source, idea: Idea, folds: Sequence[Sequence[str]]) -> list[tuple]:
+    """`_held_out` of each fold, seed after seed."""
+    config = with_overrides(config, **idea.settings)
+    _loaded(config, source)  # cached once, for all processes
+    jobs = [(seed, fold) for seed in config.seeds for fold in folds]
+    return Parallel(n_jobs=config.threads or -1)(delayed(_held_out)(config, source, idea, *job) for job in jobs)
+
+
+def calibrate(config: Config, source: Source, folds: Sequence[Sequence[str]] = FOLDS) -> dict:
+    """The temperature for networks with the settings of `config`, from the held-out beats of DS1 as recorded.
+
+    "temperature" is fitted to all of them, over all seeds. "before" and "after" are the `confidence.calibration` of
+    these beats, where the temperature of each fold was fitted to the other folds, so that no beat is judged by a
+    temperature that it helped to choose; "temperatures" lists those. "fitted_nll" is the mean negative log-likelihood
+    at "temperature", of the beats that it was fitted to.
+    """
+    results = _all_held_out(config, source, Idea(), folds)
+    labels, proba = [rows[:, 1] for rows, _, _ in results], [proba for _, _, proba in results]
+    fold = np.arange(len(results)) % len(folds)
+    temperatures = [fit_temperature(*_joined(labels, proba, fold != one)) for one in range(len(folds))]
+    after = [tempered(one, temperatures[k]) for k, one in zip(fold, proba)]
+    every = np.ones(len(results), bool)
+    held_labels, held_proba = _joined(labels, proba, every)
+    temperature = fit_temperature(held_labels, held_proba)
+    return {
+        "temperature": temperature,
+        "temperatures": temperatures,
+        "fitted_nll": negative_log_likelihood(held_labels, tempered(held_proba, temperature)),
+        "before": calibration(held_labels, held_proba),
+        "after": calibration(*_joined(labels, after, every)),
+    }
+
+
+def _joined(labels: list[np.ndarray], proba: list[np.ndarray], chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return tuple(np.concatenate([part for part, keep in zip(parts, chosen) if keep]) for parts in (labels, proba))
 
 
 def _loaded(config: Config, source: Source) -> tuple[Beats, Beats | None]:
@@ -113,6 +149,8 @@ def _loaded(config: Config, source: Source) -> tuple[Beats, Beats | None]:
 
 def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Sequence[str]) -> tuple:
     """Record, label and prediction (beats, 3) of the patients of `fold`: as recorded, and where S is frequent.
+
+    Then the probabilities (beats, classes) of the former.
 
     Replays of the patients that share a fold of FOLDS with one of `fold` may hold its V beats: they are left out, too.
     """
@@ -130,16 +168,16 @@ def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Seque
     engine.fit(model, train_on, None, FocalLoss(config.focal_gamma), schedule, seed)
     dense = dense_beats(source, fold, config)
     tested = (ds1.of(fold), _shown(dense, columns, idea.channels) if dense else ds1.of(()))
-    return tuple(_predicted(model, beats) for beats in tested)
+    proba = [engine.predict_proba(model, beats.windows, beats.features) for beats in tested]
+    return *(_predicted(*pair) for pair in zip(tested, proba)), proba[0]
 
 
 def _shown(beats: Beats, columns: list[int], channels: int) -> Beats:
     return replace(beats, windows=beats.windows[:, :channels].copy(), features=beats.features[:, columns].copy())
 
 
-def _predicted(model: HybridECGNet, beats: Beats) -> np.ndarray:
-    predicted = engine.predict_proba(model, beats.windows, beats.features).argmax(axis=1)
-    return np.stack([beats.records.astype(int), beats.labels, predicted], axis=1)
+def _predicted(beats: Beats, proba: np.ndarray) -> np.ndarray:
+    return np.stack([beats.records.astype(int), beats.labels, proba.argmax(axis=1)], axis=1)
 
 
 def dense_beats(source: Source, records: Sequence[str], config: Config) -> Beats | None:
@@ -197,6 +235,29 @@ def records_table(report: dict) -> str:
     return per_record_table({name: one | {"accuracy": one["accuracy"] or 0.0} for name, one in scores.items()})
 
 
+def run_temperature(config: Config, path: Path) -> dict:
+    """Fits the temperature of the mode and preset of `config`; `path` holds the report, which is also returned."""
+    check_writable(path.parent)
+    source = ingest(config)
+    fitted = calibrate(config, source)
+    report = {
+        "data_source": source.name, "mode": config.mode, "preset": config.preset, "seeds": list(config.seeds),
+        "folds": [list(fold) for fold in FOLDS], "versions": pipeline.versions(), **fitted,
+    }  # fmt: skip
+    write_json(path, report)
+    before, after = (fitted[name] for name in ("before", "after"))
+    print(
+        f"{'SYNTHETIC ' * source.synthetic}{config.mode}, {config.preset}: temperature {fitted['temperature']:.3f} "
+        f"(by fold {', '.join(f'{one:.3f}' for one in fitted['temperatures'])}); "
+        f"ECE {100 * before['ece']:.2f} % before, {100 * after['ece']:.2f} % after; negative log-likelihood "
+        f"{before['nll']:.4f} before, {after['nll']:.4f} after, each fold by the temperature of the others, "
+        f"{fitted['fitted_nll']:.4f} by the one fitted to all; "
+        "it belongs into TEMPERATURES of config.py",
+        flush=True,
+    )
+    return report
+
+
 def run(config: Config, ideas: dict[str, Idea], folds: Sequence[Sequence[str]], path: Path) -> dict:
     """Cross-validates `ideas` one after another; `path` holds what is done after each. Returns what it holds."""
     check_writable(path.parent)
@@ -224,10 +285,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], metavar="SEED")
     parser.add_argument("--ablation", action="store_true", help="also leave each ingredient out in turn")
     parser.add_argument("--leave-one-out", action="store_true", help="one patient a fold")
+    parser.add_argument("--temperature", action="store_true", help="fit what calibrates the probabilities, no scores")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the report (default runs)")
     options = parser.parse_args(arguments)
     try:
         config = with_overrides(Config(), mode=options.mode, preset=options.preset, seeds=tuple(options.seeds))
+        if options.temperature:
+            run_temperature(config, options.out / f"temperature-{config.mode}-{config.preset}.json")
+            return 0
         kind = "leave-one-out" if options.leave_one_out else "ablation" if options.ablation else "crossvalidation"
         folds = tuple((name,) for name in DS1) if options.leave_one_out else FOLDS
         ideas = {"all": Idea()} | (ABLATION if options.ablation else {})

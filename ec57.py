@@ -178,13 +178,18 @@ def pair_beats(
 
 
 def compare(
-    reference: Marks, test: Marks, fs_hz: float, length: int | None
+    reference: Marks,
+    test: Marks,
+    fs_hz: float,
+    length: int | None,
+    counted: Sequence[tuple[int, int]] | None = None,
 ) -> tuple[np.ndarray, list[tuple[int, int]]]:
     """The matrix (7, 7) of ROWS and COLUMNS, and the RR intervals compared, each (reference, test) in samples.
 
-    `length` is the record's in samples, or None. Extra test beats are not counted within flutter of the reference.
-    The intervals are those that end at the beats which the walk has come to, at every step, whether these beats are
-    a pair or not: so a missed or extra beat tells twice.
+    `length` is the record's in samples, or None. Of the matrix, `counted` stretches (start, end), both ends within,
+    take only the beats whose R-peak, the reference's where there is one, lies in them. Extra test beats are not
+    counted within flutter of the reference. The intervals are those that end at the beats which the walk has come to,
+    at every step, whether these beats are a pair or not: so a missed or extra beat tells twice.
     """
     matrix = np.zeros((len(ROWS), len(COLUMNS)), int)
     reference_rr, test_rr = reference.intervals(), test.intervals()
@@ -195,7 +200,9 @@ def compare(
     for i, j, has_reference, has_test in steps:
         row = ROWS.index(reference.classes[i]) if has_reference else _row_of_extra(test.samples[j], reference)
         column = ROWS.index(test.classes[j]) if has_test else _column_of_missed(reference.samples[i], test)
-        if row is not None and min(row, column) < UNMATCHED:  # not what is no beat in either file
+        at = reference.samples[i] if has_reference else test.samples[j]
+        inside = counted is None or within(at, counted)
+        if inside and row is not None and min(row, column) < UNMATCHED:  # not what is no beat in either file
             matrix[row, column] += 1
         if i < len(reference_rr) and j < len(test_rr) and reference_rr[i] and test_rr[j]:
             compared.append((reference_rr[i], test_rr[j]))

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
+from confidence import confidence_report
 from config import CLASSES, DeepECGError
 from files import atomic_file
 
@@ -151,6 +152,7 @@ def evaluate_beats(
     excluded: tuple[str, ...] = ("202", "232"),
     bootstrap: int = 1000,
     seed: int = 0,
+    temperature: float = 1.0,
 ) -> dict:
     """Scores of the most probable class of each beat, ready for JSON.
 
@@ -158,9 +160,11 @@ def evaluate_beats(
     excluded: records left out, alone and together, in `without`: 202 shares its subject with 201 of DS1, 232 holds
     three quarters of DS2's S beats. A name that is not among the records is passed over.
     bootstrap: resamples of whole records for the 95 % intervals in `ci95`; 0 for none.
+    temperature: what calibrates the probabilities in `confidence`; all else is of `proba` as they are.
 
     Returns n, accuracy, auc_micro, auc (one class against the rest), per_class, confusion (rows reference, columns
-    predicted), per_record (only classes present or predicted there), without, ci95.
+    predicted), per_record (only classes present or predicted there), without, ci95, confidence (calibration and
+    risk-coverage curves, see `confidence.confidence_report`).
     Raises ValueError for shapes that do not belong together, DeepECGError for no beats or non-finite probabilities.
     """
     labels, proba, records = np.asarray(labels), np.asarray(proba), np.asarray(records)
@@ -179,6 +183,7 @@ def evaluate_beats(
         "per_record": {name: record_scores(matrix) for name, matrix in matrices.items()},
         "without": _scores_without(matrices, excluded),
         "ci95": _bootstrap_by_record(matrices, bootstrap, seed),
+        "confidence": confidence_report(labels, proba, records, temperature),
     }
 
 
@@ -245,7 +250,7 @@ def over_seeds(reports: list[dict]) -> dict:
     """Mean, sd (ddof = 1; None for one value) and n of the DS2 scores of several reports, one per seed.
 
     Every score becomes {"mean", "sd", "n"}; None values are left out, so n may be below the number of seeds.
-    Returns n, seeds, accuracy, auc_micro, per_class and without.
+    Returns n, seeds, accuracy, auc_micro, per_class, without and confidence (ece_before, ece_after, aurc).
     """
     results = [report["ds2"] for report in reports]
     groups = list(dict.fromkeys(name for result in results for name in result["without"]))
@@ -259,6 +264,11 @@ def over_seeds(reports: list[dict]) -> dict:
         "without": {
             name: _spread([result["without"][name] for result in results if name in result["without"]])
             for name in groups
+        },
+        "confidence": {
+            "ece_before": mean_sd([result["confidence"]["before"]["ece"] for result in results]),
+            "ece_after": mean_sd([result["confidence"]["after"]["ece"] for result in results]),
+            "aurc": mean_sd([result["confidence"]["risk_coverage"]["all"]["aurc"] for result in results]),
         },
     }
 
@@ -403,6 +413,45 @@ def _confusion_section(report: dict) -> list[str]:
     return markdown_table(["Reference \\ predicted", *CLASSES], rows)
 
 
+def _confidence_section(report: dict) -> list[str]:
+    found = (report.get("ds2") or {}).get("confidence")
+    if not found:
+        return []
+    before, after = found["before"], found["after"]
+    whole = found["risk_coverage"]["all"]
+    note = f"Temperature {found['temperature']:.3f}, fitted on DS1: expected calibration error "
+    note += f"{percent(before['ece'], 2)} % before, {percent(after['ece'], 2)} % after; negative log-likelihood "
+    note += f"{before['nll']:.4f} and {after['nll']:.4f}; distance between accuracy and mean confidence of a record, "
+    note += f"mean over the records, {percent(before['record_gap'], 2)} % and {percent(after['record_gap'], 2)} %. "
+    note += f"Area under the risk-coverage curve {whole['aurc']:.5f}."
+    return [note, "", *markdown_table(ABSTAINING_HEADER, [abstaining_row(one) for one in found["abstaining"]])]
+
+
+ABSTAINING_HEADER = ["only above", "beats kept %", "wrong of those %"]
+ABSTAINING_HEADER += [f"{name} {column}" for name in "SV" for column in ("kept %", "Se %", "+P %")]
+
+
+def abstaining_row(one: dict) -> list[str]:
+    """Cells of one entry of `confidence.abstaining` under ABSTAINING_HEADER."""
+    cells = [percent(one[name][column]) for name in "SV" for column in ("kept", "se", "ppv")]
+    return [f"{one['min_confidence']:g}", percent(one["kept"]), percent(one["error"], 2), *cells]
+
+
+def confidence_table(reports: dict[str, dict]) -> list[str]:
+    """Markdown lines: calibration of each of `reports`, by the name of the network, over its seeds."""
+    rows = []
+    for name, report in reports.items():
+        spread, found = report["over_seeds"]["confidence"], report["ds2"]["confidence"]
+        seeds = report["over_seeds"]["n"]
+        calibrated = [mean_sd_text(spread[key], seeds, digits=2) for key in ("ece_before", "ece_after")]
+        called = [percent(found["after"]["called"][c][key]) for c in "SV" for key in ("confidence", "accuracy")]
+        area = mean_sd_text(spread["aurc"], seeds, scale=1000, digits=2)
+        rows.append([name, f"{found['temperature']:.3f}", *calibrated, area, *called])
+    header = ["network", "temperature", "ECE % before", "ECE % after", "area under risk-coverage, 10⁻³"]
+    header += [f"called {c}: {column}" for c in "SV" for column in ("mean confidence %", "+P %")]
+    return markdown_table(header, rows)
+
+
 def _comparison_row(name: str, scores: dict) -> list[str]:
     per_class = scores.get("per_class") or {}
     cells = [percent((per_class.get(letter) or {}).get(rate)) for letter in "SV" for rate in RATES]
@@ -529,6 +578,7 @@ SECTIONS = (
     ("Run", _run_section),
     ("Results on DS2", _results_section),
     ("Confusion matrix on DS2", _confusion_section),
+    ("Confidence on DS2", _confidence_section),
     ("Baselines, and DS2 without single records", _comparison_section),
     ("Over seeds", _seeds_section),
     ("Per record", _record_section),

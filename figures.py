@@ -344,3 +344,85 @@ def look_ahead_figure(path: str | Path, report: dict, synthetic: bool = False) -
     axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
     _tidy(axes)
     return _save(figure, path, synthetic)
+
+
+def _draw_reliability(axes: Axes, confidence: dict):
+    for key, name, colour, line in (("before", "as trained", GREY, "s--"), ("after", "calibrated", INK, "o-")):
+        found = confidence[key]
+        bins = [[part[column] for part in found["bins"]] for column in ("confidence", "accuracy")]
+        label = f"{name}: expected calibration error {100 * found['ece']:.2f} %"
+        axes.plot(*(100 * np.array(values) for values in bins), line, color=colour, markersize=4, label=label)
+    for name in ("S", "V"):
+        called = confidence["after"]["called"][name]
+        if called["n"]:
+            place = (100 * called["confidence"], 100 * called["accuracy"])
+            label = f"beats called {name}, calibrated, n = {called['n']:,}"
+            axes.plot(*place, linestyle="", markeredgecolor="white", label=label, **_class_style(name))
+    axes.plot([0, 100], [0, 100], ":", color=GREY, label="perfect")
+    lowest = min([50.0, *(value for line in axes.lines[:-1] for value in line.get_data()[1])])
+    axes.set(title="Reliability, bins of equal numbers of beats", xlim=(lowest, 101), ylim=(lowest, 101))
+    axes.set(xlabel="mean probability of the label, %", ylabel="labels that are right, %")
+    axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
+    _tidy(axes)
+
+
+def _draw_risk_coverage(axes: Axes, curves: dict[str, dict | None]):
+    styles = {"all": ("all beats", INK)} | {name: (f"{name} beats", CLASS_COLOURS[name]) for name in "SV"}
+    for name, curve in curves.items():
+        if curve is not None:
+            title, colour = styles[name]
+            label = f"{title}: area {curve['aurc']:.4f}, n = {curve['n']:,}"
+            axes.plot(100 * np.array(curve["coverage"]), 100 * np.array(curve["risk"]), color=colour, label=label)
+    axes.set(title="Abstaining: the least sure beats left out", xlim=(0, 101))
+    axes.set(xlabel="share of these beats that is kept, %", ylabel="wrong among those kept, %")
+    axes.set_ylim(bottom=0)
+    axes.legend(fontsize=8, loc="upper left", framealpha=0.9)
+    _tidy(axes)
+
+
+def confidence_figure(path: str | Path, confidence: dict, title: str, synthetic: bool) -> Path:
+    """What the probabilities are worth: reliability curve before and after temperature scaling, risk-coverage curves.
+
+    confidence: as `confidence.confidence_report` makes it. title: should name mode, preset and seed.
+    """
+    figure = _figure(4.6, title, synthetic)
+    left, right = figure.subplots(1, 2)
+    _draw_reliability(left, confidence)
+    _draw_risk_coverage(right, confidence["risk_coverage"])
+    return _save(figure, path, synthetic)
+
+
+NOISE_CURVES = (
+    ("S F1", ("diagnostic", "S", "f1"), CLASS_COLOURS["S"], "s-"),
+    ("S F1, causal", ("causal", "S", "f1"), CLASS_COLOURS["S"], "s--"),
+    ("V F1", ("diagnostic", "V", "f1"), CLASS_COLOURS["V"], "^-"),
+    ("V F1, causal", ("causal", "V", "f1"), CLASS_COLOURS["V"], "^--"),
+    ("SVEB F1, causal, R-peaks detected", ("chain", "sveb", "f1"), CLASS_COLOURS["S"], "s:"),
+    ("VEB F1, causal, R-peaks detected", ("chain", "veb", "f1"), CLASS_COLOURS["V"], "^:"),
+    ("QRS Se", ("chain", "qrs", "se"), BLUE, "o-"),
+    ("QRS +P", ("chain", "qrs", "ppv"), INK, "o--"),
+)
+
+
+def noise_figure(path: str | Path, report: dict, synthetic: bool = False) -> Path:
+    """Scores in noise against the signal-to-noise ratio, a panel a kind of noise; without noise at the left.
+
+    report: as `benchmarks/noise_stress.py` writes it.
+    """
+    kinds, levels = report["kinds"], [f"{level:g}" for level in report["levels_db"]]
+    title = f"Noise stress test, {report['preset']} preset, noisy stretches of {len(report['records'])} records"
+    figure = _figure(4.6, title, synthetic)
+    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for axes, (kind, found) in zip(panels, kinds.items()):
+        for name, (part, beats, rate), colour, line in NOISE_CURVES:
+            steps = [found["none"], *(found[level] for level in levels)]
+            values = [step["noisy"][part][beats][rate] for step in steps]
+            shown = [np.nan if value is None else 100 * value for value in values]
+            axes.plot(range(len(steps)), shown, line, color=colour, markersize=4, linewidth=1, label=name)
+        axes.set_xticks(range(len(levels) + 1), ["none", *levels])
+        axes.set(title=kind, xlabel="SNR, dB", ylim=(0, 102))
+        _tidy(axes)
+    panels[0].set_ylabel("%")
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    return _save(figure, path, synthetic)

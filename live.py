@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,7 +19,17 @@ import numpy as np
 from config import CLASSES, DeepECGError
 from data_loader import Record
 from files import check_writable
-from predict import Classifier, Labelled, open_record, print_summary, summarise, write_annotations, write_table
+from predict import (
+    UNCLASSIFIABLE,
+    Classifier,
+    Labelled,
+    check_min_confidence,
+    open_record,
+    print_summary,
+    summarise,
+    write_annotations,
+    write_table,
+)
 from realtime import ON_TIME_S, SETTLE_S, Beat, BeatStream
 
 CHUNK_S = 0.1  # of a replay
@@ -57,12 +67,20 @@ class Event:
     text: str
 
 
-def follow(feed: Feed, classifier: Classifier, out: Path, view: "Lines | Screen | None" = None) -> list[Beat]:
+def follow(
+    feed: Feed,
+    classifier: Classifier,
+    out: Path,
+    view: "Lines | Screen | None" = None,
+    min_confidence: float = 0.0,
+) -> list[Beat]:
     """Labels the beats of `feed` as they come, shows them, and writes NAME.pred and NAME.csv into `out` at the end.
 
     The end is that of the feed, a reader that closes the output, a wrong line (DeepECGError), or Ctrl-C, which is
-    raised again when the files are written; the latter two leave out the beats that were not labelled yet.
+    raised again when the files are written; the latter two leave out the beats that were not labelled yet. Beats whose
+    highest probability is below `min_confidence` are not classified: they are shown and written as Q.
     """
+    check_min_confidence(min_confidence)
     check_writable(out)
     stream = BeatStream(classifier.model, classifier.config, feed.fs_hz)
     monitor = Monitor(feed.fs_hz, classifier.config.mode)
@@ -70,13 +88,14 @@ def follow(feed: Feed, classifier: Classifier, out: Path, view: "Lines | Screen 
     try:
         view = view or (Screen if sys.stdout.isatty() else Lines)(feed, classifier.config.mode)
         for chunk_mv in feed.chunks_mv:
-            view.show(chunk_mv, monitor, monitor.update(len(chunk_mv), stream.push(chunk_mv), stream.quality))
-        view.show(np.empty(0), monitor, monitor.update(0, stream.finish(), stream.quality))
+            beats = _sure(stream.push(chunk_mv), min_confidence)
+            view.show(chunk_mv, monitor, monitor.update(len(chunk_mv), beats, stream.quality))
+        view.show(np.empty(0), monitor, monitor.update(0, _sure(stream.finish(), min_confidence), stream.quality))
     except (KeyboardInterrupt, BrokenPipeError, DeepECGError) as caught:
         stop = caught
     if isinstance(stop, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush fails as well
-    save(feed, monitor.beats, out)
+    save(feed, monitor.beats, out, min_confidence)
     if isinstance(stop, KeyboardInterrupt):
         raise KeyboardInterrupt(f"Interrupted after {monitor.pushed / feed.fs_hz:.1f} s of signal.") from None
     if isinstance(stop, DeepECGError):
@@ -84,13 +103,19 @@ def follow(feed: Feed, classifier: Classifier, out: Path, view: "Lines | Screen 
     return monitor.beats
 
 
-def save(feed: Feed, beats: Sequence[Beat], out: Path):
+def _sure(beats: Sequence[Beat], min_confidence: float) -> list[Beat]:
+    """The beats, those whose confidence is too low as Q."""
+    return [beat if beat.proba.max() >= min_confidence else replace(beat, label=UNCLASSIFIABLE) for beat in beats]
+
+
+def save(feed: Feed, beats: Sequence[Beat], out: Path, min_confidence: float = 0.0):
     """Writes the annotation file and the table of `predict`, and prints its summary."""
     if not beats:
         print(f"{feed.name}: no beats were found, nothing is written")
         return
     samples, proba = np.array([beat.sample for beat in beats]), np.stack([beat.proba for beat in beats])
-    labelled = Labelled(Record(feed.name, feed.lead, feed.fs_hz, np.zeros(0)), samples, proba, None, feed.synthetic)
+    record = Record(feed.name, feed.lead, feed.fs_hz, np.zeros(0))
+    labelled = Labelled(record, samples, proba, None, feed.synthetic, min_confidence)
     files = [out / f"{feed.name}.pred", out / f"{feed.name}{'-SYNTHETIC' * feed.synthetic}.csv"]
     write_annotations(files[0], labelled)
     write_table(files[1], labelled)
@@ -246,6 +271,7 @@ class Lines:
 
     def _beat(self, beat: Beat, monitor: Monitor) -> str:
         notes = ", found by looking back" * beat.late + ", the stream ended before all of it came" * (not beat.complete)
+        notes += ", not classified" * bool(beat.label != beat.proba.argmax())
         return f"{CLASSES[beat.label]} {beat.proba.max():.2f}  label after {monitor.delay_ms(beat):.0f} ms{notes}"
 
 

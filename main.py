@@ -18,7 +18,7 @@ import console
 from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
 from data_loader import DS1, DS2, VALIDATION, Beats, Source, ingest, load_beats, load_replays, read_clean
 from ec57 import score_records
-from figures import dashboard_figure, predictions_figure, signal_figure
+from figures import confidence_figure, dashboard_figure, predictions_figure, signal_figure
 from files import check_writable, write_text
 from live import follow, line_feed, record_feed
 from predict import RUNTIMES, load_classifier, predict_records
@@ -128,7 +128,7 @@ def train_seed(
 
 
 def draw(folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats):
-    """The three figures of a run: cleaned signal, dashboard, labelled strip."""
+    """The four figures of a run: cleaned signal, dashboard, labelled strip, confidence."""
     from engine import predict_proba
 
     report, proba = assessed
@@ -144,6 +144,12 @@ def draw(folder: Path, config: Config, source: Source, trained: "Trained", asses
         (ds1.labels, predict_proba(trained.model, ds1.windows, ds1.features)),
         (ds2.labels, proba),
         f"{config.mode} mode, {config.preset} preset, seed {trained.seed}: test on DS2, n = {len(ds2):,}",
+        source.synthetic,
+    )
+    confidence_figure(
+        folder / "confidence.png",
+        report["ds2"]["confidence"],
+        f"Confidence on DS2: {config.mode} mode, {config.preset} preset, seed {trained.seed}, n = {len(ds2):,}",
         source.synthetic,
     )
     record, start_s, length_s = PREDICTION_STRIP
@@ -223,10 +229,12 @@ def add_model_options(target: argparse.ArgumentParser, mode: str = Config.mode):
 
 
 def add_network_options(target: argparse.ArgumentParser):
-    """The options that choose the file of the network and what runs it."""
+    """The options that choose the file of the network, what runs it, and when it abstains."""
     target.add_argument("--runtime", choices=RUNTIMES, help="onnx: a .onnx file, without torch (default torch)")
     about = "file of the network (default pretrained/MODE-PRESET.pt, or .onnx)"
     target.add_argument("--checkpoint", type=Path, metavar="FILE", help=about)
+    about = "beats whose highest probability is below P are not classified: Q (0 to 1, default 0: all are)"
+    target.add_argument("--min-confidence", type=float, metavar="P", help=about)
 
 
 def add_predict(commands: argparse._SubParsersAction):
@@ -285,8 +293,8 @@ def predict_command(options: dict):
     """`python main.py predict`: labels for anyone's records from the reference checkpoint of the mode and preset."""
     config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
     out = options.get("out", Path("predictions"))
-    given = {name: options[name] for name in ("peaks", "lead", "checkpoint", "runtime") if name in options}
-    predict_records(options["records"], config, out, **given)
+    names = ("peaks", "lead", "checkpoint", "runtime", "min_confidence")
+    predict_records(options["records"], config, out, **{name: options[name] for name in names if name in options})
 
 
 def stream_command(options: dict):
@@ -306,7 +314,8 @@ def stream_command(options: dict):
         feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
     else:
         feed = line_feed(sys.stdin.buffer, options["fs"], classifier.synthetic)
-    follow(feed, classifier, options.get("out", Path("streamed")))
+    out = options.get("out", Path("streamed"))
+    follow(feed, classifier, out, min_confidence=options.get("min_confidence", 0.0))
 
 
 def reproduce_command(options: dict):

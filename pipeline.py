@@ -152,7 +152,7 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
             "seconds": trained.seconds,
             "history": trained.history.epochs,
         },
-        "ds2": evaluate_beats(ds2.labels, proba, ds2.records),
+        "ds2": evaluate_beats(ds2.labels, proba, ds2.records, temperature=config.temperature),
         "baselines": {
             "majority": majority_baseline(ds1.labels, ds2.labels, ds2.records),
             "prematurity": prematurity_baseline(

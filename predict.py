@@ -5,7 +5,7 @@ For each record it writes the labels as a WFDB annotation file, as a table with 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import wfdb
 
+from confidence import tempered
 from config import CLASSES, Config, DeepECGError, with_overrides
 from data_loader import AAMI, Annotation, Record, cleaned, network_inputs, read_beats, read_header, read_record
 from detector import causal_r_peaks
 from dsp_filters import detect_r_peaks, resample
+from evaluation import number
 from features import FEATURES
 from figures import predictions_figure
 from files import atomic_file, check_writable, write_text
@@ -28,9 +30,12 @@ if TYPE_CHECKING:
 RUNTIMES = ("torch", "onnx")
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 INPUT_SETTINGS = ("lead", "fs_hz", "band_hz", "filter_order", "window_samples", "look_ahead_ms")
+KNOWN_BY = ("preset", "data_source")  # of a network's description: the first by which its temperature is known
 RATES_HZ = (50.0, 5000.0)  # below, the QRS is lost; above, nothing is recorded from the skin
 LEAD_II = re.compile(r"(ecg)?(lead)?(ml)?ii")  # of a lead's name in small letters and digits alone
+UNCLASSIFIABLE = CLASSES.index("Q")
 ECTOPIC = [CLASSES.index(name) for name in "SVF"]
+NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
 STRIP_S = 20.0  # length of the picture
 STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
 
@@ -48,7 +53,8 @@ class Classifier:
 class Labelled:
     """One record with its beats labelled: samples (beats,) at its own rate, proba (beats, 5).
 
-    `reference` (beats,) holds the class indices of the annotation file, or None where it has none.
+    `reference` (beats,) holds the class indices of the annotation file, or None where it has none. Beats whose highest
+    probability is below `min_confidence` are not classified.
     """
 
     record: Record
@@ -56,11 +62,17 @@ class Labelled:
     proba: np.ndarray
     reference: np.ndarray | None
     synthetic: bool
+    min_confidence: float = 0.0
+
+    @property
+    def classified(self) -> np.ndarray:
+        """Whether the network is sure enough of each beat, (beats,) bool."""
+        return self.proba.max(axis=1) >= self.min_confidence
 
     @property
     def predicted(self) -> np.ndarray:
-        """Index into CLASSES of each beat, (beats,)."""
-        return self.proba.argmax(axis=1)
+        """Index into CLASSES of each beat, (beats,): Q, which is AAMI's unclassifiable, where it is not classified."""
+        return np.where(self.classified, self.proba.argmax(axis=1), UNCLASSIFIABLE)
 
 
 def predict_records(
@@ -71,23 +83,32 @@ def predict_records(
     lead: str | None = None,
     checkpoint: Path | None = None,
     runtime: str = "torch",
+    min_confidence: float = 0.0,
 ) -> list[dict]:
     """Labels the beats of WFDB `records` (paths, with or without .hea), prints and returns a summary of each.
 
     Writes NAME.pred (WFDB annotations), NAME.csv and NAME.png into `out`; where the network or the record is
     SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with
     extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live stream
-    (`realtime.BeatStream`). `checkpoint` and `runtime` are those of `load_classifier`; the settings of signal and
-    features are those the network was trained with. Raises DeepECGError at the first record that cannot be used; what
-    was written for the records before it stays.
+    (`realtime.BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
+    they are written as Q, with a note in the annotation file, and counted apart. `checkpoint` and `runtime` are those
+    of `load_classifier`; the settings of signal and features are those the network was trained with. Raises
+    DeepECGError at the first record that cannot be used; what was written for the records before it stays.
     """
+    check_min_confidence(min_confidence)
     paths = [_record_path(record) for record in records]
     _check_names(paths)
     classifier = load_classifier(config, checkpoint, runtime)
     check_writable(out)
     if classifier.synthetic:
         print("SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only")
-    return [_predict_to_files(path, classifier, out, peaks, lead) for path in paths]
+    return [_predict_to_files(path, classifier, out, peaks, lead, min_confidence) for path in paths]
+
+
+def check_min_confidence(value: float):
+    """Raises DeepECGError where `value` is no probability."""
+    if not 0 <= value <= 1:
+        raise DeepECGError(f"--min-confidence {value:g} cannot be used: it must be 0 (classify every beat) to 1")
 
 
 def load_classifier(config: Config, checkpoint: Path | None = None, runtime: str = "torch") -> Classifier:
@@ -117,11 +138,12 @@ def input_settings(path: Path, description: dict, config: Config) -> Config:
     Raises DeepECGError when its `description` lacks them, or does not say from which data it learned.
     """
     said = description.get("config")
-    said = {**(said if isinstance(said, dict) else {}), "data_source": description.get("data_source")}
-    missing = [name for name in (*INPUT_SETTINGS, "data_source") if said.get(name) is None]
+    said = {**(said if isinstance(said, dict) else {}), **{name: description.get(name) for name in KNOWN_BY}}
+    missing = [name for name in (*INPUT_SETTINGS, *KNOWN_BY) if said.get(name) is None]
     if missing:
         raise DeepECGError(f"checkpoint {path} does not say how its inputs were made ({missing[0]}): train again")
     stored = {name: tuple(said[name]) if isinstance(said[name], list) else said[name] for name in INPUT_SETTINGS}
+    stored["preset"] = said["preset"]
     try:
         return with_overrides(config, **stored)
     except DeepECGError as error:
@@ -136,9 +158,14 @@ def label_record(path: Path, classifier: Classifier, peaks: str | None = None, l
     """
     record, synthetic = open_record(path, classifier, lead)
     annotation = _detected(record, path, classifier.config.mode) if peaks is None else _read_peaks(path, peaks)
-    windows, features = network_inputs(record, annotation, classifier.config)
-    proba = predict_proba(classifier.model, windows, features)
+    proba = probabilities(record, annotation, classifier)
     return Labelled(record, annotation.samples, proba, _reference(annotation, peaks), synthetic)
+
+
+def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
+    """Calibrated class probabilities (beats, 5) of the beats of `record` at the R-peaks of `annotation`."""
+    windows, features = network_inputs(record, annotation, classifier.config)
+    return tempered(predict_proba(classifier.model, windows, features), classifier.config.temperature)
 
 
 def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
@@ -212,8 +239,10 @@ def _reference(annotation: Annotation, extension: str | None) -> np.ndarray | No
 # Results ---------------------------------------------------------------------------------------------------------
 
 
-def _predict_to_files(path: Path, classifier: Classifier, out: Path, peaks: str | None, lead: str | None) -> dict:
-    labelled = label_record(path, classifier, peaks, lead)
+def _predict_to_files(
+    path: Path, classifier: Classifier, out: Path, peaks: str | None, lead: str | None, min_confidence: float
+) -> dict:
+    labelled = replace(label_record(path, classifier, peaks, lead), min_confidence=min_confidence)
     stamp = "-SYNTHETIC" * labelled.synthetic
     files = [out / f"{path.name}{ending}" for ending in (".pred", f"{stamp}.csv", f"{stamp}.png")]
     write_annotations(files[0], labelled)
@@ -226,26 +255,38 @@ def _predict_to_files(path: Path, classifier: Classifier, out: Path, peaks: str 
 
 
 def summarise(labelled: Labelled) -> dict:
-    """Beats in all and of each class, and the ectopic burden (share of S, V and F) and V burden in percent."""
-    counts = np.bincount(labelled.predicted, minlength=len(CLASSES))
+    """Beats in all and of each class, and the ectopic burden (share of S, V and F) and V burden in percent.
+
+    Where a least confidence is asked for, "not_classified" counts the beats below it; classes and burdens, which are
+    None where no beat is left, are of the others.
+    """
+    counts = np.bincount(labelled.predicted[labelled.classified], minlength=len(CLASSES))
+    apart = {"not_classified": int((~labelled.classified).sum())} if labelled.min_confidence else {}
     return {
         "record": labelled.record.name,
         "lead": labelled.record.lead,
         "fs_hz": labelled.record.fs_hz,
         "beats": len(labelled.samples),
         "counts": {name: int(count) for name, count in zip(CLASSES, counts)},
-        "ectopic_percent": float(100 * counts[ECTOPIC].sum() / counts.sum()),
-        "v_percent": float(100 * counts[CLASSES.index("V")] / counts.sum()),
+        **apart,
+        "ectopic_percent": _percent(counts[ECTOPIC].sum(), counts.sum()),
+        "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
     }
+
+
+def _percent(count: int, of: int) -> float | None:
+    return float(100 * count / of) if of else None
 
 
 def print_summary(summary: dict, source: str, synthetic: bool):
     """Prints what `summarise` made of a record, the files written (`files`) and where its R-peaks come from."""
     stamp = "SYNTHETIC " if synthetic else ""
     counts = ", ".join(f"{name} {count:,}" for name, count in summary["counts"].items())
+    counts += f", not classified {summary['not_classified']:,}" if "not_classified" in summary else ""
+    ectopic, ventricular = (number(summary[name], ".2f") for name in ("ectopic_percent", "v_percent"))
     print(
         f"{stamp}{summary['record']}: {summary['beats']:,} beats, lead {summary['lead']}, {source}\n"
-        f"    {counts}; ectopic burden (S, V, F) {summary['ectopic_percent']:.2f} %, V {summary['v_percent']:.2f} %\n"
+        f"    {counts}; ectopic burden (S, V, F) {ectopic} %, V {ventricular} %\n"
         f"    {', '.join(summary['files'])}",
         flush=True,
     )
@@ -254,10 +295,12 @@ def print_summary(summary: dict, source: str, synthetic: bool):
 def write_annotations(path: Path, labelled: Labelled):
     """Writes the labels as WFDB annotations (N S V F Q) at the record's own rate; `path` ends in .pred.
 
+    A beat that is not classified is a Q, the code of an unclassifiable beat, which EC57 counts neither as a detection
+    of V or S nor as a false one; its note tells it from a beat that the network takes for Q.
     WFDB's tools find the file by the record's name, so a SYNTHETIC one says so in a comment annotation at its start.
     """
     samples, symbols = labelled.samples, [CLASSES[label] for label in labelled.predicted]
-    notes = [""] * len(symbols)
+    notes = ["" if sure else NOTE for sure in labelled.classified]
     if labelled.synthetic:
         samples, symbols, notes = np.append(0, samples), ['"', *symbols], ["SYNTHETIC", *notes]
     with atomic_file(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
@@ -269,12 +312,17 @@ def write_annotations(path: Path, labelled: Labelled):
 
 
 def write_table(path: Path, labelled: Labelled):
-    """Writes one line a beat: sample and time at the record's own rate, class, probability of each class."""
+    """Writes one line a beat: sample and time at the record's own rate, class, probability of each class.
+
+    Where a least confidence is asked for, a last column says whether the beat is classified (1) or not (0).
+    """
     times_s = labelled.samples / labelled.record.fs_hz
-    rows = zip(labelled.samples.tolist(), times_s.tolist(), labelled.predicted.tolist(), labelled.proba.tolist())
-    lines = ["sample,time_s,class," + ",".join(f"p_{name}" for name in CLASSES)]
-    for sample, time_s, label, proba in rows:
-        lines.append(f"{sample},{time_s:.4f},{CLASSES[label]}," + ",".join(f"{p:.6f}" for p in proba))
+    columns = (labelled.samples, times_s, labelled.predicted, labelled.proba, labelled.classified.astype(int))
+    apart = labelled.min_confidence > 0
+    lines = ["sample,time_s,class," + ",".join(f"p_{name}" for name in CLASSES) + ",classified" * apart]
+    for sample, time_s, label, proba, classified in zip(*(column.tolist() for column in columns)):
+        line = f"{sample},{time_s:.4f},{CLASSES[label]}," + ",".join(f"{p:.6f}" for p in proba)
+        lines.append(line + f",{classified}" * apart)
     write_text(path, "\n".join(lines) + "\n")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from confidence import tempered
 from config import Config, DeepECGError
 from detector import HOLD_S, R_REACH_S, REMEMBERED_S, RPeakDetector, filled, one_row
 from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
@@ -265,7 +266,7 @@ def _classified(streams: Sequence[BeatStream], prepared: list[list[Prepared]]) -
     if not beats:
         return [[] for _ in prepared]
     windows, features = (np.stack([getattr(beat, name) for beat in beats]) for name in ("window", "features"))
-    rows = iter(predict_proba(streams[0].model, windows, features))
+    rows = iter(tempered(predict_proba(streams[0].model, windows, features), streams[0].config.temperature))
     return [[_labelled(beat, next(rows)) for beat in of_stream] for of_stream in prepared]
 
 

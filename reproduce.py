@@ -46,7 +46,7 @@ def reproduce(run: Callable[..., dict]):
         _copy(folder / "report.json", RESULTS / f"{mode}-{preset}.json")
         _copy(folder / "report.md", RESULTS / f"{mode}-{preset}.md")
         _copy(folder / f"seed-{report['seed']}" / "checkpoint.pt", PRETRAINED / f"{mode}-{preset}.pt")
-    for figure in ("signal.png", "dashboard.png", "predictions.png"):
+    for figure in ("signal.png", "dashboard.png", "predictions.png", "confidence.png"):
         _copy(base / "-".join(SHOWN) / "images" / figure, IMAGES / figure)
     _single_run(base / "single", run)
     benchmark(_config(*SHOWN), base / "transformer")

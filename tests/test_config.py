@@ -4,7 +4,7 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from config import DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
+from config import DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, TEMPERATURES, Config, DeepECGError, with_overrides
 from model import HybridECGNet
 from pipeline import hybrid_arguments
 
@@ -142,3 +142,9 @@ def test_look_ahead_in_samples(settings, samples):
 def test_parameters_of_the_presets(mode, preset, least, most):
     network = HybridECGNet(**hybrid_arguments(Config(mode=mode, preset=preset)))
     assert least <= sum(parameter.numel() for parameter in network.parameters()) <= most
+
+
+def test_every_mode_and_preset_has_a_temperature():
+    for mode in MODES:
+        for preset in PRESETS:
+            assert 0 < Config(mode=mode, preset=preset).temperature == TEMPERATURES[mode, preset]

@@ -213,7 +213,7 @@ def worked(monkeypatch):
         recorded, frequent = np.array(rows[at]), dense[at].copy()
         if seed:
             recorded[:, 2], frequent[:, 2] = recorded[:, 1], frequent[:, 1]
-        return recorded, frequent
+        return recorded, frequent, np.eye(5)[recorded[:, 2]]
 
     monkeypatch.setattr(crossvalidation, "_held_out", held_out)
     monkeypatch.setattr(crossvalidation, "_loaded", lambda *arguments: None)
@@ -260,6 +260,39 @@ def test_tables_by_hand(worked, config, monkeypatch, tmp_path):
     assert rows["106"] == ["0", "0.00", "0", "-", "-", "0", "-", "-", "0", "-", "-"]
 
 
+# Temperature ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sure(monkeypatch):
+    """Two folds whose networks call every beat N with probability 0.6: 8 of 10 beats of the first are, 6 of 10 of the
+    second."""
+
+    def held_out(config, source, idea, seed, fold):
+        right = {"201": 8, "101": 6}[fold[0]]
+        rows = np.array([(int(fold[0]), N, N)] * right + [(int(fold[0]), V, N)] * (10 - right))
+        return rows, np.empty((0, 3), int), np.tile([0.6, 0.0, 0.4, 0.0, 0.0], (10, 1))
+
+    monkeypatch.setattr(crossvalidation, "_held_out", held_out)
+    monkeypatch.setattr(crossvalidation, "_loaded", lambda *arguments: None)
+    return (("201",), ("101",))
+
+
+def test_each_fold_is_judged_by_the_temperature_of_the_others(sure, config):
+    """With two classes the best temperature gives the share that is right: (log 0.6/0.4) / T = log p/(1 - p).
+
+    p is 0.7 over all beats, and for each fold that of the other: 0.6, at which nothing changes, and 0.8.
+    """
+    fitted = crossvalidation.calibrate(dataclasses.replace(config, seeds=(0, 4)), Source("local", Path()), sure)
+    logit = np.log(0.6 / 0.4)
+    assert fitted["temperature"] == pytest.approx(logit / np.log(7 / 3), rel=1e-3)
+    assert fitted["temperatures"] == [pytest.approx(1, rel=1e-3), pytest.approx(logit / np.log(4), rel=1e-3)]
+    assert fitted["before"]["ece"] == pytest.approx(0.1) and fitted["before"]["accuracy"] == 0.7
+    assert fitted["after"]["ece"] == pytest.approx(0.2, abs=1e-3)  # 0.6 for 0.8 and 0.8 for 0.6
+    entropy = -(0.7 * np.log(0.7) + 0.3 * np.log(0.3))
+    assert fitted["fitted_nll"] == pytest.approx(entropy, rel=1e-4)
+
+
 # The command ---------------------------------------------------------------------------------------------------------
 
 
@@ -289,6 +322,15 @@ def test_the_command_writes_a_report_that_says_whose_data_it_is(command, tmp_pat
     assert np.trace(matrices.sum(axis=0)) / matrices.sum() == pytest.approx(row["scores"]["accuracy"]["mean"])
     output = capsys.readouterr().out
     assert "SYNTHETIC all:" in output and ideas_table(report) in output and records_table(report) in output
+
+
+def test_the_command_fits_a_temperature(command, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert command(["--preset", "edge", "--seeds", "3", "--temperature", "--out", str(out)]) == 0
+    assert [path.name for path in out.iterdir()] == ["temperature-diagnostic-edge.json"]
+    report = json.loads((out / "temperature-diagnostic-edge.json").read_text())
+    assert report["data_source"] == "synthetic" and report["seeds"] == [3] and len(report["temperatures"]) == 4
+    assert f"SYNTHETIC diagnostic, edge: temperature {report['temperature']:.3f}" in capsys.readouterr().out
 
 
 def test_every_beat_of_ds1_is_in_the_matrices(source, config, short):

@@ -257,6 +257,15 @@ def test_no_beats_at_all():
     assert counts(empty, marks((200_000, "N"), (201_000, "V"))) == {"On": 1, "Ov": 1}
 
 
+def test_only_beats_in_the_stretches_that_count_are_counted():
+    """By the place of the reference beat where there is one: the pair across the border counts, its extra beat not."""
+    reference = marks((200_000, "N"), (201_000, "V"), (202_000, "S"), (203_000, "N"))
+    test = marks((200_000, "N"), (201_020, "V"), (201_400, "N"), (203_000, "V"))
+    matrix, intervals = ec57.compare(reference, test, FS_HZ, LENGTH, [(201_000, 201_000), (202_000, 203_000)])
+    assert {ROWS[i] + COLUMNS[j]: int(matrix[i, j]) for i, j in zip(*np.nonzero(matrix))} == {"Vv": 1, "So": 1, "Nv": 1}
+    assert intervals == ec57.compare(reference, test, FS_HZ, LENGTH)[1]
+
+
 # Flutter and unreadable signal -----------------------------------------------------------------------------------
 
 

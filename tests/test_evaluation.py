@@ -33,7 +33,8 @@ def seed_report(seed: int, s_f1: float | None, v_f1: float = 0.9, accuracy: floa
     per_class = {name: {"n": 10, "se": 0.5, "ppv": 0.5, "f1": 0.5} for name in CLASSES}
     per_class["S"]["f1"], per_class["V"]["f1"] = s_f1, v_f1
     scores = {"n": 50, "accuracy": accuracy, "per_class": per_class}
-    return {"seed": seed, "ds2": {**scores, "auc_micro": 0.99, "without": {"232": scores}}}
+    parts = {"before": {"ece": accuracy / 9}, "after": {"ece": 0.01}, "risk_coverage": {"all": {"aurc": 0.002}}}
+    return {"seed": seed, "ds2": {**scores, "auc_micro": 0.99, "without": {"232": scores}, "confidence": parts}}
 
 
 def full_report(data_source: str = "local") -> dict:
@@ -204,6 +205,8 @@ def test_over_seeds_mean_and_sample_sd():
     assert spread["per_class"]["S"]["f1"] == pytest.approx({"mean": 0.6, "sd": 0.2, "n": 3})
     assert spread["without"]["232"]["per_class"]["S"]["f1"] == pytest.approx({"mean": 0.6, "sd": 0.2, "n": 3})
     assert spread["accuracy"] == pytest.approx({"mean": 0.9, "sd": 0.0, "n": 3})
+    assert spread["confidence"]["ece_before"] == pytest.approx({"mean": 0.1, "sd": 0.0, "n": 3})
+    assert spread["confidence"]["aurc"]["mean"] == pytest.approx(0.002)
 
 
 def test_over_seeds_leaves_out_none_and_has_no_sd_for_one_seed():
@@ -289,7 +292,7 @@ def test_markdown_and_table_are_stamped_on_synthetic_data():
     report = full_report("synthetic")
     text = evaluation.render_markdown(report)
     headings = [line for line in text.splitlines() if line.startswith("#")]
-    assert len(headings) == 11 and all("SYNTHETIC" in line for line in headings)
+    assert len(headings) == 12 and all("SYNTHETIC" in line for line in headings)
     assert "SYNTHETIC data:" in text.splitlines()[2]
     table = evaluation.results_table(report).splitlines()
     assert table[0].startswith("SYNTHETIC data:") and table[1].startswith("SYNTHETIC: DS2")
@@ -332,3 +335,31 @@ def test_changes_of_scores_by_hand():
     }
     only_n = evaluation.score_changes(np.zeros(4, int), np.zeros(4, int), np.array([0, 0, 0, 2]))
     assert only_n == {"accuracy_change": -0.25, "s_f1_change": None, "v_f1_change": None}
+
+
+def test_temperature_changes_the_confidence_and_no_other_score():
+    labels, one_hot = beats_of(WORKED)
+    proba = 0.2 * one_hot + 0.16  # the label has 0.36, each other class 0.16
+    records = np.where(np.arange(120) % 2, "100", "232")
+    plain, sharper = (evaluation.evaluate_beats(labels, proba, records, temperature=t) for t in (1.0, 0.5))
+    assert {name: sharper[name] for name in plain if name != "confidence"} == {
+        name: plain[name] for name in plain if name != "confidence"
+    }
+    assert plain["confidence"]["before"] == plain["confidence"]["after"] == sharper["confidence"]["before"]
+    # 0.36 and 0.16 squared, over their sum: 0.1296 / (0.1296 + 4 * 0.0256)
+    assert sharper["confidence"]["after"]["confidence"] == pytest.approx(0.1296 / 0.232)
+    assert sharper["confidence"]["temperature"] == 0.5
+    json.dumps(sharper, allow_nan=False)
+
+
+def test_confidence_in_the_report_and_as_a_table():
+    report = full_report()
+    text = evaluation.render_markdown(report)
+    assert "## Confidence on DS2" in text
+    # 104 of 120 beats of WORKED are right and the network is sure of all: off by 16/120 before and after
+    assert "calibration error 13.33 % before, 13.33 % after" in text
+    assert "| 0.99 | 100.0 | 13.33 | 100.0 | 60.0 | 50.0 | 100.0 | 80.0 | 72.7 |" in text
+    header, _, row = evaluation.confidence_table({"causal, edge": report})
+    assert row.startswith("| causal, edge | 1.000 | 13.33 | 13.33 |")
+    assert row.endswith("| 100.0 | 50.0 | 100.0 | 72.7 |")
+    assert header.count("|") == row.count("|")

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 import figures
+from confidence import confidence_report
 from config import CLASSES, DeepECGError
 
 FS_HZ = 360.0
@@ -73,7 +74,39 @@ def draw_benchmark(path: Path, synthetic: bool) -> Path:
     return figures.benchmark_figure(path, ROWS, synthetic)
 
 
-DRAWINGS = (draw_signal, draw_dashboard, draw_predictions, draw_benchmark)
+def confidence() -> dict:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 3000)
+    proba = rng.dirichlet(np.full(5, 0.2), 3000)
+    proba[np.arange(3000), labels] += 1
+    return confidence_report(labels, proba / 2, np.full(3000, "100"), 0.7)
+
+
+def draw_confidence(path: Path, synthetic: bool) -> Path:
+    return figures.confidence_figure(path, confidence(), "causal mode, seed 0", synthetic)
+
+
+def stress() -> dict:
+    """Scores that fall by 0.1 a level in the first kind of noise; without V beats in the second."""
+
+    def step(score: float, v_f1: float | None) -> dict:
+        modes = {mode: {"S": {"f1": score}, "V": {"f1": v_f1}} for mode in ("diagnostic", "causal")}
+        chain = {"qrs": {"se": score, "ppv": score}, "sveb": {"f1": score}, "veb": {"f1": v_f1}}
+        return {"noisy": modes | {"chain": chain}}
+
+    levels = ("none", "12", "0")
+    kinds = {
+        "wander": {level: step(0.9 - 0.1 * k, 0.8) for k, level in enumerate(levels)},
+        "muscle": {level: step(0.5, None) for level in levels},
+    }
+    return {"preset": "edge", "records": ["106", "208"], "levels_db": [12.0, 0.0], "kinds": kinds}
+
+
+def draw_noise(path: Path, synthetic: bool) -> Path:
+    return figures.noise_figure(path, stress(), synthetic)
+
+
+DRAWINGS = (draw_signal, draw_dashboard, draw_predictions, draw_benchmark, draw_confidence, draw_noise)
 
 
 def texts(figure: Figure) -> list[str]:
@@ -232,3 +265,27 @@ def test_the_look_ahead_figure_shows_each_curve_and_the_diagnostic_levels(tmp_pa
     curves = {line.get_label(): list(line.get_ydata()) for line in drawn[0].lines}
     assert curves["S F1, causal"] == [50, 60] and curves["V F1, causal"] == [75, 80]
     assert {"S F1, diagnostic: 70.0 %", "V F1, diagnostic: 90.0 %"} <= set(curves)
+
+
+def test_the_confidence_figure_shows_bins_and_curves(tmp_path, saved):
+    draw_confidence(tmp_path / "figure.png", False)
+    left, right = saved[0].axes
+    report = confidence()
+    curves = {line.get_label().partition(":")[0]: line for line in left.lines}
+    for name, part in (("as trained", "before"), ("calibrated", "after")):
+        np.testing.assert_allclose(curves[name].get_xdata(), [100 * b["confidence"] for b in report[part]["bins"]])
+        np.testing.assert_allclose(curves[name].get_ydata(), [100 * b["accuracy"] for b in report[part]["bins"]])
+    shown = {line.get_label().partition(":")[0]: line.get_ydata()[-1] for line in right.lines}
+    assert set(shown) == {"all beats", "S beats", "V beats"}
+    assert shown["all beats"] == pytest.approx(100 * report["risk_coverage"]["all"]["error"])
+
+
+def test_the_noise_figure_has_a_panel_a_kind_and_gaps_where_nothing_is_defined(tmp_path, saved):
+    draw_noise(tmp_path / "figure.png", False)
+    wander, muscle = saved[0].axes
+    assert (wander.get_title(), muscle.get_title()) == ("wander", "muscle")
+    assert [text.get_text() for text in wander.get_xticklabels()] == ["none", "12", "0"]
+    curves = {line.get_label(): line.get_ydata() for line in wander.lines}
+    np.testing.assert_allclose(curves["QRS Se"], [90, 80, 70])
+    np.testing.assert_allclose(curves["S F1"], [90, 80, 70])
+    assert np.isnan(next(line for line in muscle.lines if line.get_label() == "V F1").get_ydata()).all()

@@ -127,6 +127,24 @@ def test_an_interruption_saves_what_was_seen(classifier, tmp_path):
     assert len(wfdb.rdann(str(tmp_path / "cut"), "pred").sample) == len(expected)
 
 
+def test_unsure_beats_are_shown_and_written_as_not_classified(classifier, tmp_path, capsys):
+    """The network of random weights is never sure of five classes."""
+    beats = follow(Feed("unsure", "MLII", FS_HZ, [ecg()]), classifier, tmp_path, min_confidence=0.999)
+    assert {CLASSES[beat.label] for beat in beats} == {"Q"} and max(beat.proba.max() for beat in beats) < 0.999
+    printed = capsys.readouterr().out
+    assert printed.count(", not classified") == 21 and "not classified 20;" in printed
+    assert wfdb.rdann(str(tmp_path / "unsure"), "pred").symbol == ["Q"] * 20
+    with pytest.raises(DeepECGError, match="--min-confidence 2"):
+        follow(Feed("unsure", "MLII", FS_HZ, [ecg()]), classifier, tmp_path, min_confidence=2.0)
+
+
+def test_a_run_of_v_needs_sure_beats(classifier):
+    """An unsure V beat, which becomes a Q, ends a run."""
+    sure = [Beat(200 * k, 2, np.array([0.1, 0, p, 0, 0.9 - p]), 200 * k, False) for k, p in enumerate((0.8, 0.6, 0.8))]
+    assert [CLASSES[beat.label] for beat in live._sure(sure, 0.7)] == ["V", "Q", "V"]
+    assert live._sure(sure, 0.0) == sure
+
+
 # Standard input ------------------------------------------------------------------------------------------------------
 
 

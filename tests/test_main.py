@@ -113,7 +113,8 @@ def test_help_of_predict_lists_its_options(capsys):
         main.main(["predict", "--help"])
     assert stop.value.code == 0
     output = capsys.readouterr().out
-    assert all(word in output for word in ("RECORD", "--peaks", "--mode", "--preset", "--lead", "--out", "--runtime"))
+    for word in ("RECORD", "--peaks", "--mode", "--preset", "--lead", "--out", "--runtime", "--min-confidence"):
+        assert word in output
 
 
 def test_an_empty_data_folder_is_one_line_and_status_2(tmp_path):
@@ -177,12 +178,13 @@ def test_options_override_the_settings_for_one_run(monkeypatch):
 def test_predict_passes_its_options_on(monkeypatch):
     seen = []
     monkeypatch.setattr(main, "predict_records", lambda *args, **options: seen.append((args, options)))
-    assert main.main("predict a/100 b/101 --peaks atr --mode causal --lead V5 --out there".split()) == 0
+    options = "--peaks atr --mode causal --lead V5 --out there --min-confidence 0.8"
+    assert main.main(f"predict a/100 b/101 {options}".split()) == 0
     (arguments, options) = seen[0]
     assert list(arguments[0]) == ["a/100", "b/101"]
     assert arguments[1].mode == "causal" and arguments[1].preset == Config().preset
     assert arguments[2] == Path("there")
-    assert options == {"peaks": "atr", "lead": "V5"}
+    assert options == {"peaks": "atr", "lead": "V5", "min_confidence": 0.8}
     assert main.main("predict a/100 --runtime onnx --checkpoint net.onnx".split()) == 0
     assert seen[1][1] == {"runtime": "onnx", "checkpoint": Path("net.onnx")}
 
@@ -225,7 +227,7 @@ def test_a_run_leaves_a_complete_report_figures_and_networks(run, short, tmp_pat
     assert sum(report["timings_s"][stage] for stage in stages) <= report["timings_s"]["total"]
     assert 50 < report["peak_rss_mb"] < 2048
 
-    for figure in ("signal.png", "dashboard.png", "predictions.png"):
+    for figure in ("signal.png", "dashboard.png", "predictions.png", "confidence.png"):
         assert (folder / "images" / figure).read_bytes().startswith(b"\x89PNG")
     assert {path.name for path in (folder / "seed-0").iterdir()} == {"checkpoint.pt", "model_fp32.pt", "model_int8.pt"}
     assert not list(folder.rglob("resume.pt"))

@@ -1,6 +1,7 @@
 """`predict`: any WFDB record in, labels at its own rate out; and the R-peak detector behind it."""
 
 import csv
+import dataclasses
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 import wfdb
 from scipy.signal import resample_poly
 
+import config as settings
+import ec57
 import predict
 import synthetic
 from config import CLASSES, Config, DeepECGError, with_overrides
@@ -130,6 +133,87 @@ def test_ectopic_burden_by_hand():
     assert summary["counts"] == {"N": 5, "S": 1, "V": 2, "F": 1, "Q": 1}
     assert summary["ectopic_percent"] == pytest.approx(40)
     assert summary["v_percent"] == pytest.approx(20)
+
+
+def unsure() -> predict.Labelled:
+    """Five beats, of which the second and the fourth have less than 0.7; the fifth is Q and sure."""
+    proba = np.array(
+        [[0.9, 0.1, 0, 0, 0], [0.3, 0.6, 0.1, 0, 0], [0, 0, 0.7, 0.3, 0], [0.4, 0.2, 0.4, 0, 0], [0, 0, 0, 0, 1]]
+    )
+    return predict.Labelled(predict.Record("r", "MLII", 100.0, np.zeros(1)), np.arange(1, 6) * 80, proba, None, False)
+
+
+def test_unsure_beats_are_not_classified(tmp_path, capsys):
+    labelled = dataclasses.replace(unsure(), min_confidence=0.7)
+    assert labelled.classified.tolist() == [True, False, True, False, True]
+    predict.write_annotations(tmp_path / "r.pred", labelled)
+    written = wfdb.rdann(str(tmp_path / "r"), "pred")
+    assert written.symbol == ["N", "Q", "V", "Q", "Q"]
+    assert [note.strip("\0") for note in written.aux_note] == ["", "not classified", "", "not classified", ""]
+    predict.write_table(tmp_path / "r.csv", labelled)
+    rows = read_table(tmp_path / "r.csv")
+    assert [(row["class"], row["classified"]) for row in rows] == [
+        ("N", "1"), ("Q", "0"), ("V", "1"), ("Q", "0"), ("Q", "1")
+    ]  # fmt: skip
+    assert rows[1]["p_S"] == "0.600000"
+    summary = predict.summarise(labelled)
+    assert summary["beats"] == 5 and summary["not_classified"] == 2
+    assert summary["counts"] == {"N": 1, "S": 0, "V": 1, "F": 0, "Q": 1}
+    assert summary["v_percent"] == pytest.approx(100 / 3)  # of those that are classified
+    predict.print_summary(summary | {"files": []}, "detected R-peaks", False)
+    assert "Q 1, not classified 2; ectopic burden (S, V, F) 33.33 %" in capsys.readouterr().out
+
+
+def test_every_beat_is_classified_unless_asked_for(tmp_path):
+    predict.write_annotations(tmp_path / "r.pred", unsure())
+    assert wfdb.rdann(str(tmp_path / "r"), "pred").symbol == ["N", "S", "V", "N", "Q"]
+    predict.write_table(tmp_path / "r.csv", unsure())
+    assert "classified" not in read_table(tmp_path / "r.csv")[0]
+    assert "not_classified" not in predict.summarise(unsure())
+
+
+def test_where_no_beat_is_classified_there_is_no_burden(tmp_path, capsys):
+    labelled = dataclasses.replace(unsure(), proba=np.full((5, 5), 0.2), min_confidence=0.7)
+    summary = predict.summarise(labelled)
+    assert summary["not_classified"] == 5 and summary["v_percent"] is None
+    predict.print_summary(summary | {"files": []}, "detected R-peaks", False)
+    assert "ectopic burden (S, V, F) - %, V - %" in capsys.readouterr().out
+
+
+def test_ec57_sees_an_unclassified_beat_as_found_and_neither_v_nor_s(tmp_path):
+    """Its reference V is missed as a VEB, its reference N no false one; the QRS complexes are all found."""
+    labelled = dataclasses.replace(unsure(), samples=unsure().samples + 31_000, min_confidence=0.7)
+    wfdb.wrann("r", "atr", labelled.samples, list("NVVVN"), fs=100, write_dir=str(tmp_path))
+    predict.write_annotations(tmp_path / "r.pred", labelled)
+    marks = [ec57.read_marks(tmp_path / "r", extension, 100.0) for extension in ("atr", "pred")]
+    found = ec57.measures(ec57.compare(*marks, 100.0, 40_000)[0])
+    assert found["qrs_se"] == found["qrs_ppv"] == (5, 5)
+    assert found["veb_se"] == (1, 3) and found["veb_ppv"] == (1, 1)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.01, float("nan"), float("inf")])
+def test_a_least_confidence_that_is_no_probability_is_refused(spike_record, tmp_path, checkpoint, value):
+    with pytest.raises(DeepECGError, match="--min-confidence .* 0 .* to 1"):
+        predict.predict_records(
+            [spike_record], Config(), tmp_path / "out", checkpoint=checkpoint, min_confidence=value
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_probabilities_are_calibrated_and_labels_stay(spike_record, checkpoint, monkeypatch):
+    """With half the logits the logarithms of all ratios of probabilities are halved."""
+    classifier = predict.load_classifier(Config(preset="edge"), checkpoint)
+    found = []
+    for temperature in (1.0, 2.0):
+        monkeypatch.setitem(settings.TEMPERATURES, ("diagnostic", "edge"), temperature)
+        found.append(predict.label_record(Path(spike_record), classifier))
+    plain, milder = (np.log(labelled.proba[:, :1] / labelled.proba) for labelled in found)
+    np.testing.assert_allclose(milder, plain / 2, atol=1e-5)
+    assert np.array_equal(found[0].predicted, found[1].predicted)
+
+
+def test_the_temperature_is_that_of_the_network_not_of_the_preset_asked_for(checkpoint):
+    assert predict.load_classifier(Config(preset="full"), checkpoint).config.preset == "edge"
 
 
 @pytest.mark.parametrize(
