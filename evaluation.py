@@ -437,15 +437,13 @@ def abstaining_row(one: dict) -> list[str]:
     return [f"{one['min_confidence']:g}", percent(one["kept"]), percent(one["error"], 2), *cells]
 
 
-def confidence_table(reports: dict[str, dict]) -> list[str]:
-    """Markdown lines: calibration of each of `reports`, by the name of the network, over its seeds."""
+def confidence_table(networks: dict[str, dict]) -> list[str]:
+    """Markdown lines: calibration of each network by name, from what `confidence.confidence_report` says of it."""
     rows = []
-    for name, report in reports.items():
-        spread, found = report["over_seeds"]["confidence"], report["ds2"]["confidence"]
-        seeds = report["over_seeds"]["n"]
-        calibrated = [mean_sd_text(spread[key], seeds, digits=2) for key in ("ece_before", "ece_after")]
+    for name, found in networks.items():
+        calibrated = [percent(found[part]["ece"], 2) for part in ("before", "after")]
         called = [percent(found["after"]["called"][c][key]) for c in "SV" for key in ("confidence", "accuracy")]
-        area = mean_sd_text(spread["aurc"], seeds, scale=1000, digits=2)
+        area = number(1000 * found["risk_coverage"]["all"]["aurc"], ".2f")
         rows.append([name, f"{found['temperature']:.3f}", *calibrated, area, *called])
     header = ["network", "temperature", "ECE % before", "ECE % after", "area under risk-coverage, 10⁻³"]
     header += [f"called {c}: {column}" for c in "SV" for column in ("mean confidence %", "+P %")]

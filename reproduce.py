@@ -6,13 +6,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import streaming
+from benchmarks import look_ahead, noise_stress, streaming
 from config import MODES, PRESETS, Config, DeepECGError
 from crossvalidation import ideas_table, records_table
 from ec57 import MEASURES
-from evaluation import markdown_table, mean_sd_text, number, per_record_table, percent, read_json
+from evaluation import confidence_table, markdown_table, mean_sd_text, number, per_record_table, percent, read_json
 from experimental_transformer import benchmark, benchmark_table
 from files import atomic_file, write_text
+from quantize import artefacts_table
 
 ROOT = Path(__file__).resolve().parent
 RESULTS, PRETRAINED, IMAGES, README = ROOT / "results", ROOT / "pretrained", ROOT / "images", ROOT / "README.md"
@@ -46,7 +47,7 @@ def reproduce(run: Callable[..., dict]):
         _copy(folder / "report.json", RESULTS / f"{mode}-{preset}.json")
         _copy(folder / "report.md", RESULTS / f"{mode}-{preset}.md")
         _copy(folder / f"seed-{report['seed']}" / "checkpoint.pt", PRETRAINED / f"{mode}-{preset}.pt")
-    for figure in ("signal.png", "dashboard.png", "predictions.png", "confidence.png"):
+    for figure in ("signal.png", "dashboard.png", "predictions.png"):
         _copy(base / "-".join(SHOWN) / "images" / figure, IMAGES / figure)
     _single_run(base / "single", run)
     benchmark(_config(*SHOWN), base / "transformer")
@@ -107,6 +108,10 @@ def readme_blocks() -> dict[str, str]:
         "patients": records_table(read_json(ABLATION)),
         "detectors": _detectors(read_json(RESULTS / "detectors.json")),
         "streaming": "\n".join(streaming.table(read_json(RESULTS / "streaming.json"))),
+        "look_ahead": "\n".join(look_ahead.table(read_json(RESULTS / "look_ahead.json"))),
+        "noise": "\n".join(noise_stress.table(read_json(RESULTS / "noise.json"))),
+        "confidence": "\n".join(confidence_table(read_json(RESULTS / "confidence.json")["networks"])),
+        "artefacts": artefacts_table([read_json(RESULTS / f"quantization-{m}-{p}.json") for m, p in VARIANTS]),
         "chain": _chain(read_json(RESULTS / "chain.json")),
     }
 

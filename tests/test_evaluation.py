@@ -359,7 +359,7 @@ def test_confidence_in_the_report_and_as_a_table():
     # 104 of 120 beats of WORKED are right and the network is sure of all: off by 16/120 before and after
     assert "calibration error 13.33 % before, 13.33 % after" in text
     assert "| 0.99 | 100.0 | 13.33 | 100.0 | 60.0 | 50.0 | 100.0 | 80.0 | 72.7 |" in text
-    header, _, row = evaluation.confidence_table({"causal, edge": report})
+    header, _, row = evaluation.confidence_table({"causal, edge": report["ds2"]["confidence"]})
     assert row.startswith("| causal, edge | 1.000 | 13.33 | 13.33 |")
     assert row.endswith("| 100.0 | 50.0 | 100.0 | 72.7 |")
     assert header.count("|") == row.count("|")

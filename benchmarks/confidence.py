@@ -1,0 +1,57 @@
+"""What the probabilities of the pretrained networks are worth on DS2: calibration and abstaining.
+
+`python benchmarks/confidence.py` writes results/confidence.json and images/confidence.png, the latter of the network
+whose other figures are in images/. The temperatures are those of config.py, fitted on DS1 by
+`python crossvalidation.py --temperature`.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from confidence import confidence_report  # noqa: E402
+from config import MODES, PRESETS, Config, DeepECGError  # noqa: E402
+from data_loader import DS2, Source, ingest, load_beats  # noqa: E402
+from evaluation import confidence_table, write_json  # noqa: E402
+from figures import confidence_figure  # noqa: E402
+from onnx_network import predict_proba  # noqa: E402
+from pipeline import versions  # noqa: E402
+from predict import load_classifier  # noqa: E402
+
+SHOWN = f"{Config.mode}, {Config.preset}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the benchmark; returns the exit status: 0 done, 2 wrong input."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--out", type=Path, default=ROOT, help="folder of results/ and images/")
+    out = options.parse_args(arguments).out
+    try:
+        source = ingest(Config(data_source="local"))
+        if source.synthetic:
+            raise DeepECGError(f"{source.folder} holds a synthetic database: the benchmark needs the real one")
+        networks = {f"{mode}, {preset}": measured(mode, preset, source) for mode in MODES for preset in PRESETS}
+        write_json(out / "results" / "confidence.json", {"versions": versions(), "networks": networks})
+        title = f"Confidence on DS2: {Config.mode} mode, {Config.preset} preset"
+        confidence_figure(out / "images" / "confidence.png", networks[SHOWN], title, synthetic=False)
+    except DeepECGError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(confidence_table(networks)))
+    return 0
+
+
+def measured(mode: str, preset: str, source: Source) -> dict:
+    """The confidence report of the pretrained network of `mode` and `preset`."""
+    classifier = load_classifier(Config(mode=mode, preset=preset))
+    beats = load_beats(source, DS2, classifier.config)
+    proba = predict_proba(classifier.model, beats.windows, beats.features)
+    return confidence_report(beats.labels, proba, beats.records, classifier.config.temperature)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
