@@ -360,7 +360,8 @@ def _draw_reliability(axes: Axes, confidence: dict):
             axes.plot(*place, linestyle="", markeredgecolor="white", label=label, **_class_style(name))
     axes.plot([0, 100], [0, 100], ":", color=GREY, label="perfect")
     lowest = min([50.0, *(value for line in axes.lines[:-1] for value in line.get_data()[1])])
-    axes.set(title="Reliability, bins of equal numbers of beats", xlim=(lowest, 101), ylim=(lowest, 101))
+    axes.set(title="Reliability, bins of equal numbers of beats", xlim=(lowest, 101))
+    axes.set_ylim(lowest - 30, 101)  # room for the legend below every point
     axes.set(xlabel="mean probability of the label, %", ylabel="labels that are right, %")
     axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
     _tidy(axes)
