@@ -15,6 +15,7 @@ from joblib import Parallel, delayed
 from tqdm import tqdm
 
 import augmentation
+import guard
 import physionet
 import synthetic
 from augmentation import Strip
@@ -47,6 +48,7 @@ AAMI = {
 }
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
 CACHE_VERSION = 5  # raised when the meaning of cached beats changes
+MAX_MV = 1e9  # beyond any uncalibrated signal, and still a number after filters of any order
 REPLAYED = (0.2, 0.5, 0.5, 1.0, 0.0)  # share of the N S V F Q beats of a replay that is kept: enough, in less memory
 
 
@@ -201,7 +203,8 @@ def _read_signals(path: Path, leads: Sequence[str]) -> tuple[float, list[np.ndar
         if lead not in header.sig_name:
             raise DeepECGError(f"record {path} has no lead {lead!r}: it has {', '.join(header.sig_name)}")
     try:
-        record = wfdb.rdrecord(str(path), channel_names=list(leads))
+        guard.check_signal_files(path, header)
+        record = wfdb.rdrecord(str(path.absolute()), channel_names=list(leads))
     except FileNotFoundError as error:
         raise DeepECGError(f"record {path}: signal file {error.filename} is missing: fetch it again") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
@@ -218,20 +221,28 @@ def read_header(path: Path) -> wfdb.Record:
     header = parse_header(path)
     if not all(getattr(header, "sig_name", None) or [None]):
         raise DeepECGError(f"record {path}: its header names no signals: a single-segment record is needed")
+    try:
+        guard.check_signals(header)
+    except ValueError as error:
+        raise DeepECGError(f"record {path}: its header cannot be used ({error}): mend it or fetch it again") from None
     return header
 
 
 def parse_header(path: Path) -> wfdb.Record | wfdb.MultiRecord:
     """The header of the WFDB record at `path`, of any kind. Raises DeepECGError when it is missing or broken."""
     try:
-        header = wfdb.rdheader(str(path))
+        guard.check_header_text(_header_of(path))
+        header = wfdb.rdheader(str(path.absolute()))
+        guard.check_header(header)
     except FileNotFoundError:
         raise DeepECGError(f"record {path}: there is no {path}.hea: check the path and the record's name") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"record {path}: its header cannot be read ({error}): fetch it again") from None
-    if not header.fs:
-        raise DeepECGError(f"record {path}: its header states no sampling rate: mend it")
     return header
+
+
+def _header_of(path: Path) -> Path:
+    return Path(f"{path}.hea")
 
 
 def _in_millivolts(signal: np.ndarray, units: str, path: Path) -> np.ndarray:
@@ -245,6 +256,8 @@ def _check_signal(signal_mv: np.ndarray, path: Path, lead: str):
     bad = np.count_nonzero(~np.isfinite(signal_mv))
     if bad:
         raise DeepECGError(f"record {path}, lead {lead}: {bad} samples are not numbers: cut or fill them first")
+    if np.abs(signal_mv).max(initial=0) > MAX_MV:
+        raise DeepECGError(f"record {path}, lead {lead}: no ECG is beyond {MAX_MV:g} mV: mend the header's gain or units")
     if len(signal_mv) == 0 or np.ptp(signal_mv) < FLAT_MV:
         raise DeepECGError(f"record {path}, lead {lead}: the signal is flat: choose another lead")
 
@@ -265,14 +278,20 @@ def read_beats(path: Path, extension: str) -> Annotation:
 
 def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
     """All of annotation file `path`.`extension`. Raises DeepECGError when the file is missing or broken."""
+    file = Path(f"{path}.{extension}")
     try:
-        annotation = wfdb.rdann(str(path), extension)
+        guard.check_file(file, guard.MAX_ANNOTATION_BYTES, beside=_header_of(path))
+        if _header_of(path).exists():  # wfdb asks it for the rate
+            guard.check_header_text(_header_of(path))
+        annotation = wfdb.rdann(str(path.absolute()), extension)
+        if annotation.fs is not None:
+            guard.check_rate(annotation.fs)
     except FileNotFoundError:
-        raise DeepECGError(f"record {path}: there is no annotation file {path}.{extension}") from None
+        raise DeepECGError(f"record {path}: there is no annotation file {file}") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
-        raise DeepECGError(f"annotation file {path}.{extension} cannot be read: {error}") from None
-    if not Path(f"{path}.{extension}").read_bytes().endswith(b"\0\0"):  # the format's end mark
-        raise DeepECGError(f"annotation file {path}.{extension} is truncated: fetch it again")
+        raise DeepECGError(f"annotation file {file} cannot be read: {error}") from None
+    if not file.read_bytes().endswith(b"\0\0"):  # the format's end mark
+        raise DeepECGError(f"annotation file {file} is truncated: fetch it again")
     return annotation
 
 
@@ -415,12 +434,26 @@ def _cache_path(kind: str, source: Source, records: Sequence[str], config: Confi
 def _read_cache(path: Path) -> Beats | None:
     """The cached beats, or None where there are none that can be read whole."""
     try:
+        guard.check_stored(path)
         with np.load(path, allow_pickle=False) as stored:
             if stored.zip.testzip():  # a broken array header can pass for a shorter array
                 return None
-            return Beats(**{name: stored[name] for name in Beats.__dataclass_fields__})
+            beats = Beats(**{name: stored[name] for name in Beats.__dataclass_fields__})
     except Exception:  # the parsers of a broken file raise whatever they stumble over
         return None
+    return beats if _are_beats(beats) else None
+
+
+def _are_beats(beats: Beats) -> bool:
+    """Whether the arrays are of the kinds and lengths that `Beats` promises."""
+    arrays = [getattr(beats, name) for name in Beats.__dataclass_fields__]
+    if [(array.dtype.kind, array.dtype.itemsize, array.ndim) for array in (*arrays[:3], arrays[4])] != [
+        ("f", 4, 3), ("f", 4, 2), ("i", 8, 1), ("i", 8, 1)
+    ] or (beats.records.dtype.kind, beats.records.ndim) != ("U", 1):  # fmt: skip
+        return False
+    finite = np.isfinite(beats.windows).all() and np.isfinite(beats.features).all()
+    labelled = np.isin(beats.labels, range(len(CLASSES))).all()
+    return len({len(array) for array in arrays}) == 1 and bool(finite and labelled)
 
 
 def _write_cache(path: Path, beats: Beats):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+import guard
 from config import DeepECGError
 from files import atomic_file
 
@@ -182,14 +183,17 @@ class _Run:
 
     def restore(self, path: Path, fingerprint: str):
         state = read_torch_file(path)
-        if state.get("fingerprint") != fingerprint:
+        if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
             return
-        for name in _STATEFUL:
-            getattr(self, name).load_state_dict(state[name])
-        torch.set_rng_state(state["random"][0])
-        self.generator.set_state(state["random"][1])
-        self.history = History(**state["history"])
-        self.epoch = state["epoch"]
+        try:
+            for name in _STATEFUL:
+                getattr(self, name).load_state_dict(state[name])
+            torch.set_rng_state(state["random"][0])
+            self.generator.set_state(state["random"][1])
+            self.history = History(**state["history"])
+            self.epoch = state["epoch"]
+        except Exception as error:  # load_state_dict raises whatever it stumbles over
+            raise DeepECGError(f"{path} cannot be gone on from ({type(error).__name__}): delete it") from None
 
 
 def _running_average(decay: float) -> Callable:
@@ -256,7 +260,8 @@ def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected)
     """
     checkpoint = read_torch_file(path)
     description = checkpoint.get("description") if isinstance(checkpoint, dict) else None
-    if description is None or checkpoint.get("format") != CHECKPOINT_FORMAT:
+    plain = isinstance(description, dict) and _is_plain(description) and _is_plain(checkpoint.get("format"))
+    if not plain or checkpoint["format"] != CHECKPOINT_FORMAT:
         raise DeepECGError(f"checkpoint {path} is not of this version of Deep-ECG: train again with `python main.py`")
     for name, value in expected.items():
         if description.get(name) != value:
@@ -266,12 +271,36 @@ def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected)
             )
     known = {network.__name__: network for network in networks}
     try:
-        model = known[checkpoint["network"]](**checkpoint["arguments"])
+        network, arguments = known[checkpoint["network"]], checkpoint["arguments"]
+        with torch.device("meta"):  # takes no memory, whatever the arguments say
+            _check_weights(checkpoint["weights"], network(**arguments).state_dict(), path.stat().st_size)
+        model = network(**arguments)
         model.load_state_dict(checkpoint["weights"])
-    except (KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:  # constructors raise whatever they stumble over
         kind = type(error).__name__
         raise DeepECGError(f"checkpoint {path} does not fit its network ({kind}): train it again") from None
     return model.eval(), description
+
+
+def _is_plain(value: object, depth: int = 6) -> bool:
+    """Whether `value` is made of texts, numbers, lists and dicts, few enough to be compared and printed."""
+    if isinstance(value, dict | list | tuple):
+        items = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        return depth > 0 and len(items) <= 400 and all(_is_plain(item, depth - 1) for item in items)
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 10_000)
+
+
+def _check_weights(weights: dict[str, Tensor], network: dict[str, Tensor], file_bytes: int):
+    """ValueError unless `weights` are finite numbers in the names and shapes of `network`, as large as their file."""
+    if {name: value.shape for name, value in weights.items()} != {name: v.shape for name, v in network.items()}:
+        raise ValueError("other names or shapes")
+    if sum(value.numel() * value.element_size() for value in weights.values()) > file_bytes:
+        raise ValueError("more weights than the file can hold")
+    for name, value in weights.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
+            raise ValueError("weights of an unknown kind")
+        if value.is_floating_point() != network[name].is_floating_point() or not value.isfinite().all():
+            raise ValueError("weights that are no numbers")
 
 
 def read_torch_file(path: Path) -> dict:
@@ -280,6 +309,7 @@ def read_torch_file(path: Path) -> dict:
     Raises DeepECGError when it is missing or is no such file.
     """
     try:
+        guard.check_stored(path)
         return torch.load(path, weights_only=True)
     except FileNotFoundError:
         raise DeepECGError(f"checkpoint {path} is missing: train one with `python main.py`") from None

@@ -18,7 +18,7 @@ from data_loader import AAMI, Annotation, Record, cleaned, network_inputs, read_
 from detector import causal_r_peaks
 from dsp_filters import detect_r_peaks, resample
 from engine import load_checkpoint, predict_proba
-from features import FEATURES
+from features import CHANNELS, FEATURES
 from figures import predictions_figure
 from files import atomic_file, check_writable, write_text
 from model import HybridECGNet
@@ -102,7 +102,24 @@ def load_classifier(config: Config, checkpoint: Path | None = None) -> Classifie
         synthetic = description["data_source"] == "synthetic"
     except (KeyError, TypeError) as error:
         raise DeepECGError(f"checkpoint {path} does not say how its inputs were made ({error}): train again") from None
-    return Classifier(model, with_overrides(config, **stored), synthetic)
+    classifier = Classifier(model, with_overrides(config, **stored), synthetic)
+    _check_fit(classifier, path)
+    return classifier
+
+
+def _check_fit(classifier: Classifier, path: Path):
+    """Raises DeepECGError unless the network takes inputs made with its own settings, which lie within reason."""
+    config = classifier.config
+    sane = config.window_samples <= 10 * config.fs_hz and config.filter_order <= 10
+    try:
+        if not (sane and RATES_HZ[0] <= config.fs_hz <= RATES_HZ[1]):
+            raise ValueError
+        window = np.zeros((1, CHANNELS, config.window_samples), np.float32)
+        features = np.zeros((1, len(FEATURES[config.mode])), np.float32)
+        if predict_proba(classifier.model, window, features).shape != (1, len(CLASSES)):
+            raise ValueError
+    except (ValueError, RuntimeError, IndexError):
+        raise DeepECGError(f"checkpoint {path} does not fit the settings that it states: train it again") from None
 
 
 def label_record(path: Path, classifier: Classifier, peaks: str | None = None, lead: str | None = None) -> Labelled:
