@@ -257,7 +257,7 @@ def _check_signal(signal_mv: np.ndarray, path: Path, lead: str):
     if bad:
         raise DeepECGError(f"record {path}, lead {lead}: {bad} samples are not numbers: cut or fill them first")
     if np.abs(signal_mv).max(initial=0) > MAX_MV:
-        raise DeepECGError(f"record {path}, lead {lead}: no ECG is beyond {MAX_MV:g} mV: mend the header's gain or units")
+        raise DeepECGError(f"record {path}, lead {lead}: no ECG is beyond {MAX_MV:g} mV: mend its gain or units")
     if len(signal_mv) == 0 or np.ptp(signal_mv) < FLAT_MV:
         raise DeepECGError(f"record {path}, lead {lead}: the signal is flat: choose another lead")
 
@@ -280,7 +280,7 @@ def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
     """All of annotation file `path`.`extension`. Raises DeepECGError when the file is missing or broken."""
     file = Path(f"{path}.{extension}")
     try:
-        guard.check_file(file, guard.MAX_ANNOTATION_BYTES, beside=_header_of(path))
+        guard.check_annotations(file, beside=_header_of(path))
         if _header_of(path).exists():  # wfdb asks it for the rate
             guard.check_header_text(_header_of(path))
         annotation = wfdb.rdann(str(path.absolute()), extension)
@@ -301,9 +301,11 @@ def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
 def network_inputs(record: Record, annotation: Annotation, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Windows and features (see `features.beat_inputs`) of every beat of `record`, as the mode of `config` allows.
 
-    Raises DeepECGError when an annotation lies outside the signal.
+    Raises DeepECGError when an annotation lies outside the signal, or that is shorter than a second.
     """
     causal = config.mode == "causal"
+    if len(record.signal_mv) < record.fs_hz:
+        raise DeepECGError(f"record {record.name} lasts less than a second: a longer one is needed")
     cleaned_mv = cleaned(resample(record.signal_mv, record.fs_hz, config.fs_hz, causal), config)
     peaks = np.round(annotation.samples * config.fs_hz / record.fs_hz).astype(np.int64)
     if peaks.min() < 0 or annotation.samples.max() >= len(record.signal_mv):
@@ -445,15 +447,16 @@ def _read_cache(path: Path) -> Beats | None:
 
 
 def _are_beats(beats: Beats) -> bool:
-    """Whether the arrays are of the kinds and lengths that `Beats` promises."""
-    arrays = [getattr(beats, name) for name in Beats.__dataclass_fields__]
-    if [(array.dtype.kind, array.dtype.itemsize, array.ndim) for array in (*arrays[:3], arrays[4])] != [
-        ("f", 4, 3), ("f", 4, 2), ("i", 8, 1), ("i", 8, 1)
-    ] or (beats.records.dtype.kind, beats.records.ndim) != ("U", 1):  # fmt: skip
-        return False
+    """Whether the arrays are of the kinds, shapes and lengths that `Beats` promises, and hold numbers and classes."""
+    kinds = {"windows": (np.float32, 3), "features": (np.float32, 2), "labels": (np.int64, 1), "records": (np.str_, 1)}
+    for name, (kind, dimensions) in (kinds | {"samples": (np.int64, 1)}).items():
+        array = getattr(beats, name)
+        if not isinstance(array, np.ndarray) or array.dtype.type is not kind or array.ndim != dimensions:
+            return False
+        if len(array) != len(beats):
+            return False
     finite = np.isfinite(beats.windows).all() and np.isfinite(beats.features).all()
-    labelled = np.isin(beats.labels, range(len(CLASSES))).all()
-    return len({len(array) for array in arrays}) == 1 and bool(finite and labelled)
+    return bool(finite and np.isin(beats.labels, range(len(CLASSES))).all())
 
 
 def _write_cache(path: Path, beats: Beats):

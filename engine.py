@@ -220,8 +220,14 @@ def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tenso
 
 
 def predict_proba(model: nn.Module, windows: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Class probabilities (n, classes) of windows (n, channels, samples) and features (n, count)."""
-    return predict_logits(model, torch.from_numpy(windows), torch.from_numpy(features)).softmax(dim=1).numpy()
+    """Class probabilities (n, classes) of windows (n, channels, samples) and features (n, count).
+
+    Raises DeepECGError where they are no numbers, which would pass for N beats.
+    """
+    proba = predict_logits(model, torch.from_numpy(windows), torch.from_numpy(features)).softmax(dim=1).numpy()
+    if not np.isfinite(proba).all():
+        raise DeepECGError("the network answers with values that are no numbers: its checkpoint or its input is broken")
+    return proba
 
 
 def round_to_half(model: nn.Module):
@@ -260,8 +266,8 @@ def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected)
     """
     checkpoint = read_torch_file(path)
     description = checkpoint.get("description") if isinstance(checkpoint, dict) else None
-    plain = isinstance(description, dict) and _is_plain(description) and _is_plain(checkpoint.get("format"))
-    if not plain or checkpoint["format"] != CHECKPOINT_FORMAT:
+    plain = isinstance(description, dict) and _is_plain(description) and isinstance(checkpoint.get("format"), int)
+    if not plain or checkpoint.get("format") != CHECKPOINT_FORMAT:
         raise DeepECGError(f"checkpoint {path} is not of this version of Deep-ECG: train again with `python main.py`")
     for name, value in expected.items():
         if description.get(name) != value:

@@ -6,6 +6,7 @@ raises ValueError with the reason in a few words; the caller names the record or
 """
 
 import math
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,21 @@ MAX_SAMPLES_PER_BYTE = 1000  # of a compressed signal file
 RATES_HZ = (1.0, 1e5)
 GAINS = (1e-9, 1e12)  # steps of the converter a unit
 MAX_OFFSET = 2**40  # of a baseline or a first value, in steps of the converter
+
+# Of a header, header(5) of the WFDB Applications Guide: the record line, and a signal's or a segment's line.
+_RECORD_LINE = re.compile(
+    r"[-\w]+(/\d+)?\s+\d+(\s+\d+\.?\d*(/-?\d*\.?\d*(\(-?\d*\.?\d*\))?)?(\s+\d+(\s.*)?)?)?", re.ASCII
+)
+_SIGNAL_LINE = re.compile(
+    r"\S+\s+\d+|\S+\s+\d+(x\d+)?(:\d+)?(\+\d+)?(\s+-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(\(-?\d+\))?(/[\w^?%/-]*)?"
+    r"((\s+-?\d+){5}(\s.*)?|(\s+-?\d+){0,4}(\s+[^-\d\s].*)?))?",
+    re.ASCII,
+)
+
+# After the code of a note, of six bits: its first words where it is about the file and not about the signal.
+_FILE_NOTE = re.compile(rb"[\xfc-\xff]## (time resolution: (?=\d)|annotation type definitions|end of definitions|)")
+_NOTES = {b"time resolution: ": "t", b"annotation type definitions": "d", b"end of definitions": "e"}
+_NOTES_IN_ORDER = re.compile("t?(de)*|(de)*t(de)*")
 
 
 def check_file(path: Path, at_most: int | None = None, beside: Path | None = None) -> int:
@@ -49,16 +65,24 @@ def check_file(path: Path, at_most: int | None = None, beside: Path | None = Non
 
 
 def _check_name(path: Path):
-    if "::" in str(path) or not path.name.isprintable():  # fsspec, by which wfdb reads, takes :: for a chain of hosts
+    if "::" in str(path.absolute()) or not path.name.isprintable():  # wfdb's fsspec takes :: for a chain of hosts
         raise ValueError("its path holds '::' or characters that cannot be printed: rename it")
 
 
 def check_header_text(path: Path):
-    """The header file at `path` is one that wfdb can parse in little time and memory."""
+    """The header file at `path` is one that wfdb can parse in little time and memory, and means what it takes it for.
+
+    wfdb takes of a field what it understands and passes over the rest: "inf" for a gain would read as the default
+    gain, "\u00b5V" as V, and all that follows would move into the name of the signal.
+    """
     check_file(path, MAX_HEADER_BYTES)
-    lines = path.read_bytes().splitlines()
+    lines = [line.strip() for line in path.read_bytes().decode("ascii", "replace").splitlines()]
     if len(lines) > MAX_HEADER_LINES or any(len(line) > MAX_LINE_BYTES for line in lines):
         raise ValueError(f"it has more than {MAX_HEADER_LINES:,} lines, or one of more than {MAX_LINE_BYTES:,} bytes")
+    fields = [line for line in lines if line and not line.startswith("#")]
+    for number, line in enumerate(fields):
+        if not (_RECORD_LINE if number == 0 else _SIGNAL_LINE).fullmatch(line):
+            raise ValueError(f"the line {line[:60]!r} is not of the format")
 
 
 def check_rate(rate_hz: float):
@@ -126,6 +150,18 @@ def _check_length(name: str, header: wfdb.Record, rows: Sequence[int], size: int
         raise ValueError(f"{name} has {size:,} bytes, too few for {frames:,} samples of each signal")
     if any((header.skew[row] or 0) >= max(frames, 1) for row in rows):
         raise ValueError(f"its header shifts a signal of {name} by more than its length")
+
+
+def check_annotations(path: Path, beside: Path):
+    """The annotation file at `path` is one that wfdb can parse in little time; `beside` as in `check_file`.
+
+    As of wfdb 4.3.1 its reader never returns from a note about the file ("## ...") that it does not know, from a second
+    statement of the time resolution, and from an end of definitions without their beginning.
+    """
+    check_file(path, MAX_ANNOTATION_BYTES, beside)
+    found = "".join(_NOTES.get(note, "?") for note in _FILE_NOTE.findall(path.read_bytes()))
+    if not _NOTES_IN_ORDER.fullmatch(found):
+        raise ValueError("its notes on itself (## ...) are not those of the format")
 
 
 def check_stored(path: Path):
