@@ -36,9 +36,8 @@ _SIGNAL_LINE = re.compile(
     re.ASCII,
 )
 
-# After the code of a note, of six bits: its first words where it is about the file and not about the signal.
-_FILE_NOTE = re.compile(rb"[\xfc-\xff]## (time resolution: (?=\d)|annotation type definitions|end of definitions|)")
-_NOTES = {b"time resolution: ": "t", b"annotation type definitions": "d", b"end of definitions": "e"}
+# A note on the file and not on the signal: its length, the code of a note (six bits), and its first words.
+_FILE_NOTE = re.compile(rb"(.)[\xfc-\xff](?=## )", re.DOTALL)
 _NOTES_IN_ORDER = re.compile("t?(de)*|(de)*t(de)*")
 
 
@@ -159,9 +158,16 @@ def check_annotations(path: Path, beside: Path):
     statement of the time resolution, and from an end of definitions without their beginning.
     """
     check_file(path, MAX_ANNOTATION_BYTES, beside)
-    found = "".join(_NOTES.get(note, "?") for note in _FILE_NOTE.findall(path.read_bytes()))
-    if not _NOTES_IN_ORDER.fullmatch(found):
+    content = path.read_bytes()
+    notes = [content[found.end() :][: found[1][0]] for found in _FILE_NOTE.finditer(content)]
+    if not _NOTES_IN_ORDER.fullmatch("".join(_kind_of(note) for note in notes if note.startswith(b"## "))):
         raise ValueError("its notes on itself (## ...) are not those of the format")
+
+
+def _kind_of(note: bytes) -> str:
+    if re.match(rb"## time resolution: \d", note):
+        return "t"
+    return {b"## annotation type definitions": "d", b"## end of definitions": "e"}.get(note, "?")
 
 
 def check_stored(path: Path):

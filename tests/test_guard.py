@@ -175,9 +175,10 @@ def test_every_header_of_the_database_passes(mitdb):
 # Annotation files ----------------------------------------------------------------------------------------------------
 
 
-def note(text: bytes) -> bytes:
-    """An annotation of the kind NOTE (22) at the first sample with `text`, in MIT format."""
-    return struct.pack("<H", 22 << 10) + struct.pack("<H", (63 << 10) + len(text)) + text + bytes(len(text) % 2)
+def note(text: bytes, length: int | None = None) -> bytes:
+    """An annotation of the kind NOTE (22) at the first sample with `text`, in MIT format, said to have `length`."""
+    stated = len(text) if length is None else length
+    return struct.pack("<H", 22 << 10) + struct.pack("<H", (63 << 10) + stated) + text + bytes(len(text) % 2)
 
 
 @pytest.mark.parametrize(
@@ -193,6 +194,12 @@ def note(text: bytes) -> bytes:
 def test_notes_from_which_wfdb_never_returns_are_refused(record, notes):
     path = Path(f"{record}.atr")
     path.write_bytes(b"".join(map(note, notes)) + path.read_bytes())
+    refused(lambda: read_annotations(record, "atr"), path, "notes on itself")
+
+
+def test_a_note_that_is_shorter_than_its_bytes_is_taken_as_long_as_it_says(record):
+    path = Path(f"{record}.atr")
+    path.write_bytes(note(b"## time resolution: 250", 13) + path.read_bytes())
     refused(lambda: read_annotations(record, "atr"), path, "notes on itself")
 
 
