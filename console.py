@@ -1,5 +1,6 @@
 """What the user sees: stage headings with their times, banners, and the closing lines. Plain text, one idea a line."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -24,6 +25,16 @@ def banner(*lines: str):
 def ask(question: str) -> bool:
     """A yes-or-no question at the terminal; Enter means yes."""
     return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+
+
+def abandon_output():
+    """Sends to nowhere what cannot be written to the output, if so it is: else Python's last flush fails as well."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class Stages:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import wfdb
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm import tqdm
 
 import augmentation
@@ -22,7 +22,8 @@ from augmentation import Strip
 from config import CLASSES, DATA_DIR_VARIABLE, Config, DeepECGError
 from dsp_filters import FLAT_MV, bandpass_sos, clean, resample
 from features import FEATURES, beat_inputs, rr_intervals
-from files import atomic_file
+from files import atomic_file, locked
+from workers import run_jobs
 
 DS1 = tuple("101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230".split())
 DS2 = tuple("100 103 105 111 113 117 121 123 200 202 210 212 213 214 219 221 222 228 231 232 233 234".split())
@@ -160,7 +161,9 @@ def _download(config: Config, progress: bool) -> Source:
 def _write_synthetic(config: Config, reason: str, progress: bool) -> Source:
     folder = Path(config.cache_dir) / f"synthetic-{config.synthetic_minutes:g}min"
     try:
-        synthetic.write_database(folder, DS1 + DS2, config.synthetic_minutes, progress=progress)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, lambda: print(f"waiting for another run that writes {folder}", flush=True)):
+            synthetic.write_database(folder, DS1 + DS2, config.synthetic_minutes, progress=progress)
     except OSError as error:
         raise DeepECGError(f"{folder} cannot be written ({error.strerror or error}): set another cache_dir") from None
     return Source("synthetic", folder, reason)
@@ -380,7 +383,7 @@ def load_replays(source: Source, records: Sequence[str], config: Config, progres
         strips = {name: read_strip(source.folder / name, config) for name in records}
         donors = {name: augmentation.donor_beats(strip) for name, strip in strips.items()}
         jobs = [delayed(_replays_of)(name, strips[name], _donors_for(name, donors), config) for name in records]
-        done = Parallel(n_jobs=config.threads or -1, return_as="generator")(jobs)
+        done = run_jobs(jobs, config.threads)
         return list(tqdm(done, "replays", len(jobs), unit="record", disable=None if progress else True, leave=False))
 
     return _cached(path, source, records, build)

@@ -1,5 +1,6 @@
 """Training, prediction and checkpoints, for any network that maps (windows, features) to logits."""
 
+import io
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -178,8 +179,7 @@ class _Run:
             "random": [torch.get_rng_state(), self.generator.get_state()],
             **{name: getattr(self, name).state_dict() for name in _STATEFUL},
         }
-        with atomic_file(path) as temporary:
-            torch.save(state, temporary)
+        write_torch_file(path, state)
 
     def restore(self, path: Path, fingerprint: str):
         state = read_torch_file(path)
@@ -254,8 +254,18 @@ def save_checkpoint(path: Path, model: nn.Module, arguments: dict, description: 
         "description": description,
         "weights": weights,
     }
+    write_torch_file(path, checkpoint)
+
+
+def write_torch_file(path: Path, value: object):
+    """Writes `value` as `torch.save` does, whole or not at all; its bytes depend on nothing but `value`.
+
+    By way of memory: torch's own writing of files says of a full disk neither which file nor why.
+    """
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
     with atomic_file(path) as temporary:
-        torch.save(checkpoint, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected) -> tuple[nn.Module, dict]:

@@ -20,7 +20,7 @@ from ec57 import score_records
 from engine import predict_proba
 from evaluation import median_seed, over_seeds, render_markdown, results_table, write_json
 from figures import dashboard_figure, predictions_figure, signal_figure
-from files import check_writable, write_text
+from files import check_writable, locked, write_text
 from live import follow, line_feed, record_feed
 from pipeline import Trained, assess, class_counts, peak_rss_mb, quantized, train
 from predict import load_classifier, predict_records
@@ -31,18 +31,37 @@ PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irreg
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status: 0 done, 2 wrong input, 130 interrupted."""
+    """Runs the command line; returns the exit status: 0 done, 2 wrong input or no room, 130 interrupted.
+
+    1 where the reader of the output went away.
+    """
     options = vars(parser().parse_args(arguments))
     command = options.pop("command", run_command)
     try:
         command(options)
+        sys.stdout.flush()
     except DeepECGError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        console.abandon_output()
+        return 1
+    except (OSError, MemoryError) as error:
+        console.abandon_output()
+        print(f"error: {describe_fault(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:
         print(f"\n{str(stop) or 'Interrupted: the same command goes on from the last whole epoch.'}", file=sys.stderr)
         return 130
     return 0
+
+
+def describe_fault(error: OSError | MemoryError) -> str:
+    """One line on what this machine did not give."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this: close other programs, or give it less at a time"
+    where = error.filename or "a file or the output"
+    return str(DeepECGError(f"{where} cannot be used ({error.strerror or error}): mend its permissions or make room"))
 
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
@@ -53,6 +72,14 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
         announce(source)
     folder = Path(config.runs_dir) / (name or f"{config.mode}-{config.preset}{'-SYNTHETIC' * source.synthetic}")
     check_writable(folder)
+    with locked(folder):
+        return experiment(config, source, folder, fresh, progress, stages)
+
+
+def experiment(
+    config: Config, source: Source, folder: Path, fresh: bool, progress: bool, stages: console.Stages
+) -> dict:
+    """`run`, from the beats to the report in `folder`, which no other run uses meanwhile."""
     with stages("beats", "Beats of DS1, and replays of its records in other rhythms"):
         ds1 = load_beats(source, DS1, config, progress)
         print(f"      {describe_beats(ds1)}")

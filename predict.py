@@ -7,7 +7,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import wfdb
@@ -20,7 +19,7 @@ from dsp_filters import detect_r_peaks, resample
 from engine import load_checkpoint, predict_proba
 from features import CHANNELS, FEATURES
 from figures import predictions_figure
-from files import atomic_file, check_writable, write_text
+from files import atomic_file, check_writable, scratch_folder, write_text
 from model import HybridECGNet
 
 PRETRAINED = Path(__file__).resolve().parent / "pretrained"
@@ -254,12 +253,12 @@ def write_annotations(path: Path, labelled: Labelled):
     notes = [""] * len(symbols)
     if labelled.synthetic:
         samples, symbols, notes = np.append(0, samples), ['"', *symbols], ["SYNTHETIC", *notes]
-    with atomic_file(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
+    with atomic_file(path) as temporary, scratch_folder(path.parent) as folder:
         # wfdb takes only plain names, so the file gets its own afterwards: the name is not part of its contents.
         wfdb.wrann(
-            "beats", "pred", samples, symbols, aux_note=notes, fs=labelled.record.fs_hz, write_dir=folder
+            "beats", "pred", samples, symbols, aux_note=notes, fs=labelled.record.fs_hz, write_dir=str(folder)
         )  # fmt: skip
-        (Path(folder) / "beats.pred").replace(temporary)
+        temporary.write_bytes((folder / "beats.pred").read_bytes())
 
 
 def write_table(path: Path, labelled: Labelled):

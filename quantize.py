@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from config import DeepECGError
-from engine import predict_proba, read_torch_file
-from files import atomic_file
+from engine import predict_proba, read_torch_file, write_torch_file
 
 LATENCY_CALLS = 300
 
@@ -66,8 +65,7 @@ def save_int8(path: Path, model: nn.Module) -> nn.Module:
 
 def save_weights(path: Path, model: nn.Module) -> int:
     """Writes the weights of `model` as they are in memory; returns the bytes of the file."""
-    with atomic_file(path) as temporary:
-        torch.save(model.state_dict(), temporary)
+    write_torch_file(path, model.state_dict())
     return path.stat().st_size
 
 
