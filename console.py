@@ -4,7 +4,8 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import UnsupportedOperation
 
 WIDTH = 78
 
@@ -28,10 +29,8 @@ def ask(question: str) -> bool:
 
 
 def abandon_output():
-    """Sends to nowhere what cannot be written to the output, if so it is: else Python's last flush fails as well."""
-    try:
-        sys.stdout.flush()
-    except OSError:
+    """Sends to nowhere what cannot be written to the output: else Python's last flush fails as well."""
+    with suppress(UnsupportedOperation):  # an output that is no file
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

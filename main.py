@@ -33,21 +33,21 @@ PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irreg
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status: 0 done, 2 wrong input or no room, 130 interrupted.
 
-    1 where the reader of the output went away.
+    A reader of the output that goes away is no error.
     """
     options = vars(parser().parse_args(arguments))
     command = options.pop("command", run_command)
     try:
         command(options)
-        sys.stdout.flush()
+        print(end="", flush=True)
     except DeepECGError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:
         console.abandon_output()
-        return 1
     except (OSError, MemoryError) as error:
-        console.abandon_output()
+        if not getattr(error, "filename", None):  # the output itself, as likely as not
+            console.abandon_output()
         print(f"error: {describe_fault(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as stop:

@@ -3,6 +3,8 @@
 For each record it writes the labels as a WFDB annotation file, as a table with probabilities, and as a picture.
 """
 
+import errno
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -258,7 +260,18 @@ def write_annotations(path: Path, labelled: Labelled):
         wfdb.wrann(
             "beats", "pred", samples, symbols, aux_note=notes, fs=labelled.record.fs_hz, write_dir=str(folder)
         )  # fmt: skip
+        _check_written(folder / "beats.pred", samples[-1])
         temporary.write_bytes((folder / "beats.pred").read_bytes())
+
+
+def _check_written(path: Path, last: int):
+    """OSError unless the annotation file at `path` is whole: NumPy, which writes it, says nothing of a full disk."""
+    try:
+        whole = wfdb.rdann(str(path.with_suffix("")), path.suffix[1:]).sample[-1] == last
+    except Exception:  # its end is missing, and the parser stumbles over that somehow
+        whole = False
+    if not (whole and path.read_bytes().endswith(b"\0\0")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def write_table(path: Path, labelled: Labelled):

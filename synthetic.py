@@ -9,6 +9,7 @@ supraventricular beats that reset the sinus node, ventricular beats with a full 
 records say whether the pipeline works, and nothing about patients.
 """
 
+import errno
 import math
 import os
 from collections.abc import Sequence
@@ -203,7 +204,7 @@ def _is_whole(folder: Path, record: str, minutes: float, seed: int) -> bool:
         return False
     stamped = f"# {_stamp(minutes, seed)}" in header.read_text(errors="replace").splitlines()
     # Format 212 packs the two samples of one instant in three bytes.
-    return stamped and signal.stat().st_size == 3 * _n_samples(minutes) and annotation.stat().st_size > 0
+    return stamped and signal.stat().st_size == 3 * _n_samples(minutes) and annotation.read_bytes().endswith(b"\0\0")
 
 
 def _write_record(folder: Path, record: str, minutes: float, seed: int):
@@ -218,6 +219,8 @@ def _write_record(folder: Path, record: str, minutes: float, seed: int):
     # WFDB writes a record's own name into its files, so the temporary part is the folder, not the name.
     with scratch_folder(folder) as temporary:
         _write_wfdb(temporary, record, adu, names, annotations, _stamp(minutes, seed))
+        if not _is_whole(temporary, record, minutes, seed):  # NumPy, which writes it, says nothing of a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         (folder / f"{record}.hea").unlink(missing_ok=True)
         for ending in ("dat", "atr", "hea"):
             os.replace(temporary / f"{record}.{ending}", folder / f"{record}.{ending}")

@@ -2,10 +2,10 @@
 
 import os
 import struct
-import sys
 import zipfile
 from pathlib import Path
 
+import fuzz
 import numpy as np
 import pytest
 import torch
@@ -16,9 +16,6 @@ from config import DeepECGError
 from data_loader import _read_cache, read_annotations, read_header, read_record
 from engine import load_checkpoint, read_torch_file
 from model import HybridECGNet
-
-sys.path.insert(0, str(Path(__file__).parent))
-import fuzz  # noqa: E402
 
 SIGNAL_LINE = "r.dat 16 200(0)/mV 16 0 0 0 0 MLII"
 
