@@ -1,9 +1,11 @@
 """What the user sees: stage headings with their times, banners, and the closing lines. Plain text, one idea a line."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from io import UnsupportedOperation
 
 WIDTH = 78
 
@@ -24,6 +26,14 @@ def banner(*lines: str):
 def ask(question: str) -> bool:
     """A yes-or-no question at the terminal; Enter means yes."""
     return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+
+
+def abandon_output():
+    """Sends to nowhere what cannot be written to the output: else Python's last flush fails as well."""
+    with suppress(UnsupportedOperation):  # an output that is no file
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 class Stages:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 
 import engine
 import pipeline
@@ -48,6 +48,7 @@ from features import CHANNELS, FEATURES, SHAPE
 from files import check_writable
 from loss import FocalLoss
 from model import HybridECGNet
+from workers import run_jobs
 
 FIBRILLATING = ("201", "203")  # half of all normal beats taken for S are theirs
 LOCAL = ("rr_variation_8", "rr_step_8", "rr_variation_32", "rr_step_32", "pre_rank")
@@ -110,7 +111,7 @@ def _all_held_out(config: Config, source: Source, idea: Idea, folds: Sequence[Se
     config = with_overrides(config, **idea.settings)
     _loaded(config, source)  # cached once, for all processes
     jobs = [(seed, fold) for seed in config.seeds for fold in folds]
-    return Parallel(n_jobs=config.threads or -1)(delayed(_held_out)(config, source, idea, *job) for job in jobs)
+    return list(run_jobs((delayed(_held_out)(config, source, idea, *job) for job in jobs), config.threads))
 
 
 def calibrate(config: Config, source: Source, folds: Sequence[Sequence[str]] = FOLDS) -> dict:

@@ -11,17 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import wfdb
-from joblib import Parallel, delayed
+from joblib import delayed
 from tqdm import tqdm
 
 import augmentation
+import guard
 import physionet
 import synthetic
 from augmentation import Strip
 from config import CLASSES, DATA_DIR_VARIABLE, Config, DeepECGError
 from dsp_filters import FLAT_MV, bandpass_sos, clean, resample
 from features import FEATURES, beat_inputs, rr_intervals
-from files import atomic_file
+from files import atomic_file, locked
+from workers import run_jobs
 
 DS1 = tuple("101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230".split())
 DS2 = tuple("100 103 105 111 113 117 121 123 200 202 210 212 213 214 219 221 222 228 231 232 233 234".split())
@@ -47,6 +49,7 @@ AAMI = {
 }
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
 CACHE_VERSION = 5  # raised when the meaning of cached beats changes
+MAX_MV = 1e9  # beyond any uncalibrated signal, and still a number after filters of any order
 REPLAYED = (0.2, 0.5, 0.5, 1.0, 0.0)  # share of the N S V F Q beats of a replay that is kept: enough, in less memory
 
 
@@ -158,7 +161,9 @@ def _download(config: Config, progress: bool) -> Source:
 def _write_synthetic(config: Config, reason: str, progress: bool) -> Source:
     folder = Path(config.cache_dir) / f"synthetic-{config.synthetic_minutes:g}min"
     try:
-        synthetic.write_database(folder, DS1 + DS2, config.synthetic_minutes, progress=progress)
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, lambda: print(f"waiting for another run that writes {folder}", flush=True)):
+            synthetic.write_database(folder, DS1 + DS2, config.synthetic_minutes, progress=progress)
     except OSError as error:
         raise DeepECGError(f"{folder} cannot be written ({error.strerror or error}): set another cache_dir") from None
     return Source("synthetic", folder, reason)
@@ -201,7 +206,8 @@ def _read_signals(path: Path, leads: Sequence[str]) -> tuple[float, list[np.ndar
         if lead not in header.sig_name:
             raise DeepECGError(f"record {path} has no lead {lead!r}: it has {', '.join(header.sig_name)}")
     try:
-        record = wfdb.rdrecord(str(path), channel_names=list(leads))
+        guard.check_signal_files(path, header)
+        record = wfdb.rdrecord(str(path.absolute()), channel_names=list(leads))
     except FileNotFoundError as error:
         raise DeepECGError(f"record {path}: signal file {error.filename} is missing: fetch it again") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
@@ -218,20 +224,28 @@ def read_header(path: Path) -> wfdb.Record:
     header = parse_header(path)
     if not all(getattr(header, "sig_name", None) or [None]):
         raise DeepECGError(f"record {path}: its header names no signals: a single-segment record is needed")
+    try:
+        guard.check_signals(header)
+    except ValueError as error:
+        raise DeepECGError(f"record {path}: its header cannot be used ({error}): mend it or fetch it again") from None
     return header
 
 
 def parse_header(path: Path) -> wfdb.Record | wfdb.MultiRecord:
     """The header of the WFDB record at `path`, of any kind. Raises DeepECGError when it is missing or broken."""
     try:
-        header = wfdb.rdheader(str(path))
+        guard.check_header_text(_header_of(path))
+        header = wfdb.rdheader(str(path.absolute()))
+        guard.check_header(header)
     except FileNotFoundError:
         raise DeepECGError(f"record {path}: there is no {path}.hea: check the path and the record's name") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"record {path}: its header cannot be read ({error}): fetch it again") from None
-    if not header.fs:
-        raise DeepECGError(f"record {path}: its header states no sampling rate: mend it")
     return header
+
+
+def _header_of(path: Path) -> Path:
+    return Path(f"{path}.hea")
 
 
 def _in_millivolts(signal: np.ndarray, units: str, path: Path) -> np.ndarray:
@@ -245,6 +259,8 @@ def _check_signal(signal_mv: np.ndarray, path: Path, lead: str):
     bad = np.count_nonzero(~np.isfinite(signal_mv))
     if bad:
         raise DeepECGError(f"record {path}, lead {lead}: {bad} samples are not numbers: cut or fill them first")
+    if np.abs(signal_mv).max(initial=0) > MAX_MV:
+        raise DeepECGError(f"record {path}, lead {lead}: no ECG is beyond {MAX_MV:g} mV: mend its gain or units")
     if len(signal_mv) == 0 or np.ptp(signal_mv) < FLAT_MV:
         raise DeepECGError(f"record {path}, lead {lead}: the signal is flat: choose another lead")
 
@@ -265,14 +281,20 @@ def read_beats(path: Path, extension: str) -> Annotation:
 
 def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
     """All of annotation file `path`.`extension`. Raises DeepECGError when the file is missing or broken."""
+    file = Path(f"{path}.{extension}")
     try:
-        annotation = wfdb.rdann(str(path), extension)
+        guard.check_annotations(file, beside=_header_of(path))
+        if _header_of(path).exists():  # wfdb asks it for the rate
+            guard.check_header_text(_header_of(path))
+        annotation = wfdb.rdann(str(path.absolute()), extension)
+        if annotation.fs is not None:
+            guard.check_rate(annotation.fs)
     except FileNotFoundError:
-        raise DeepECGError(f"record {path}: there is no annotation file {path}.{extension}") from None
+        raise DeepECGError(f"record {path}: there is no annotation file {file}") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
-        raise DeepECGError(f"annotation file {path}.{extension} cannot be read: {error}") from None
-    if not Path(f"{path}.{extension}").read_bytes().endswith(b"\0\0"):  # the format's end mark
-        raise DeepECGError(f"annotation file {path}.{extension} is truncated: fetch it again")
+        raise DeepECGError(f"annotation file {file} cannot be read: {error}") from None
+    if not file.read_bytes().endswith(b"\0\0"):  # the format's end mark
+        raise DeepECGError(f"annotation file {file} is truncated: fetch it again")
     return annotation
 
 
@@ -282,9 +304,11 @@ def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
 def network_inputs(record: Record, annotation: Annotation, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Windows and features (see `features.beat_inputs`) of every beat of `record`, as the mode of `config` allows.
 
-    Raises DeepECGError when an annotation lies outside the signal.
+    Raises DeepECGError when an annotation lies outside the signal, or that is shorter than a second.
     """
     causal = config.mode == "causal"
+    if len(record.signal_mv) < record.fs_hz:
+        raise DeepECGError(f"record {record.name} lasts less than a second: a longer one is needed")
     cleaned_mv = cleaned(resample(record.signal_mv, record.fs_hz, config.fs_hz, causal), config)
     peaks = np.round(annotation.samples * config.fs_hz / record.fs_hz).astype(np.int64)
     if peaks.min() < 0 or annotation.samples.max() >= len(record.signal_mv):
@@ -359,7 +383,7 @@ def load_replays(source: Source, records: Sequence[str], config: Config, progres
         strips = {name: read_strip(source.folder / name, config) for name in records}
         donors = {name: augmentation.donor_beats(strip) for name, strip in strips.items()}
         jobs = [delayed(_replays_of)(name, strips[name], _donors_for(name, donors), config) for name in records]
-        done = Parallel(n_jobs=config.threads or -1, return_as="generator")(jobs)
+        done = run_jobs(jobs, config.threads)
         return list(tqdm(done, "replays", len(jobs), unit="record", disable=None if progress else True, leave=False))
 
     return _cached(path, source, records, build)
@@ -415,12 +439,27 @@ def _cache_path(kind: str, source: Source, records: Sequence[str], config: Confi
 def _read_cache(path: Path) -> Beats | None:
     """The cached beats, or None where there are none that can be read whole."""
     try:
+        guard.check_stored(path)
         with np.load(path, allow_pickle=False) as stored:
             if stored.zip.testzip():  # a broken array header can pass for a shorter array
                 return None
-            return Beats(**{name: stored[name] for name in Beats.__dataclass_fields__})
+            beats = Beats(**{name: stored[name] for name in Beats.__dataclass_fields__})
     except Exception:  # the parsers of a broken file raise whatever they stumble over
         return None
+    return beats if _are_beats(beats) else None
+
+
+def _are_beats(beats: Beats) -> bool:
+    """Whether the arrays are of the kinds, shapes and lengths that `Beats` promises, and hold numbers and classes."""
+    kinds = {"windows": (np.float32, 3), "features": (np.float32, 2), "labels": (np.int64, 1), "records": (np.str_, 1)}
+    for name, (kind, dimensions) in (kinds | {"samples": (np.int64, 1)}).items():
+        array = getattr(beats, name)
+        if not isinstance(array, np.ndarray) or array.dtype.type is not kind or array.ndim != dimensions:
+            return False
+        if len(array) != len(beats):
+            return False
+    finite = np.isfinite(beats.windows).all() and np.isfinite(beats.features).all()
+    return bool(finite and np.isin(beats.labels, range(len(CLASSES))).all())
 
 
 def _write_cache(path: Path, beats: Beats):

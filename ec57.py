@@ -123,8 +123,6 @@ def read_marks(path: Path, extension: str, fs_hz: float) -> Marks:
     """
     annotation = read_annotations(path, extension)
     file_hz = fs_hz if annotation.fs is None else annotation.fs
-    if not file_hz > 0:
-        raise DeepECGError(f"annotation file {path}.{extension} states a time resolution of {file_hz}: mend it")
     samples = np.floor(annotation.sample * (fs_hz / file_hz) + 0.5).astype(np.int64).tolist()
     marks = parse_marks(samples, annotation.symbol, annotation.subtype.tolist(), to_samples(WINDOW_S, fs_hz))
     if any(later < earlier for earlier, later in zip(marks.samples, marks.samples[1:])):

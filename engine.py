@@ -1,5 +1,6 @@
 """Training, prediction and checkpoints, for any network that maps (windows, features) to logits."""
 
+import io
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
+import guard
 from config import DeepECGError, check_made_for
 from files import atomic_file
 
@@ -177,19 +179,21 @@ class _Run:
             "random": [torch.get_rng_state(), self.generator.get_state()],
             **{name: getattr(self, name).state_dict() for name in _STATEFUL},
         }
-        with atomic_file(path) as temporary:
-            torch.save(state, temporary)
+        write_torch_file(path, state)
 
     def restore(self, path: Path, fingerprint: str):
         state = read_torch_file(path)
-        if state.get("fingerprint") != fingerprint:
+        if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
             return
-        for name in _STATEFUL:
-            getattr(self, name).load_state_dict(state[name])
-        torch.set_rng_state(state["random"][0])
-        self.generator.set_state(state["random"][1])
-        self.history = History(**state["history"])
-        self.epoch = state["epoch"]
+        try:
+            for name in _STATEFUL:
+                getattr(self, name).load_state_dict(state[name])
+            torch.set_rng_state(state["random"][0])
+            self.generator.set_state(state["random"][1])
+            self.history = History(**state["history"])
+            self.epoch = state["epoch"]
+        except Exception as error:  # load_state_dict raises whatever it stumbles over
+            raise DeepECGError(f"{path} cannot be gone on from ({type(error).__name__}): delete it") from None
 
 
 def _running_average(decay: float) -> Callable:
@@ -216,8 +220,14 @@ def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tenso
 
 
 def predict_proba(model: nn.Module, windows: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Class probabilities (n, classes) of windows (n, channels, samples) and features (n, count)."""
-    return predict_logits(model, torch.from_numpy(windows), torch.from_numpy(features)).softmax(dim=1).numpy()
+    """Class probabilities (n, classes) of windows (n, channels, samples) and features (n, count).
+
+    Raises DeepECGError where they are no numbers, which would pass for N beats.
+    """
+    proba = predict_logits(model, torch.from_numpy(windows), torch.from_numpy(features)).softmax(dim=1).numpy()
+    if not np.isfinite(proba).all():
+        raise DeepECGError("the network answers with values that are no numbers: its checkpoint or its input is broken")
+    return proba
 
 
 def round_to_half(model: nn.Module):
@@ -244,8 +254,18 @@ def save_checkpoint(path: Path, model: nn.Module, arguments: dict, description: 
         "description": description,
         "weights": weights,
     }
+    write_torch_file(path, checkpoint)
+
+
+def write_torch_file(path: Path, value: object):
+    """Writes `value` as `torch.save` does, whole or not at all; its bytes depend on nothing but `value`.
+
+    By way of memory: torch's own writing of files says of a full disk neither which file nor why.
+    """
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
     with atomic_file(path) as temporary:
-        torch.save(checkpoint, temporary)
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected) -> tuple[nn.Module, dict]:
@@ -256,17 +276,42 @@ def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected)
     """
     checkpoint = read_torch_file(path)
     description = checkpoint.get("description") if isinstance(checkpoint, dict) else None
-    if description is None or checkpoint.get("format") != CHECKPOINT_FORMAT:
+    plain = isinstance(description, dict) and _is_plain(description) and isinstance(checkpoint.get("format"), int)
+    if not plain or checkpoint.get("format") != CHECKPOINT_FORMAT:
         raise DeepECGError(f"checkpoint {path} is not of this version of Deep-ECG: train again with `python main.py`")
     check_made_for(path, description, **expected)
     known = {network.__name__: network for network in networks}
     try:
-        model = known[checkpoint["network"]](**checkpoint["arguments"])
+        network, arguments = known[checkpoint["network"]], checkpoint["arguments"]
+        with torch.device("meta"):  # takes no memory, whatever the arguments say
+            _check_weights(checkpoint["weights"], network(**arguments).state_dict(), path.stat().st_size)
+        model = network(**arguments)
         model.load_state_dict(checkpoint["weights"])
-    except (KeyError, TypeError, RuntimeError) as error:
+    except Exception as error:  # constructors raise whatever they stumble over
         kind = type(error).__name__
         raise DeepECGError(f"checkpoint {path} does not fit its network ({kind}): train it again") from None
     return model.eval(), description
+
+
+def _is_plain(value: object, depth: int = 6) -> bool:
+    """Whether `value` is made of texts, numbers, lists and dicts, few enough to be compared and printed."""
+    if isinstance(value, dict | list | tuple):
+        items = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        return depth > 0 and len(items) <= 400 and all(_is_plain(item, depth - 1) for item in items)
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 10_000)
+
+
+def _check_weights(weights: dict[str, Tensor], network: dict[str, Tensor], file_bytes: int):
+    """ValueError unless `weights` are finite numbers in the names and shapes of `network`, as large as their file."""
+    if {name: value.shape for name, value in weights.items()} != {name: v.shape for name, v in network.items()}:
+        raise ValueError("other names or shapes")
+    if sum(value.numel() * value.element_size() for value in weights.values()) > file_bytes:
+        raise ValueError("more weights than the file can hold")
+    for name, value in weights.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
+            raise ValueError("weights of an unknown kind")
+        if value.is_floating_point() != network[name].is_floating_point() or not value.isfinite().all():
+            raise ValueError("weights that are no numbers")
 
 
 def read_torch_file(path: Path) -> dict:
@@ -275,6 +320,7 @@ def read_torch_file(path: Path) -> dict:
     Raises DeepECGError when it is missing or is no such file.
     """
     try:
+        guard.check_stored(path)
         return torch.load(path, weights_only=True)
     except FileNotFoundError:
         raise DeepECGError(f"checkpoint {path} is missing: train one with `python main.py`") from None

@@ -4,7 +4,6 @@ Lines of text where the output is no terminal, else a view of trace, beats and a
 ends it, the beats seen are written as `predict` writes them.
 """
 
-import os
 import shutil
 import sys
 import time
@@ -17,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from config import CLASSES, DeepECGError
+from console import abandon_output
 from data_loader import Record
 from files import check_writable
 from predict import (
@@ -94,7 +94,7 @@ def follow(
     except (KeyboardInterrupt, BrokenPipeError, DeepECGError) as caught:
         stop = caught
     if isinstance(stop, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python's last flush fails as well
+        abandon_output()
     save(feed, monitor.beats, out, min_confidence)
     if isinstance(stop, KeyboardInterrupt):
         raise KeyboardInterrupt(f"Interrupted after {monitor.pushed / feed.fs_hz:.1f} s of signal.") from None

@@ -19,7 +19,7 @@ from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Con
 from data_loader import DS1, DS2, VALIDATION, Beats, Source, ingest, load_beats, load_replays, read_clean
 from ec57 import score_records
 from figures import confidence_figure, dashboard_figure, predictions_figure, signal_figure
-from files import check_writable, write_text
+from files import check_writable, locked, write_text
 from live import follow, line_feed, record_feed
 from predict import RUNTIMES, load_classifier, predict_records
 
@@ -32,11 +32,15 @@ PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irreg
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status: 0 done, 2 wrong input, 130 interrupted."""
+    """Runs the command line; returns the exit status: 0 done, 2 wrong input or no room, 130 interrupted.
+
+    A reader of the output that goes away is no error.
+    """
     options = vars(parser().parse_args(arguments))
     command = options.pop("command", run_command)
     try:
         command(options)
+        print(end="", flush=True)
     except DeepECGError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -44,23 +48,46 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mend = "install requirements.txt, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
         print(f"error: package {error.name} is not installed: {mend}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        console.abandon_output()
+    except (OSError, MemoryError) as error:
+        if not getattr(error, "filename", None):  # the output itself, as likely as not
+            console.abandon_output()
+        print(f"error: {describe_fault(error)}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt as stop:
         print(f"\n{str(stop) or 'Interrupted: the same command goes on from the last whole epoch.'}", file=sys.stderr)
         return 130
     return 0
 
 
+def describe_fault(error: OSError | MemoryError) -> str:
+    """One line on what this machine did not give."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this: close other programs, or give it less at a time"
+    where = error.filename or "a file or the output"
+    return str(DeepECGError(f"{where} cannot be used ({error.strerror or error}): mend its permissions or make room"))
+
+
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     """The method: DS1 trains, DS2 is opened once, at the end. Returns the report that it wrote."""
-    from evaluation import median_seed
-    from pipeline import assess, quantized
-
     progress, stages = console.interactive(), console.Stages(7)
     with stages("ingest", f"Ingest ({config.data_source}): {config.data_folder}"):
         source = ingest(config, progress)
         announce(source)
     folder = Path(config.runs_dir) / (name or f"{config.mode}-{config.preset}{'-SYNTHETIC' * source.synthetic}")
     check_writable(folder)
+    with locked(folder):
+        return experiment(config, source, folder, fresh, progress, stages)
+
+
+def experiment(
+    config: Config, source: Source, folder: Path, fresh: bool, progress: bool, stages: console.Stages
+) -> dict:
+    """`run`, from the beats to the report in `folder`, which no other run uses meanwhile."""
+    from evaluation import median_seed
+    from pipeline import assess, quantized
+
     with stages("beats", "Beats of DS1, and replays of its records in other rhythms"):
         ds1 = load_beats(source, DS1, config, progress)
         print(f"      {describe_beats(ds1)}")

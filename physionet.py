@@ -20,6 +20,7 @@ import urllib3
 from tqdm import tqdm
 
 from config import DATA_DIR_VARIABLE, DeepECGError
+from files import locked
 
 HASH_LIST = "SHA256SUMS.txt"
 RECORD_LIST = "RECORDS"
@@ -100,13 +101,14 @@ def download(
     sums_sha256: `hashes_digest` that the list of hashes must have; None trusts the server's list.
 
     Raises DeepECGError, one line, when the server cannot be reached or does not have a file, when the list or a file
-    is wrong twice, or when the folder cannot be written.
+    is wrong twice, or when the folder cannot be written. Of two at once into one folder, the second waits.
     """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with requests.Session() as session:
-            _download(session, folder, url.rstrip("/") + "/", records, progress, sums_sha256)
+        with locked(folder, lambda: print(f"waiting for another run that downloads into {folder}", flush=True)):
+            with requests.Session() as session:
+                _download(session, folder, url.rstrip("/") + "/", records, progress, sums_sha256)
     except OSError as error:
         raise DeepECGError(
             f"cannot write to {folder} ({error.strerror or error}): free some space, or set data_dir or "

@@ -3,11 +3,12 @@
 For each record it writes the labels as a WFDB annotation file, as a table with probabilities, and as a picture.
 """
 
+import errno
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,9 +20,9 @@ from data_loader import AAMI, Annotation, Record, cleaned, network_inputs, read_
 from detector import causal_r_peaks
 from dsp_filters import detect_r_peaks, resample
 from evaluation import number
-from features import FEATURES
+from features import CHANNELS, FEATURES
 from figures import predictions_figure
-from files import atomic_file, check_writable, write_text
+from files import atomic_file, check_writable, scratch_folder, write_text
 from onnx_network import OnnxNetwork, load_onnx, predict_proba
 
 if TYPE_CHECKING:
@@ -129,7 +130,10 @@ def load_classifier(config: Config, checkpoint: Path | None = None, runtime: str
         from model import HybridECGNet
 
         model, description = engine.load_checkpoint(path, (HybridECGNet,), **expected)
-    return Classifier(model, input_settings(path, description, config), description["data_source"] == "synthetic")
+    settings = input_settings(path, description, config)
+    classifier = Classifier(model, settings, description["data_source"] == "synthetic")
+    _check_fit(classifier, path)
+    return classifier
 
 
 def input_settings(path: Path, description: dict, config: Config) -> Config:
@@ -148,6 +152,21 @@ def input_settings(path: Path, description: dict, config: Config) -> Config:
         return with_overrides(config, **stored)
     except DeepECGError as error:
         raise DeepECGError(f"checkpoint {path}: {error}") from None
+
+
+def _check_fit(classifier: Classifier, path: Path):
+    """Raises DeepECGError unless the network takes inputs made with its own settings, which lie within reason."""
+    config = classifier.config
+    sane = config.window_samples <= 10 * config.fs_hz and config.filter_order <= 10
+    try:
+        if not (sane and RATES_HZ[0] <= config.fs_hz <= RATES_HZ[1]):
+            raise ValueError
+        window = np.zeros((1, CHANNELS, config.window_samples), np.float32)
+        features = np.zeros((1, len(FEATURES[config.mode])), np.float32)
+        if predict_proba(classifier.model, window, features).shape != (1, len(CLASSES)):
+            raise ValueError
+    except (ValueError, RuntimeError, IndexError):
+        raise DeepECGError(f"checkpoint {path} does not fit the settings that it states: train it again") from None
 
 
 def label_record(path: Path, classifier: Classifier, peaks: str | None = None, lead: str | None = None) -> Labelled:
@@ -303,12 +322,23 @@ def write_annotations(path: Path, labelled: Labelled):
     notes = ["" if sure else NOTE for sure in labelled.classified]
     if labelled.synthetic:
         samples, symbols, notes = np.append(0, samples), ['"', *symbols], ["SYNTHETIC", *notes]
-    with atomic_file(path) as temporary, TemporaryDirectory(dir=path.parent) as folder:
+    with atomic_file(path) as temporary, scratch_folder(path.parent) as folder:
         # wfdb takes only plain names, so the file gets its own afterwards: the name is not part of its contents.
         wfdb.wrann(
-            "beats", "pred", samples, symbols, aux_note=notes, fs=labelled.record.fs_hz, write_dir=folder
+            "beats", "pred", samples, symbols, aux_note=notes, fs=labelled.record.fs_hz, write_dir=str(folder)
         )  # fmt: skip
-        (Path(folder) / "beats.pred").replace(temporary)
+        _check_written(folder / "beats.pred", samples[-1])
+        temporary.write_bytes((folder / "beats.pred").read_bytes())
+
+
+def _check_written(path: Path, last: int):
+    """OSError unless the annotation file at `path` is whole: NumPy, which writes it, says nothing of a full disk."""
+    try:
+        whole = wfdb.rdann(str(path.with_suffix("")), path.suffix[1:]).sample[-1] == last
+    except Exception:  # its end is missing, and the parser stumbles over that somehow
+        whole = False
+    if not (whole and path.read_bytes().endswith(b"\0\0")):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def write_table(path: Path, labelled: Labelled):

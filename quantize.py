@@ -22,10 +22,10 @@ from torch import nn
 import console
 from config import CLASSES, MODES, PRESETS, Config, DeepECGError, with_overrides
 from data_loader import DS1, DS2, Beats, ingest, load_beats
-from engine import load_checkpoint, predict_proba, read_torch_file
+from engine import load_checkpoint, predict_proba, read_torch_file, write_torch_file
 from evaluation import markdown_table, number, score_changes, write_json
 from features import FEATURES
-from files import atomic_file, check_writable
+from files import check_writable
 from model import HybridECGNet
 from onnx_network import OnnxNetwork
 from predict import PRETRAINED, input_settings
@@ -104,8 +104,7 @@ def save_int8(path: Path, model: nn.Module) -> nn.Module:
 
 def save_weights(path: Path, model: nn.Module) -> int:
     """Writes the weights of `model` as they are in memory; returns the bytes of the file."""
-    with atomic_file(path) as temporary:
-        torch.save(model.state_dict(), temporary)
+    write_torch_file(path, model.state_dict())
     return path.stat().st_size
 
 

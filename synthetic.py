@@ -9,9 +9,9 @@ supraventricular beats that reset the sinus node, ventricular beats with a full 
 records say whether the pipeline works, and nothing about patients.
 """
 
+import errno
 import math
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from scipy.signal import butter, sosfilt
 from tqdm import tqdm
 
 from config import DeepECGError
+from files import scratch_folder, write_text
 
 FS_HZ = 360
 GAIN_ADU_PER_MV = 200
@@ -172,8 +173,8 @@ def write_database(
         if not _is_whole(folder, record, minutes, seed):
             _write_record(folder, record, minutes, seed)
     names = sorted(path.stem for path in folder.glob("*.hea"))
-    _replace_text(folder / "RECORDS", "".join(f"{name}\n" for name in names))
-    _replace_text(folder / MARKER_NAME, MARKER_TEXT)
+    write_text(folder / "RECORDS", "".join(f"{name}\n" for name in names))
+    write_text(folder / MARKER_NAME, MARKER_TEXT)
 
 
 def _check_arguments(folder: Path, records: Sequence[str], minutes: float, seed: int):
@@ -203,7 +204,7 @@ def _is_whole(folder: Path, record: str, minutes: float, seed: int) -> bool:
         return False
     stamped = f"# {_stamp(minutes, seed)}" in header.read_text(errors="replace").splitlines()
     # Format 212 packs the two samples of one instant in three bytes.
-    return stamped and signal.stat().st_size == 3 * _n_samples(minutes) and annotation.stat().st_size > 0
+    return stamped and signal.stat().st_size == 3 * _n_samples(minutes) and annotation.read_bytes().endswith(b"\0\0")
 
 
 def _write_record(folder: Path, record: str, minutes: float, seed: int):
@@ -216,11 +217,13 @@ def _write_record(folder: Path, record: str, minutes: float, seed: int):
     adu = np.clip(np.rint(signal_mv.T * GAIN_ADU_PER_MV) + BASELINE_ADU, 0, MAX_ADU).astype(np.int64)
 
     # WFDB writes a record's own name into its files, so the temporary part is the folder, not the name.
-    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder) as temporary:
-        _write_wfdb(Path(temporary), record, adu, names, annotations, _stamp(minutes, seed))
+    with scratch_folder(folder) as temporary:
+        _write_wfdb(temporary, record, adu, names, annotations, _stamp(minutes, seed))
+        if not _is_whole(temporary, record, minutes, seed):  # NumPy, which writes it, says nothing of a full disk
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         (folder / f"{record}.hea").unlink(missing_ok=True)
         for ending in ("dat", "atr", "hea"):
-            os.replace(Path(temporary) / f"{record}.{ending}", folder / f"{record}.{ending}")
+            os.replace(temporary / f"{record}.{ending}", folder / f"{record}.{ending}")
 
 
 def _write_wfdb(folder: Path, record: str, adu: np.ndarray, names: list[str], annotations, stamp: str):
@@ -245,13 +248,6 @@ def _write_wfdb(folder: Path, record: str, adu: np.ndarray, names: list[str], an
     wfdb.wrann(
         record, "atr", np.array(samples), symbol=list(symbols), aux_note=list(aux_notes), write_dir=str(folder)
     )
-
-
-def _replace_text(path: Path, text: str):
-    with tempfile.NamedTemporaryFile("w", prefix=".writing-", dir=path.parent, delete=False) as temporary:
-        temporary.write(text)
-    os.chmod(temporary.name, 0o644)  # temporary files are private, these are for everyone
-    os.replace(temporary.name, path)
 
 
 def _make_record(patient: Patient, n_samples: int, rng: np.random.Generator):

@@ -1,0 +1,186 @@
+"""What is asked of a file from outside before a package parses it.
+
+wfdb, NumPy and torch trust what a file says of itself: sizes, counts, names of further files. These checks come first,
+so that no file makes them read elsewhere, wait for ever, or take more memory than the file's own size warrants. Each
+raises ValueError with the reason in a few words; the caller names the record or file and the mend.
+"""
+
+import math
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import wfdb
+from wfdb.io._signal import BYTES_PER_SAMPLE
+
+MAX_HEADER_BYTES = 1_000_000
+MAX_HEADER_LINES = 20_000  # a record of many segments has a line for each
+MAX_LINE_BYTES = 1_000  # wfdb's patterns take the square of it in time
+MAX_ANNOTATION_BYTES = 16_000_000  # weeks of beats
+MAX_SIGNALS = 512
+MAX_SAMPLES = 2**30  # in one signal file: two weeks of three leads at 250 Hz
+MAX_FRAMES = 2**40
+MAX_SAMPLES_PER_BYTE = 1000  # of a compressed signal file
+RATES_HZ = (1.0, 1e5)
+GAINS = (1e-9, 1e12)  # steps of the converter a unit
+MAX_OFFSET = 2**40  # of a baseline or a first value, in steps of the converter
+
+# Of a header, header(5) of the WFDB Applications Guide: the record line, and a signal's or a segment's line.
+_RECORD_LINE = re.compile(
+    r"[-\w]+(/\d+)?\s+\d+(\s+\d+\.?\d*(/-?\d*\.?\d*(\(-?\d*\.?\d*\))?)?(\s+\d+(\s.*)?)?)?", re.ASCII
+)
+_SIGNAL_LINE = re.compile(
+    r"\S+\s+\d+|\S+\s+\d+(x\d+)?(:\d+)?(\+\d+)?(\s+-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(\(-?\d+\))?(/[\w^?%/-]*)?"
+    r"((\s+-?\d+){5}(\s.*)?|(\s+-?\d+){0,4}(\s+[^-\d\s].*)?))?",
+    re.ASCII,
+)
+
+# A note on the file and not on the signal: its length, the code of a note (six bits), and its first words.
+_FILE_NOTE = re.compile(rb"(.)[\xfc-\xff](?=## )", re.DOTALL)
+_NOTES_IN_ORDER = re.compile("t?(de)*|(de)*t(de)*")
+
+
+def check_file(path: Path, at_most: int | None = None, beside: Path | None = None) -> int:
+    """Bytes of the regular file at `path`, no more than `at_most`.
+
+    With `beside`, the file must lie in the folder of that path, links followed, its own included: a folder of links
+    into one other folder is as good as that one, a link to anywhere else is not. FileNotFoundError where it is
+    missing.
+    """
+    _check_name(path)
+    if not path.exists():
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+    if not path.is_file():
+        raise ValueError(f"{path.name} is no regular file")
+    if beside is not None:
+        homes = {beside.parent.resolve(), beside.resolve().parent}
+        if not any(path.resolve().is_relative_to(home) for home in homes):
+            raise ValueError(f"{path.name} is a link that leads out of the record's folder")
+    size = path.stat().st_size
+    if at_most is not None and size > at_most:
+        raise ValueError(f"{path.name} has {size:,} bytes, more than {at_most:,}")
+    return size
+
+
+def _check_name(path: Path):
+    if "::" in str(path.absolute()) or not path.name.isprintable():  # wfdb's fsspec takes :: for a chain of hosts
+        raise ValueError("its path holds '::' or characters that cannot be printed: rename it")
+
+
+def check_header_text(path: Path):
+    """The header file at `path` is one that wfdb can parse in little time and memory, and means what it takes it for.
+
+    wfdb takes of a field what it understands and passes over the rest: "inf" for a gain would read as the default
+    gain, "\u00b5V" as V, and all that follows would move into the name of the signal.
+    """
+    check_file(path, MAX_HEADER_BYTES)
+    lines = [line.strip() for line in path.read_bytes().decode("ascii", "replace").splitlines()]
+    if len(lines) > MAX_HEADER_LINES or any(len(line) > MAX_LINE_BYTES for line in lines):
+        raise ValueError(f"it has more than {MAX_HEADER_LINES:,} lines, or one of more than {MAX_LINE_BYTES:,} bytes")
+    fields = [line for line in lines if line and not line.startswith("#")]
+    for number, line in enumerate(fields):
+        if not (_RECORD_LINE if number == 0 else _SIGNAL_LINE).fullmatch(line):
+            raise ValueError(f"the line {line[:60]!r} is not of the format")
+
+
+def check_rate(rate_hz: float):
+    """A sampling rate or time resolution that a recorder of ECG may have."""
+    low, high = RATES_HZ
+    if not low <= rate_hz <= high:
+        raise ValueError(f"a rate of {rate_hz:g} Hz is not within {low:g} to {high:g} Hz")
+
+
+def check_header(header: wfdb.Record | wfdb.MultiRecord):
+    """What every header must hold: rate and length."""
+    check_rate(header.fs)
+    if header.sig_len is not None and header.sig_len > MAX_FRAMES:
+        raise ValueError(f"a length of {header.sig_len} samples cannot be")
+
+
+def check_signals(header: wfdb.Record):
+    """The lines of a header of one segment, which describe its signals, agree and lie within reason."""
+    count = len(header.sig_name)
+    if count != header.n_sig or count > MAX_SIGNALS:
+        raise ValueError(f"it announces {header.n_sig} signals and describes {count}, at most {MAX_SIGNALS} can be")
+    for name in header.sig_name:
+        if name and not name.isprintable():
+            raise ValueError(f"the signal name {name!r} cannot be printed")
+    for file, fmt, gain in zip(header.file_name, header.fmt, header.adc_gain):
+        if Path(file).name != file or file.startswith("~"):
+            raise ValueError(f"{file!r} is no name of a file in its folder")
+        if fmt not in BYTES_PER_SAMPLE:
+            raise ValueError(f"the signal format {fmt} is unknown")
+        if not GAINS[0] <= abs(gain) <= GAINS[1]:
+            raise ValueError(f"a gain of {gain:g} cannot be")
+    for name in ("baseline", "adc_zero", "init_value"):
+        if any(abs(value or 0) > MAX_OFFSET for value in getattr(header, name)):
+            raise ValueError(f"a value of its {name} cannot be")
+
+
+def check_signal_files(path: Path, header: wfdb.Record):
+    """The signal files of `header`, of the record at `path`, are there and as long as it says.
+
+    FileNotFoundError names one that is missing.
+    """
+    first = {}
+    for number, name in enumerate(header.file_name):
+        if first.setdefault(name, number) != number and header.file_name[number - 1] != name:
+            raise ValueError(f"its header does not list the signals of {name} together")
+    for name in first:
+        rows = [row for row, other in enumerate(header.file_name) if other == name]
+        size = check_file(path.parent / name, beside=Path(f"{path}.hea"))
+        _check_length(name, header, rows, size)
+
+
+def _check_length(name: str, header: wfdb.Record, rows: Sequence[int], size: int):
+    """Signals `rows` of `header` fit the file `name` of `size` bytes."""
+    if len({(header.fmt[row], header.byte_offset[row]) for row in rows}) > 1:
+        raise ValueError(f"its header gives {name} more than one format or offset")
+    per_frame = [1 if header.samps_per_frame[row] is None else header.samps_per_frame[row] for row in rows]
+    if min(per_frame) < 1:
+        raise ValueError(f"its header gives a signal of {name} no sample in a frame")
+    bytes_each, offset = BYTES_PER_SAMPLE[header.fmt[rows[0]]], header.byte_offset[rows[0]] or 0
+    held = max(size - offset, 0) / bytes_each if bytes_each else size * MAX_SAMPLES_PER_BYTE
+    frames = int(held / sum(per_frame)) if header.sig_len is None else header.sig_len
+    if frames * sum(per_frame) > MAX_SAMPLES:
+        raise ValueError(f"{frames * sum(per_frame):,} samples of {name} are more than {MAX_SAMPLES:,}")
+    if math.floor(frames * sum(per_frame)) > math.ceil(held):
+        raise ValueError(f"{name} has {size:,} bytes, too few for {frames:,} samples of each signal")
+    if any((header.skew[row] or 0) >= max(frames, 1) for row in rows):
+        raise ValueError(f"its header shifts a signal of {name} by more than its length")
+
+
+def check_annotations(path: Path, beside: Path):
+    """The annotation file at `path` is one that wfdb can parse in little time; `beside` as in `check_file`.
+
+    As of wfdb 4.3.1 its reader never returns from a note about the file ("## ...") that it does not know, from a second
+    statement of the time resolution, and from an end of definitions without their beginning.
+    """
+    check_file(path, MAX_ANNOTATION_BYTES, beside)
+    content = path.read_bytes()
+    notes = [content[found.end() :][: found[1][0]] for found in _FILE_NOTE.finditer(content)]
+    if not _NOTES_IN_ORDER.fullmatch("".join(_kind_of(note) for note in notes if note.startswith(b"## "))):
+        raise ValueError("its notes on itself (## ...) are not those of the format")
+
+
+def _kind_of(note: bytes) -> str:
+    if re.match(rb"## time resolution: \d", note):
+        return "t"
+    return {b"## annotation type definitions": "d", b"## end of definitions": "e"}.get(note, "?")
+
+
+def check_stored(path: Path):
+    """The zip archive at `path` holds plain, uncompressed members that fit into it.
+
+    So it is what torch.save and numpy.savez write, and reading it takes no more memory than its size.
+    """
+    size = check_file(path)
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no zip archive")
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
+        raise ValueError("it holds compressed members")
+    if sum(max(member.file_size, member.compress_size) for member in members) > size:
+        raise ValueError("its members are larger than it")

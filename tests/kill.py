@@ -1,0 +1,264 @@
+"""SIGKILL at random moments of a whole run: `python tests/kill.py --kills 200 --seed 0`.
+
+A small SYNTHETIC database is served from this machine; `main.run` downloads it, caches beats and replays, trains,
+evaluates, draws and quantizes with a small configuration. It is killed, with its workers or alone, at moments spread
+over all stages, a third of them while a file is being written, and started again with the same settings. After each
+kill every file under its final name must be whole and no worker may live on; after some kills the run may end, and its
+scores, histories and checkpoint must be those of an undisturbed run to the bit, with nothing unfinished left behind.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+TESTS = Path(__file__).resolve().parent
+ROOT = TESTS.parent
+sys.path[:0] = [str(ROOT), str(TESTS)]
+
+from test_physionet import Handler, Server, hash_list  # noqa: E402
+
+from files import UNFINISHED  # noqa: E402
+from synthetic import write_database  # noqa: E402
+from workers import LEFT, SHARED_MEMORY  # noqa: E402
+
+TRAINED, TESTED = "106 118 124 203 208 209".split(), "202 213 221 232".split()
+STAGES = ("start", "ingest", "beats", "validate", "train", "evaluate", "figures", "quantize")
+MARK = "DEEP_ECG_KILL"  # environment variable by which the processes of a run are known
+LIMIT_S = 600
+WORKERS_END_S = 60  # on a busy machine
+SMALL = f"""import dataclasses, functools, sys
+sys.path.insert(0, {str(ROOT)!r})
+import config, data_loader, main
+for module in (data_loader, main):
+    module.DS1, module.DS2 = {tuple(TRAINED)}, {tuple(TESTED)}
+main.VALIDATION = ("118", "124")
+config.PRESETS["edge"] = dataclasses.replace(config.PRESETS["edge"], epochs=3)
+main.Config = functools.partial(main.Config, preset="edge", threads=2, replays=1, batch_size=32,
+    data_source="physionet", data_dir="mitdb", physionet_url=sys.argv[1])
+sys.exit(main.main(["--name", "run"]))
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Kills, prints the counts of each stage, and returns 0; AssertionError at the first thing that is wrong."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--kills", type=int, default=200)
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--each", type=int, default=14, help="kills before a run may end")
+    chosen = options.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="kill-") as folder:
+        killer = Killer(Path(folder), np.random.default_rng(chosen.seed))
+        with killer.serving():
+            killer.undisturbed()
+            while killer.kills < chosen.kills:
+                killer.disturbed(min(chosen.each, chosen.kills - killer.kills))
+    return 0
+
+
+class SlowHandler(Handler):
+    """A server that sends in pieces, so that a download lasts long enough to be killed."""
+
+    def send_body(self, body: bytes, start: int, is_cut: bool):
+        self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.send_header("Content-Length", str(len(body) - start))
+        self.end_headers()
+        for place in range(start, len(body), 16_384):
+            self.wfile.write(body[place : place + 16_384])
+            time.sleep(0.01)
+
+
+class Killer:
+    """Runs, kills and checks in `folder`; what was killed where is counted in `stages`."""
+
+    def __init__(self, folder: Path, rng: np.random.Generator):
+        self.work, self.rng, self.kills = folder / "work", rng, 0
+        self.stages: Counter[str] = Counter()
+        self.kinds: Counter[str] = Counter()
+        self.seconds: dict[str, float] = {}
+        write_database(folder / "served", TRAINED + TESTED, minutes=1)
+        self.served = {path.name: path.read_bytes() for path in (folder / "served").iterdir()}
+        self.served["SHA256SUMS.txt"] = hash_list(self.served)
+        self.processes: set[int] = set()
+
+    def serving(self) -> Server:
+        """The server, answering; a context that ends it."""
+        self.server = Server(self.served)
+        self.server.RequestHandlerClass = SlowHandler
+        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        return self.server
+
+    # Runs -----------------------------------------------------------------------------------------------------------
+
+    def start(self) -> subprocess.Popen:
+        """The small run in the working folder; its output goes to a file beside it."""
+        (self.work / "tmp").mkdir(parents=True, exist_ok=True)
+        self.log, self.mark = self.work.with_name("log.txt"), f"{os.getpid()}-{self.kills}"
+        quiet = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        own = {MARK: self.mark, "TMPDIR": str(self.work / "tmp"), "NO_PROXY": "127.0.0.1", "DEEP_ECG_DATA_DIR": ""}
+        with self.log.open("wb") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", SMALL, self.server.url],
+                cwd=self.work, env=os.environ | quiet | own, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        self.processes.add(process.pid)
+        return process
+
+    def finish(self) -> dict:
+        """Runs to the end; what must be the same each time."""
+        process = self.start()
+        times_s, start_s = {}, time.monotonic()
+        while process.poll() is None:
+            times_s.setdefault(self.stage(), time.monotonic())
+            assert time.monotonic() - start_s < LIMIT_S, "the run does not end"
+            time.sleep(0.01)
+        assert process.returncode == 0, self.log.read_text()
+        self.check_whole()
+        self.check_processes()
+        left = [path for path in self.work.rglob("*") if self._is_unfinished(path)]
+        left += [path for path in (self.work / "tmp").iterdir() if path.name[:13] != "torchinductor"]  # one a user
+        assert not left, f"left behind: {left}"
+        bounds_s = [*times_s.values(), time.monotonic()]
+        self.seconds = self.seconds or {stage: bounds_s[k + 1] - bounds_s[k] for k, stage in enumerate(times_s)}
+        run = self.work / "runs" / "run"
+        report = json.loads((run / "report.json").read_text())
+        kept = {name: report[name] for name in ("ds2", "baselines", "kept_beats", "validation", "parameters")}
+        kept["history"] = report["training"]["history"]
+        kept["int8_accuracy"] = report["int8"]["int8_accuracy"]
+        weights = ("model_fp32.pt", "model_int8.pt")  # the checkpoint also says whether its data were just downloaded
+        return kept | {name: hashlib.sha256((run / "seed-0" / name).read_bytes()).hexdigest() for name in weights}
+
+    def undisturbed(self):
+        """The run that the others must equal; done twice, from nothing."""
+        self.expected = self.finish()
+        print("undisturbed: " + ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in self.seconds.items()))
+        shutil.rmtree(self.work)
+
+    def disturbed(self, kills: int):
+        """A run from nothing, killed so many times, that must end as the undisturbed one."""
+        for number in range(kills):
+            early = ("start", "ingest", "ingest", "beats", "beats")  # what is done once is not done again
+            stage = early[number] if number < len(early) else str(self.rng.choice(STAGES[2:]))
+            if not self.kill(stage):
+                break
+        ended = self.finish()
+        differs = [name for name in self.expected if ended[name] != self.expected[name]]
+        assert not differs, f"{', '.join(differs)} of a disturbed run differ from those of an undisturbed one"
+        shutil.rmtree(self.work)
+        counts = ", ".join(f"{stage} {self.stages[stage]}" for stage in STAGES)
+        print(f"{self.kills} kills ({counts}; {dict(self.kinds)}): the same to the bit", flush=True)
+
+    def kill(self, stage: str) -> bool:
+        """Starts the run and kills it at a random moment from the beginning of `stage`; False where it ended before."""
+        process, start_s = self.start(), time.monotonic()
+        while process.poll() is None and STAGES.index(self.stage()) < STAGES.index(stage):
+            assert time.monotonic() - start_s < LIMIT_S, "the run does not end"
+            time.sleep(0.002)
+        last_s = time.monotonic() + self.rng.uniform(0, self.seconds.get(stage, 1))
+        writing = self.rng.random() < 0.35
+        while process.poll() is None and time.monotonic() < last_s:
+            if writing and any(self._is_unfinished(path) for path in self.work.rglob(".*")):
+                break
+            time.sleep(0.002)
+        alone = self.rng.random() < 0.5
+        reached = self.stage()
+        if process.poll() is not None:
+            assert process.returncode == 0, self.log.read_text()
+            return True
+        os.kill(process.pid, signal.SIGKILL) if alone else os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self.kills += 1
+        self.stages[reached] += 1
+        written = any(self._is_unfinished(path) for path in self.work.rglob("*"))
+        self.kinds["alone" if alone else "with workers"] += 1
+        self.kinds["in mid-file"] += written
+        self.check_whole()
+        self.check_processes()
+        return True
+
+    def stage(self) -> str:
+        """The stage whose heading was printed last."""
+        return STAGES[max(self.log.read_bytes().count(b"/7] "), 0)]
+
+    # Checks ---------------------------------------------------------------------------------------------------------
+
+    def _is_unfinished(self, path: Path) -> bool:
+        return path.suffix == ".part" or bool(UNFINISHED.fullmatch(path.name))
+
+    def check_whole(self):
+        """Every file under its final name is what it should be from the first byte to the last."""
+        for path in self.work.rglob("*"):
+            inside = any(UNFINISHED.fullmatch(part) for part in path.parts)
+            if path.is_file() and not inside and path.suffix != ".part":
+                assert self._is_whole(path), f"{path} is not whole"
+        unfinished = [path for path in self.work.rglob("*") if UNFINISHED.fullmatch(path.name)]
+        assert len(unfinished) <= 4, f"what killed runs were writing piles up: {unfinished}"
+
+    def _is_whole(self, path: Path) -> bool:
+        content = path.read_bytes()
+        if path.parent.name == "mitdb":
+            return content == self.served[path.name]
+        if path.suffix in (".npz", ".pt"):
+            with zipfile.ZipFile(path) as archive:
+                return archive.testzip() is None
+        if path.suffix == ".json":
+            return bool(json.loads(content))
+        if path.suffix == ".png":
+            return content.endswith(b"IEND\xaeB`\x82")
+        return path.suffix == ".md" and content.endswith(b"\n")
+
+    def check_processes(self):
+        """No process of the run lives on, and what is left of it in memory is empty and does not pile up."""
+        give_up_s = time.monotonic() + WORKERS_END_S
+        while living := _living(f"{MARK}={self.mark}".encode()):
+            assert time.monotonic() < give_up_s, f"processes of a killed run live on: {living}"
+            time.sleep(0.05)
+        left = {name for name in _in_memory() if int(LEFT.fullmatch(name)[1]) in self.processes}
+        sizes = [_size(SHARED_MEMORY / name) for name in left]
+        assert len(left) <= 50 and sum(sizes) <= 50 * 64, f"left in memory: {left}"
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of the files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files)
+
+
+def _living(mark: bytes) -> list[str]:
+    """Command lines of the processes with `mark` in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "environ").read_bytes().split(b"\0") and "Z" not in _state(folder):
+                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200])
+        except OSError:  # it has ended, or is another user's
+            continue
+    return found
+
+
+def _state(folder: Path) -> str:
+    return (folder / "stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _in_memory() -> list[str]:
+    return [name for name in os.listdir(SHARED_MEMORY) if LEFT.fullmatch(name)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

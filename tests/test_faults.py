@@ -1,0 +1,222 @@
+"""Faults of the machine: no room, no permission, a folder that vanishes, a run beside this one.
+
+Each ends with one line that names the place, status 2, and nothing damaged: what is there is whole, and the same
+command works once the fault is mended.
+"""
+
+import ctypes
+import dataclasses
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import config as settings
+import data_loader
+import engine
+import figures
+import main
+import predict
+import synthetic
+from config import DATA_DIR_VARIABLE, Config, DeepECGError
+from data_loader import Beats, Record
+from evaluation import write_json
+from files import locked, write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+LIMIT_S = 120
+ROOM_BYTES = 1000
+CAPABILITIES, PR_CAPBSET_DROP = (1, 2), 24  # DAC_OVERRIDE and DAC_READ_SEARCH: linux/capability.h, linux/prctl.h
+
+
+def command(
+    arguments: list, folder: Path, data_folder: Path | str = "absent", **options
+) -> subprocess.CompletedProcess:
+    """The real script in `folder`."""
+    environment = os.environ | {DATA_DIR_VARIABLE: str(data_folder), "PYTHONDONTWRITEBYTECODE": "1"}
+    options = {"capture_output": True} | options
+    return subprocess.run(
+        [sys.executable, str(ROOT / "main.py"), *map(str, arguments)],
+        cwd=folder, env=environment, stdin=subprocess.DEVNULL, text=True, timeout=LIMIT_S, **options,
+    )  # fmt: skip
+
+
+def assert_refused(done: subprocess.CompletedProcess, *named: object):
+    assert done.returncode == 2, done.stderr
+    assert re.fullmatch(r"error: [^\n]*\n", done.stderr), done.stderr
+    assert all(str(part) in done.stderr for part in named), done.stderr
+
+
+@pytest.fixture
+def little_room():
+    """No file may grow beyond ROOM_BYTES, as on a disk that is nearly full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory) -> Path:
+    """A SYNTHETIC record of one minute."""
+    folder = tmp_path_factory.mktemp("record")
+    synthetic.write_database(folder, ["100"], 1.0)
+    return folder / "100"
+
+
+@pytest.fixture
+def short(monkeypatch):
+    monkeypatch.setitem(settings.PRESETS, "edge", dataclasses.replace(settings.PRESETS["edge"], epochs=2))
+
+
+# No room -------------------------------------------------------------------------------------------------------------
+
+
+def many_beats() -> Beats:
+    return Beats(np.zeros((50, 2, 280), np.float32), np.zeros((50, 3), np.float32), *np.zeros((3, 50), np.int64))
+
+
+def labelled() -> predict.Labelled:
+    record = Record("r", "MLII", 360.0, np.random.default_rng(0).normal(size=36_000))
+    return predict.Labelled(record, np.arange(0, 36_000, 40), np.tile(np.eye(5), (180, 1)), None, False)
+
+
+WRITERS = {
+    "text": lambda path: write_text(path, "x" * 5000),
+    "json": lambda path: write_json(path, {"x": "x" * 5000}),
+    "network": lambda path: engine.write_torch_file(path, {"x": engine.torch.zeros(5000)}),
+    "cache": lambda path: data_loader._write_cache(path, many_beats()),
+    "annotations": lambda path: predict.write_annotations(path, labelled()),
+    "table": lambda path: predict.write_table(path, labelled()),
+    "picture": lambda path: figures.signal_figure(path, np.arange(99), np.arange(99), 360, 0, "100", "MLII", False),
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_a_file_for_which_there_is_no_room_is_named_and_the_old_one_stays(tmp_path, little_room, writer):
+    path = tmp_path / "there.pred"
+    path.write_text("old")
+    with pytest.raises(DeepECGError) as refusal:
+        WRITERS[writer](path)
+    assert str(path) in str(refusal.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["there.pred"] and path.read_text() == "old"
+
+
+def test_a_synthetic_database_for_which_there_is_no_room(tmp_path, little_room):
+    config = Config(data_source="synthetic", cache_dir=str(tmp_path))
+    with pytest.raises(DeepECGError, match="synthetic-4min cannot be written"):
+        data_loader.ingest(config)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_predict_and_its_output_on_a_full_disk(tmp_path, record):
+    def few_bytes():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES, ROOM_BYTES))
+
+    done = command(["predict", record, "--preset", "edge"], tmp_path, preexec_fn=few_bytes)
+    assert_refused(done, "predictions/100-SYNTHETIC.csv cannot be written")
+    assert [path.name for path in (tmp_path / "predictions").iterdir()] == ["100.pred"]
+    with open("/dev/full", "w") as full:
+        arguments = ["predict", record, "--preset", "edge"]
+        done = command(arguments, tmp_path, capture_output=False, stdout=full, stderr=subprocess.PIPE)
+    assert_refused(done, "No space left")
+
+
+def test_no_memory_is_one_line(monkeypatch, capsys):
+    def greedy(*unused, **also_unused):
+        raise MemoryError
+
+    monkeypatch.setattr(main, "run", greedy)
+    assert main.main([]) == 2
+    assert re.fullmatch(r"error: there is not enough memory[^\n]*\n", capsys.readouterr().err)
+
+
+# No permission -------------------------------------------------------------------------------------------------------
+
+
+def as_anyone():
+    """Takes from a child process that belongs to root what sets root above permissions."""
+    if os.geteuid() == 0:
+        for capability in CAPABILITIES:
+            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+@pytest.mark.parametrize("arguments", ["--data-source synthetic", "predict RECORD --preset edge"])
+def test_a_folder_that_may_not_be_written(tmp_path, record, arguments):
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o555)
+    done = command(arguments.replace("RECORD", str(record)).split(), closed, preexec_fn=as_anyone)
+    assert_refused(done, "cannot be written", "Permission denied")
+    assert not list(closed.iterdir())
+
+
+def test_files_that_may_not_be_read(tmp_path, record):
+    for name, ending in (("first", "hea"), ("second", "dat")):
+        shutil.copytree(record.parent, tmp_path / name)
+        (tmp_path / name / f"100.{ending}").chmod(0)
+        done = command(["predict", tmp_path / name / "100", "--preset", "edge"], tmp_path, preexec_fn=as_anyone)
+        assert_refused(done, tmp_path / name / "100", "Permission denied")
+
+
+# What vanishes -------------------------------------------------------------------------------------------------------
+
+
+def test_a_data_folder_that_vanishes_in_mid_run(synthetic_db, tmp_path, monkeypatch, capsys, short):
+    """After training; once it is back, the same command goes on from there to its end."""
+    data, gone, fit = tmp_path / "data", tmp_path / "gone", engine.fit
+    shutil.copytree(synthetic_db, data)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(data))
+    monkeypatch.setattr(main, "Config", lambda: Config(preset="edge", threads=1, replays=0, data_source="local"))
+    monkeypatch.setattr(main, "draw", lambda *unused: None)
+
+    def vanishing_fit(*arguments, **options):
+        if data.exists():
+            data.rename(gone)
+        return fit(*arguments, **options)
+
+    monkeypatch.setattr(engine, "fit", vanishing_fit)
+    assert main.main(["--name", "trial"]) == 2
+    assert re.fullmatch(rf"error: data folder {data}: [^\n]*\n", capsys.readouterr().err)
+    monkeypatch.setattr(engine, "fit", fit)
+    gone.rename(data)
+    assert main.main(["--name", "trial"]) == 0
+    assert not re.search(r"epoch +1 ", capsys.readouterr().out)  # nothing is trained again
+    assert json.loads((tmp_path / "runs" / "trial" / "report.json").read_text())["data_source"] == "synthetic"
+
+
+# Two at once ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_run_in_the_same_folder_is_one_line(synthetic_db, tmp_path):
+    folder = tmp_path / "runs" / "trial"
+    folder.mkdir(parents=True)
+    with locked(folder):
+        done = command(["--data-source", "local", "--name", "trial"], tmp_path, synthetic_db)
+    assert_refused(done, "runs/trial is in use by another run")
+    assert not list(folder.iterdir())
+
+
+def test_two_runs_that_write_the_synthetic_database_at_once_both_have_it(tmp_path):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import data_loader; from config import Config\n"
+    code += "print(data_loader.ingest(Config(data_source='synthetic', synthetic_minutes=1)).folder)"
+    start = [sys.executable, "-c", code, str(ROOT)]
+    both = [subprocess.Popen(start, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=LIMIT_S)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert all(text.endswith("cache/synthetic-1min\n") for text in said)
+    assert sorted("waiting" in text for text in said) == [False, True]
+    names = {path.name for path in (tmp_path / "cache" / "synthetic-1min").iterdir()}
+    endings = ("hea", "dat", "atr")
+    records = {f"{name}.{ending}" for name in data_loader.DS1 + data_loader.DS2 for ending in endings}
+    assert names == records | {"RECORDS", "SYNTHETIC.txt"}

@@ -1,0 +1,64 @@
+"""Work shared among processes, which leave nothing behind however the run ends."""
+
+import os
+import re
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from joblib import Parallel
+from joblib.externals.loky import get_reusable_executor
+
+LOOK_S = 0.5  # how often a worker looks whether its run is still there
+SHARED_MEMORY = Path("/dev/shm")
+LEFT = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)[-_].*")  # with the number of its process
+
+
+def run_jobs(jobs: Iterable, threads: int) -> Iterator:
+    """The results of `jobs` (joblib's `delayed`) in their order, worked on by `threads` processes, 0: one a core.
+
+    Arrays are sent, not shared: joblib would put large ones into files in memory, which outlive a run that is killed.
+    The workers of such a run end within LOOK_S, where joblib's own wait for work for five minutes; the empty folders
+    and semaphores that it leaves are removed here.
+    """
+    for folder in (SHARED_MEMORY, Path(tempfile.gettempdir())):
+        _sweep(folder)
+    watched = {"initializer": _end_with, "initargs": (os.getpid(),)}
+    try:
+        yield from Parallel(n_jobs=threads or -1, return_as="generator", max_nbytes=None, **watched)(jobs)
+    finally:
+        if threads != 1:
+            get_reusable_executor().shutdown(kill_workers=True)
+
+
+def _end_with(run: int):
+    """Ends this worker process soon after process `run`, which started it."""
+
+    def watch():
+        while os.getppid() == run:
+            time.sleep(LOOK_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _sweep(folder: Path):
+    """Removes semaphores and empty folders of processes that are no more."""
+    for name in os.listdir(folder) if folder.is_dir() else ():
+        found = LEFT.fullmatch(name)
+        if found and not _lives(int(found[1])):
+            with suppress(OSError):  # not empty, or another user's
+                (os.rmdir if (folder / name).is_dir() else os.unlink)(folder / name)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
