@@ -175,7 +175,7 @@ class _Writer:
     ) -> int:
         tensor = self._schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name, list(shape), buffer
-        tensor.type = {np.dtype(np.int8): self._schema.TensorType.INT8}.get(kind, self._schema.TensorType.INT32)
+        tensor.type = getattr(self._schema.TensorType, np.dtype(kind).name.upper())
         if len(scales):
             tensor.quantization = self._schema.QuantizationParametersT()
             tensor.quantization.scale = [float(scale) for scale in scales]
