@@ -9,7 +9,6 @@ import ctypes
 import math
 import shutil
 import subprocess
-from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -289,7 +288,7 @@ def feature_code(names: list[str]) -> str:
         "    const float pre = (float)rr_back(ecg, 0), previous = (float)rr_back(ecg, 1);",
         "    const float second = (float)rr_back(ecg, 2);",
         "    const struct rhythm rhythm = rhythm_of(ecg, pre, previous, second);",
-        *(f"    const struct rr_statistics of_{memory} = rr_statistics(ecg, {memory}, scratch);" for memory in memories),
+        *(f"    const struct rr_statistics of_{n} = rr_statistics(ecg, {n}, scratch);" for n in memories),
         *rhythm,
         "}",
     ]
@@ -328,27 +327,51 @@ def _rhythm(name: str) -> str:
     raise DeepECGError(f"firmware has no feature {name!r}: use a checkpoint of the causal features of features.py")
 
 
+def build(network: tuple[str, str], description: dict, out: Path, fs_hz: float = Config.fs_hz) -> list[dict]:
+    """Writes FILES and the example into `out` and returns their row of the table of edge artefacts.
+
+    network: the int8 network in C, (header, source); the rest as in `generate`, which raises. The labels are those of
+    that network, so the row has no accuracy of its own. The RAM is stated where a C compiler is there to ask.
+    """
+    for name, text in generate(description, *network, fs_hz).items():
+        write_text(out / name, text)
+    write_text(out / EXAMPLE, (SOURCES / EXAMPLE).read_text())
+    needs = "a C99 compiler"
+    if c_compiler() is not None:
+        needs += f", {HostChain(out).state_bytes:,} bytes of RAM and a stack of 4 KB"
+    unknown = ("ratio", "accuracy_change", "s_f1_change", "v_f1_change", "latency_us")
+    return [
+        {
+            "artefact": f"whole causal chain in C99, {fs_hz:g} Hz",
+            "file": FILES[1],
+            "bytes": (out / FILES[1]).stat().st_size,
+            **dict.fromkeys(unknown),
+            "needs": needs,
+            "runs_on": "any 32-bit microcontroller",
+        }
+    ]
+
+
 # On the host -----------------------------------------------------------------------------------------------------
 
 
 class HostChain:
     """The generated chain, compiled for this machine, to be fed signals: what a microcontroller would answer.
 
-    `folder` holds FILES, `rest` further options of the compiler. Raises DeepECGError where there is no C compiler.
+    `folder` holds FILES. `state_bytes` is the size of `struct deep_ecg`, all the RAM the chain needs beside the stack
+    and what the network takes; 32-bit machines differ by padding at most. Raises DeepECGError where there is no C
+    compiler.
     """
 
-    def __init__(self, folder: Path, channels: int, window_samples: int, feature_count: int):
+    def __init__(self, folder: Path):
         with TemporaryDirectory() as build:
             library = Path(build) / "host.so"
             compile_c([SOURCES / "host.c"], library, folder, "-O2", "-shared", "-fPIC")
             self._library = ctypes.CDLL(str(library))
         self._library.host_push.restype = ctypes.c_long
-        self._window, self._features = (channels, window_samples), feature_count
-
-    @property
-    def state_bytes(self) -> int:
-        """Size of `struct deep_ecg` here; on a 32-bit machine it is the same but for padding."""
-        return self._library.host_state_bytes()
+        numbers = (ctypes.c_int * 4)()
+        self._library.host_sizes(numbers)
+        self.state_bytes, *self._window, self._features = numbers
 
     def label(self, signal_mv: np.ndarray) -> LabelledBeats:
         """Everything the chain says of `signal_mv` (n,), which is a stream of its own."""
@@ -378,12 +401,17 @@ class HostChain:
 QUALITIES = ("ok", "missing", "flat", "saturated", "learning", "noisy")  # as `enum deep_ecg_quality` counts them
 
 
+def c_compiler() -> str | None:
+    """Where this machine's C compiler is; None where it has none."""
+    return shutil.which("cc") or shutil.which("gcc")
+
+
 def compile_c(sources: list[Path], out: Path, include: Path, *options: str):
     """Compiles C `sources`, which include files of the folder `include`, with every warning an error.
 
     Raises DeepECGError where there is no C compiler, or with its first complaint.
     """
-    compiler = shutil.which("cc") or shutil.which("gcc")
+    compiler = c_compiler()
     if compiler is None:
         raise DeepECGError("no C compiler was found (cc): install gcc or clang to run the firmware on this machine")
     command = [compiler, *CHECKS, *options, f"-I{include}", *map(str, sources), "-lm", "-o", str(out)]

@@ -16,9 +16,13 @@ static void keep_inputs(const float *window, const float *features)
     memcpy(features_out, features, sizeof ecg.features);
 }
 
-int host_state_bytes(void)
+/* Bytes of the state, channels and samples of a window, features. */
+void host_sizes(int sizes[4])
 {
-    return (int)sizeof(struct deep_ecg);
+    sizes[0] = (int)sizeof(struct deep_ecg);
+    sizes[1] = DEEP_ECG_CHANNELS;
+    sizes[2] = DEEP_ECG_WINDOW_SAMPLES;
+    sizes[3] = DEEP_ECG_FEATURES;
 }
 
 int host_quality(void)
