@@ -7,8 +7,6 @@ Thresholds, lengths and coefficients are those of the Python modules, brought to
 
 import ctypes
 import math
-import shutil
-import subprocess
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,17 +14,21 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+import c_network
 import detector as det
 import features as ft
+from c_network import compile_c, compiler
 from config import CLASSES, Config, DeepECGError, with_overrides
+from data_loader import Beats
 from dsp_filters import FLAT_MV, FLAT_S, LIMIT_MV, MISSING_S, bandpass_sos
 from files import write_text
+from integer_network import quantized
+from model import HybridECGNet
 from realtime import ON_TIME_S
 
 SOURCES = Path(__file__).resolve().parent / "firmware"
 FILES = ("deep_ecg.h", "deep_ecg.c")
 EXAMPLE = "example.c"
-CHECKS = ("-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror")
 ENERGY_UNITS_PER_MV = 2**30  # whole numbers in which the energy is summed: fine enough for any float above 1e-2 mV
 LEAST_SIZE = 1e-30  # of a group of past beats: float would forget it altogether at 1e-45, after a day
 FINEST_RATE_HZ = Fraction(1, 100)
@@ -56,7 +58,7 @@ class LabelledBeats:
 def generate(description: dict, network_h: str, network_c: str, fs_hz: float = Config.fs_hz) -> dict[str, str]:
     """The texts of FILES, by name, for samples that come at `fs_hz`.
 
-    `description` is that of a causal checkpoint, network_h and network_c the int8 network in C (`microcontroller`).
+    `description` is that of a causal checkpoint, network_h and network_c the int8 network in C (`c_network`).
     Raises DeepECGError for a checkpoint of the other mode, a rate that the detector does not take or that is no
     multiple of FINEST_RATE_HZ, or a feature that the C sources do not know.
     """
@@ -327,27 +329,29 @@ def _rhythm(name: str) -> str:
     raise DeepECGError(f"firmware has no feature {name!r}: use a checkpoint of the causal features of features.py")
 
 
-def build(network: tuple[str, str], description: dict, out: Path, fs_hz: float = Config.fs_hz) -> list[dict]:
+def build(
+    model: HybridECGNet, description: dict, calibration: Beats, out: Path, fs_hz: float = Config.fs_hz
+) -> list[dict]:
     """Writes FILES and the example into `out` and returns their row of the table of edge artefacts.
 
-    network: the int8 network in C, (header, source); the rest as in `generate`, which raises. The labels are those of
-    that network, so the row has no accuracy of its own. The RAM is stated where a C compiler is there to ask.
+    The int8 network in them is that of `microcontroller.build` with the same `calibration`: labels differ from its
+    own by the rounding of the inputs alone, so the row has no scores. Raises DeepECGError as `generate` and
+    `integer_network.quantized` do, before anything is written.
     """
-    for name, text in generate(description, *network, fs_hz).items():
+    network = quantized(model, calibration)
+    title = "Deep-ECG: the int8 network of deep_ecg.c"
+    files = generate(description, c_network.header(network, title), c_network.source(network, title), fs_hz)
+    for name, text in (files | {EXAMPLE: (SOURCES / EXAMPLE).read_text()}).items():
         write_text(out / name, text)
-    write_text(out / EXAMPLE, (SOURCES / EXAMPLE).read_text())
-    needs = "a C99 compiler"
-    if c_compiler() is not None:
-        needs += f", {HostChain(out).state_bytes:,} bytes of RAM and a stack of 4 KB"
-    unknown = ("ratio", "accuracy_change", "s_f1_change", "v_f1_change", "latency_us")
+    unknown = ("bytes", "ratio", "accuracy_change", "s_f1_change", "v_f1_change", "latency_us")
+    ram = f", {HostChain(out).state_bytes / 1024:.0f} KB of RAM for its state" if compiler() else ""
     return [
         {
             "artefact": f"whole causal chain in C99, {fs_hz:g} Hz",
-            "file": FILES[1],
-            "bytes": (out / FILES[1]).stat().st_size,
+            "file": " ".join(FILES),
             **dict.fromkeys(unknown),
-            "needs": needs,
-            "runs_on": "any 32-bit microcontroller",
+            "needs": f"a C99 compiler{ram}",
+            "runs_on": "32-bit microcontrollers",
         }
     ]
 
@@ -366,7 +370,7 @@ class HostChain:
     def __init__(self, folder: Path):
         with TemporaryDirectory() as build:
             library = Path(build) / "host.so"
-            compile_c([SOURCES / "host.c"], library, folder, "-O2", "-shared", "-fPIC")
+            compile_chain([SOURCES / "host.c"], library, folder, "-O2", "-shared", "-fPIC")
             self._library = ctypes.CDLL(str(library))
         self._library.host_push.restype = ctypes.c_long
         numbers = (ctypes.c_int * 4)()
@@ -401,21 +405,11 @@ class HostChain:
 QUALITIES = ("ok", "missing", "flat", "saturated", "learning", "noisy")  # as `enum deep_ecg_quality` counts them
 
 
-def c_compiler() -> str | None:
-    """Where this machine's C compiler is; None where it has none."""
-    return shutil.which("cc") or shutil.which("gcc")
-
-
-def compile_c(sources: list[Path], out: Path, include: Path, *options: str):
-    """Compiles C `sources`, which include files of the folder `include`, with every warning an error.
+def compile_chain(sources: list[Path], out: Path, include: Path, *options: str):
+    """Compiles C `sources`, which include files of the folder `include`, into `out`, every warning an error.
 
     Raises DeepECGError where there is no C compiler, or with its first complaint.
     """
-    compiler = c_compiler()
-    if compiler is None:
-        raise DeepECGError("no C compiler was found (cc): install gcc or clang to run the firmware on this machine")
-    command = [compiler, *CHECKS, *options, f"-I{include}", *map(str, sources), "-lm", "-o", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        complaint = next((line for line in done.stderr.splitlines() if "error" in line), "no reason given")
-        raise DeepECGError(f"the C sources could not be compiled: {complaint}")
+    if compiler() is None:
+        raise DeepECGError("there is no C compiler (cc, gcc or clang): install one to run the firmware on this machine")
+    compile_c([*sources, Path("-lm")], out, f"-I{include}", *options)  # a library comes after what needs it

@@ -5,23 +5,26 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import firmware
+from c_network import compiler
 from config import CLASSES, Config, DeepECGError
-from data_loader import Source, read_record
+from data_loader import Beats, Source, read_record
 from features import CHANNELS, FEATURES
-from firmware import HostChain, build, compile_c, generate
+from firmware import HostChain, build, compile_chain, generate
+from integer_network import quantized
 from model import HybridECGNet
 from pipeline import describe, hybrid_arguments
 from realtime import BeatStream
 
 CONFIG = Config(mode="causal", preset="edge")
 NAMES = list(FEATURES["causal"])
-WINDOW_TOLERANCE, FEATURE_TOLERANCE = 2e-4, 5e-6  # float32 against float64: standard deviations, and as features are
+WINDOW_TOLERANCE, FEATURE_TOLERANCE = 2e-4, 1e-4  # float32 against float64: standard deviations, and as features are
 DIFFERENCE_TOLERANCE = 1e-3  # the template can be many times as high as the beat in whose deviations it is told
 SHIFTED_BEATS = 2  # of a record: two samples of an R-peak that are equal but for rounding, and the other one taken
 
-needs_compiler = pytest.mark.skipif(firmware.c_compiler() is None, reason="there is no C compiler (cc) here")
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C compiler (cc) here")
 
 NETWORK_H = f"""#ifndef DEEP_ECG_NETWORK_H
 #define DEEP_ECG_NETWORK_H
@@ -150,7 +153,7 @@ def test_a_stream_may_begin_with_lost_signal(chain, start):
 
 @needs_compiler
 def test_the_memory_of_intervals_is_as_long(chain):
-    signal_mv = ecg(900)
+    signal_mv = ecg(450)
     assert_same(chain.label(signal_mv), streamed(signal_mv))
 
 
@@ -211,7 +214,7 @@ def test_beats_that_nobody_fetches_come_with_the_next_samples(folder, tmp_path, 
         '    while (scanf("%f", &mv) == 1)\n        if (deep_ecg_push(&ecg, mv, &beat))\n'
         '            printf("%d %d\\n", (int)beat.sample, (int)beat.known);\n    return 0;\n}\n'
     )
-    compile_c([program, folder / "deep_ecg.c"], tmp_path / "lazy", folder)
+    compile_chain([program, folder / "deep_ecg.c"], tmp_path / "lazy", folder)
     lines = run(tmp_path / "lazy", ecg()[600:]).splitlines()
     found = chain.label(ecg()[600:])
     assert (np.diff(found.known) == 0).any()
@@ -234,7 +237,7 @@ def test_the_example_labels_standard_input(folder, tmp_path):
     signal_mv = sum(np.exp(-0.5 * ((t_s - peak_s) / 0.012) ** 2) for peak_s in range(1, 12))
     example = firmware.SOURCES / firmware.EXAMPLE
     (tmp_path / "example.c").write_text(example.read_text())
-    compile_c([tmp_path / "example.c", folder / "deep_ecg.c"], tmp_path / "example", folder)
+    compile_chain([tmp_path / "example.c", folder / "deep_ecg.c"], tmp_path / "example", folder)
     times_s = [line.split()[0] for line in run(tmp_path / "example", signal_mv).splitlines()]
     assert times_s == [f"{second}.000" for second in range(1, 12)]
 
@@ -245,7 +248,7 @@ def test_hostile_input_breaks_no_rule_of_c(folder, tmp_path):
     example.write_text((firmware.SOURCES / firmware.EXAMPLE).read_text())
     sanitizers = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
     try:
-        compile_c([example, folder / "deep_ecg.c"], tmp_path / "example", folder, *sanitizers)
+        compile_chain([example, folder / "deep_ecg.c"], tmp_path / "example", folder, *sanitizers)
     except DeepECGError as error:
         pytest.skip(f"this compiler has no sanitizers: {error}")
     rng = np.random.default_rng(0)
@@ -259,7 +262,7 @@ def test_hostile_input_breaks_no_rule_of_c(folder, tmp_path):
 @needs_compiler
 def test_arithmetic_is_float_and_nothing_is_on_the_heap(folder, tmp_path):
     out = tmp_path / "deep_ecg.o"
-    compile_c([folder / "deep_ecg.c"], out, folder, "-c", "-Wdouble-promotion", "-Wconversion", "-Wshadow", "-Wvla")
+    compile_chain([folder / "deep_ecg.c"], out, folder, "-c", "-Wdouble-promotion", "-Wconversion", "-Wshadow", "-Wvla")
     text = (folder / "deep_ecg.c").read_text()
     included = {line.split()[1] for line in text.splitlines() if line.startswith("#include")}
     assert included <= {'"deep_ecg.h"', "<math.h>", "<string.h>", "<stdint.h>", "<stdbool.h>"}
@@ -271,13 +274,26 @@ def test_the_state_is_small(chain):
     assert chain.state_bytes < 32 * 1024
 
 
-def test_the_row_of_the_table_and_the_files(tmp_path):
-    (row,) = build((NETWORK_H, NETWORK_C), description(), tmp_path / "edge", 250.0)
-    written = {path.name for path in (tmp_path / "edge").iterdir()}
-    assert written == {"deep_ecg.h", "deep_ecg.c", "example.c"}
-    assert row["file"] == "deep_ecg.c" and row["bytes"] == (tmp_path / "edge" / "deep_ecg.c").stat().st_size
-    assert "#define DEEP_ECG_FS_HZ 250.0f" in (tmp_path / "edge" / "deep_ecg.h").read_text()
-    assert row["accuracy_change"] is None
+def test_what_build_writes_labels_as_the_integer_network_does(tmp_path):
+    torch.manual_seed(1)
+    model = HybridECGNet(**hybrid_arguments(CONFIG)).eval()
+    signal_mv = ecg(100)
+    prepared = streamed(signal_mv)
+    windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
+    labels = np.zeros(len(prepared), np.int64)
+    beats = Beats(windows, features, labels, np.full(len(labels), "a"), np.arange(len(labels)))
+    (row,) = build(model, description(), beats, tmp_path / "edge")
+    assert {path.name for path in (tmp_path / "edge").iterdir()} == {"deep_ecg.h", "deep_ecg.c", "example.c"}
+    assert row["file"] == "deep_ecg.h deep_ecg.c" and row["accuracy_change"] is None
+    found = HostChain(tmp_path / "edge").label(signal_mv)
+    reference = quantized(model, beats)
+    assert (found.logits == reference.run(*reference.quantize(found.windows, found.features))).all()
+    assert (found.labels == reference.predict(windows, features).argmax(axis=1)).mean() > 0.98
+
+
+def test_the_rate_is_in_the_header():
+    header = generate(description(), NETWORK_H, NETWORK_C, 250.0)["deep_ecg.h"]
+    assert "#define DEEP_ECG_FS_HZ 250.0f" in header
 
 
 def test_a_diagnostic_checkpoint_is_refused():
@@ -309,6 +325,6 @@ def test_features_come_in_the_order_of_the_checkpoint(names, tmp_path):
 
 
 def test_without_a_compiler_it_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(firmware.shutil, "which", lambda name: None)
+    monkeypatch.setattr(firmware, "compiler", lambda: None)
     with pytest.raises(DeepECGError, match="no C compiler"):
-        compile_c([tmp_path / "a.c"], tmp_path / "a", tmp_path)
+        compile_chain([tmp_path / "a.c"], tmp_path / "a", tmp_path)
