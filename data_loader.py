@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ import physionet
 import synthetic
 from augmentation import Strip
 from config import CLASSES, DATA_DIR_VARIABLE, Config, DeepECGError
-from dsp_filters import FLAT_MV, bandpass_sos, clean, resample
+from dsp_filters import FLAT_MV, SignalWatch, bandpass_sos, clean, resample
 from features import FEATURES, beat_inputs, rr_intervals
 from files import atomic_file, locked
 from workers import run_jobs
@@ -48,7 +49,7 @@ AAMI = {
     **dict.fromkeys("/fQ?", "Q"),
 }
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
-CACHE_VERSION = 5  # raised when the meaning of cached beats changes
+CACHE_VERSION = 6  # raised when the meaning of cached beats changes
 MAX_MV = 1e9  # beyond any uncalibrated signal, and still a number after filters of any order
 REPLAYED = (0.2, 0.5, 0.5, 1.0, 0.0)  # share of the N S V F Q beats of a replay that is kept: enough, in less memory
 
@@ -172,14 +173,14 @@ def _write_synthetic(config: Config, reason: str, progress: bool) -> Source:
 # Records ---------------------------------------------------------------------------------------------------------
 
 
-def read_record(path: Path, lead: str) -> Record:
+def read_record(path: Path, lead: str, gaps: bool = False) -> Record:
     """The lead named `lead` of the WFDB record at `path` (no extension).
 
-    Raises DeepECGError naming the record when it is missing or truncated, has no such lead, or its signal is flat or
-    holds samples that are not numbers.
+    Raises DeepECGError naming the record when it is missing or truncated, has no such lead, or its signal is flat or,
+    unless `gaps` are allowed, holds samples that are not numbers.
     """
     fs_hz, (signal_mv,) = _read_signals(path, [lead])
-    _check_signal(signal_mv, path, lead)
+    _check_signal(signal_mv, path, lead, gaps)
     return Record(path.name, lead, fs_hz, signal_mv)
 
 
@@ -255,13 +256,17 @@ def _in_millivolts(signal: np.ndarray, units: str, path: Path) -> np.ndarray:
     return signal * scale
 
 
-def _check_signal(signal_mv: np.ndarray, path: Path, lead: str):
-    bad = np.count_nonzero(~np.isfinite(signal_mv))
-    if bad:
-        raise DeepECGError(f"record {path}, lead {lead}: {bad} samples are not numbers: cut or fill them first")
-    if np.abs(signal_mv).max(initial=0) > MAX_MV:
+def _check_signal(signal_mv: np.ndarray, path: Path, lead: str, gaps: bool):
+    known_mv = signal_mv[np.isfinite(signal_mv)]
+    bad = len(signal_mv) - len(known_mv)
+    if bad and not gaps:
+        raise DeepECGError(
+            f"record {path}, lead {lead}: {bad} samples are not numbers: cut or fill them first, or label the record "
+            "in causal mode, which takes them for lost signal"
+        )
+    if np.abs(known_mv).max(initial=0) > MAX_MV:
         raise DeepECGError(f"record {path}, lead {lead}: no ECG is beyond {MAX_MV:g} mV: mend its gain or units")
-    if len(signal_mv) == 0 or np.ptp(signal_mv) < FLAT_MV:
+    if len(known_mv) == 0 or np.ptp(known_mv) < FLAT_MV:
         raise DeepECGError(f"record {path}, lead {lead}: the signal is flat: choose another lead")
 
 
@@ -304,17 +309,21 @@ def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
 def network_inputs(record: Record, annotation: Annotation, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Windows and features (see `features.beat_inputs`) of every beat of `record`, as the mode of `config` allows.
 
-    Raises DeepECGError when an annotation lies outside the signal, or that is shorter than a second.
+    Missing samples are filled, and an RR interval across lost signal is none, as in a live stream: see
+    `dsp_filters.SignalWatch`. Raises DeepECGError when an annotation lies outside the signal, or that is shorter than
+    a second.
     """
-    causal = config.mode == "causal"
     if len(record.signal_mv) < record.fs_hz:
         raise DeepECGError(f"record {record.name} lasts less than a second: a longer one is needed")
-    cleaned_mv = cleaned(resample(record.signal_mv, record.fs_hz, config.fs_hz, causal), config)
+    causal, watch = config.mode == "causal", SignalWatch(record.fs_hz)
+    filled_mv, _ = watch(record.signal_mv)
+    cleaned_mv = cleaned(resample(filled_mv, record.fs_hz, config.fs_hz, causal), config)
     peaks = np.round(annotation.samples * config.fs_hz / record.fs_hz).astype(np.int64)
     if peaks.min() < 0 or annotation.samples.max() >= len(record.signal_mv):
         raise DeepECGError(f"record {record.name}: an annotation lies outside the signal: they do not belong together")
     after = config.look_ahead_samples
-    rr_s = rr_intervals(annotation.samples, record.fs_hz, annotation.after_gap)
+    lost = [watch.lost_between(*pair) for pair in pairwise(annotation.samples.tolist())]
+    rr_s = rr_intervals(annotation.samples, record.fs_hz, annotation.after_gap | np.array([False, *lost]))
     peaks = np.minimum(peaks, len(cleaned_mv) - 1)  # resampling can round the last sample away
     return beat_inputs(cleaned_mv, peaks, rr_s, config.window_samples - after, after, config.fs_hz, config.mode)
 

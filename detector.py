@@ -16,10 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from config import DeepECGError
-from dsp_filters import OnePassFilter, bandpass_sos
+from dsp_filters import OnePassFilter, SignalWatch, bandpass_sos
 
 RATES_HZ = (100.0, 1000.0)
-LIMIT_MV = 1e4  # a sample beyond it, or one that is not a number, is missing
 LEAST_MV = 1e-4  # lower energy is rounding, at any gain in use
 
 # Summits of the energy
@@ -75,7 +74,6 @@ PENDING = 64  # refused summits that are remembered: more than there can be in 2
 REMEMBERED_S = 10.0  # and for so long: a beat is known at most so long, R_REACH_S and HOLD_S after its R-peak
 
 # Quality
-FLAT_S = 0.5
 NOISY = 0.35  # median background over the level of beats
 
 
@@ -114,8 +112,7 @@ class RPeakDetector:
         self._history = self._background + self._hold + len(self._kernel)
         self._signal_mv, self._energy_mv = np.zeros(self._history), np.zeros(self._history)
         self._missing = np.zeros(self._history, bool)
-        self._pushed, self._missing_run, self._unchanged_run = 0, 0, 0
-        self._lowest_mv, self._highest_mv = math.inf, -math.inf
+        self._watch, self._pushed = SignalWatch(fs_hz), 0
         self._judge = _Judge(self._fs_hz)
 
     def push(self, chunk_mv: np.ndarray) -> list[tuple[int, int]]:
@@ -136,15 +133,10 @@ class RPeakDetector:
     def quality(self) -> str:
         """What the detector knows of the signal just now.
 
-        "ok"; "missing": not numbers; "flat" or "saturated": no change for FLAT_S, the latter at the highest or lowest
-        value so far; "noisy": no clear beats over the background; "learning": no levels yet, or no beat for SILENT_S.
+        "ok"; "missing", "flat" or "saturated" as in `SignalWatch.fault`; "noisy": no clear beats over the background;
+        "learning": no levels yet, or no beat for SILENT_S.
         """
-        if self._missing_run > MISSING_SHARE * self._background:
-            return "missing"
-        if self._unchanged_run >= FLAT_S * self._fs_hz:
-            at_rail = self._signal_mv[-1] in (self._lowest_mv, self._highest_mv) and self._lowest_mv < self._highest_mv
-            return "saturated" if at_rail else "flat"
-        return self._judge.quality(self._pushed)
+        return self._watch.fault or self._judge.quality(self._pushed)
 
     @property
     def signal_ok(self) -> bool:
@@ -156,15 +148,11 @@ class RPeakDetector:
 
     def _remember(self, chunk_mv: np.ndarray):
         """Appends the chunk, its gaps filled with the sample before them, and its energy to what is remembered."""
-        last_mv = self._signal_mv[-1]
-        filled_mv, missing = filled(chunk_mv, last_mv)
+        filled_mv, missing = self._watch(chunk_mv)
+        self._watch.forget(self._pushed)
         if self._pushed == 0:
-            self._signal_mv[:] = last_mv = filled_mv[0]
+            self._signal_mv[:] = filled_mv[0]
         energy_mv = self._moving_sum(np.abs(self._band_pass(filled_mv))) / self._moving_sum.samples
-        self._missing_run = _trailing(missing, self._missing_run)
-        self._unchanged_run = _trailing(np.diff(filled_mv, prepend=last_mv) == 0, self._unchanged_run)
-        self._lowest_mv = min(self._lowest_mv, filled_mv.min())
-        self._highest_mv = max(self._highest_mv, filled_mv.max())
         self._signal_mv = np.concatenate((self._signal_mv, filled_mv))
         self._energy_mv = np.concatenate((self._energy_mv, energy_mv))
         self._missing = np.concatenate((self._missing, missing))
@@ -402,24 +390,6 @@ def one_row(chunk_mv: np.ndarray) -> np.ndarray:
     return row
 
 
-def filled(chunk_mv: np.ndarray, last_mv: float) -> tuple[np.ndarray, np.ndarray]:
-    """The chunk (n,) with each missing sample replaced by the one before it, and which were missing (n,).
-
-    `last_mv` came before the chunk. Missing is what is no number, or beyond LIMIT_MV.
-    """
-    missing = ~(np.abs(chunk_mv) <= LIMIT_MV)
-    if not missing.any():
-        return chunk_mv, missing
-    latest = np.maximum.accumulate(np.where(missing, -1, np.arange(len(chunk_mv))))
-    return np.where(latest >= 0, chunk_mv[latest], last_mv), missing
-
-
 def causal_r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
     """R-peak samples of the whole of `signal_mv` (n,) as RPeakDetector tells them in a stream, (beats,) int64."""
     return np.array([r for r, _ in RPeakDetector(fs_hz).push(signal_mv)], np.int64)
-
-
-def _trailing(flags: np.ndarray, run: int) -> int:
-    """How many of `flags` at the end are True in a row; where all are, `run` came before them."""
-    unset = np.flatnonzero(~flags)
-    return len(flags) - 1 - int(unset[-1]) if len(unset) else run + len(flags)

@@ -18,7 +18,7 @@ from confidence import tempered
 from config import CLASSES, Config, DeepECGError, with_overrides
 from data_loader import AAMI, Annotation, Record, cleaned, network_inputs, read_beats, read_header, read_record
 from detector import causal_r_peaks
-from dsp_filters import detect_r_peaks, resample
+from dsp_filters import SignalWatch, detect_r_peaks, resample
 from evaluation import number
 from features import CHANNELS, FEATURES
 from figures import predictions_figure
@@ -190,13 +190,15 @@ def probabilities(record: Record, annotation: Annotation, classifier: Classifier
 def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
     """The lead `lead`, or that of `choose_lead`, of the record at `path`, and whether it or the network is SYNTHETIC.
 
-    Raises DeepECGError when the record cannot be read or its rate is out of RATES_HZ.
+    In causal mode samples that are not numbers are lost signal. Raises DeepECGError when the record cannot be read or
+    its rate is out of RATES_HZ.
     """
     header = read_header(path)
     if not RATES_HZ[0] <= header.fs <= RATES_HZ[1]:
         low, high = RATES_HZ
         raise DeepECGError(f"record {path} is sampled at {header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
-    record = read_record(path, lead or choose_lead(header, path, classifier.config.lead))
+    lead = lead or choose_lead(header, path, classifier.config.lead)
+    record = read_record(path, lead, gaps=classifier.config.mode == "causal")
     return record, classifier.synthetic or any("SYNTHETIC" in comment for comment in header.comments)
 
 
@@ -359,7 +361,8 @@ def write_table(path: Path, labelled: Labelled):
 def draw_strip(path: Path, labelled: Labelled, config: Config):
     """Draws the STRIP_S seconds that hold the most ectopic beats, cleaned as the network sees them."""
     record = labelled.record
-    raw_mv = resample(record.signal_mv, record.fs_hz, config.fs_hz, config.mode == "causal")
+    filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)
+    raw_mv = resample(filled_mv, record.fs_hz, config.fs_hz, config.mode == "causal")
     clean_mv = cleaned(raw_mv, config)
     peaks_s = labelled.samples / record.fs_hz
     start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], len(clean_mv) / config.fs_hz)

@@ -13,8 +13,8 @@ import numpy as np
 
 from confidence import tempered
 from config import Config, DeepECGError
-from detector import HOLD_S, R_REACH_S, REMEMBERED_S, RPeakDetector, filled, one_row
-from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
+from detector import HOLD_S, R_REACH_S, REMEMBERED_S, RPeakDetector, one_row
+from dsp_filters import CausalResampler, OnePassFilter, SignalWatch, bandpass_sos
 from features import (
     MEMORY_BEATS,
     RunningTemplate,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 # Diagnostic mode filters backward too, over the window and so long after it: at the order and band of config.py what
 # the filter still remembers after that is below 1e-4 of the signal.
 SETTLE_S = 5.0
+LOOK_BACK_S = REMEMBERED_S + 1  # a beat is detected at most so long after its R-peak
 ON_TIME_S = R_REACH_S + HOLD_S  # a beat that is detected later than this after its R-peak was found by looking back
 
 
@@ -118,9 +119,9 @@ class BeatStream:
         1e-4 of the signal, except within SETTLE_S of the record's ends. At another rate than `config.fs_hz` the
         signal is brought to it by linear interpolation, where the whole record is resampled with a low-pass filter.
 
-    Samples that are not numbers are lost signal: the last one is held. `fs_hz` is 100 to 1000 Hz (DeepECGError
-    outside) unless R-peaks are given in `peaks`, rising sample numbers, in the place of the detector's. Memory stays
-    the same for ever.
+    Where samples are not numbers the last one is held, and an RR interval across lost signal is none. `fs_hz` is 100
+    to 1000 Hz (DeepECGError outside) unless R-peaks are given in `peaks`, rising sample numbers, in the place of the
+    detector's. Memory stays the same for ever.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class BeatStream:
         self._before = config.window_samples - self._after
         self._zero_phase = config.mode == "diagnostic"
         self._settle = round(SETTLE_S * config.fs_hz) if self._zero_phase else 0
-        self._reach = self._before + self._after + self._settle + round((REMEMBERED_S + 1) * config.fs_hz)
+        self._reach = self._before + self._after + self._settle + round(LOOK_BACK_S * config.fs_hz)
         self._resample = CausalResampler(fs_hz, config.fs_hz)
         self._sos = bandpass_sos(config.band_hz, config.filter_order, config.fs_hz)
         self._filter = OnePassFilter(self._sos)
@@ -140,7 +141,8 @@ class BeatStream:
         self._template = RunningTemplate(config.window_samples, self._qrs, config.fs_hz)
         self._rr_s: deque[float] = deque(maxlen=MEMORY_BEATS + 1)  # up to the latest labelled beat
         self._filtered_mv = np.zeros(0)  # the latest; `_start` is the place of the first of them
-        self._start, self._pushed, self._last_mv = 0, 0, 0.0
+        self._start, self._pushed = 0, 0
+        self._watch = SignalWatch(fs_hz)
         self._last_r: int | None = None
         self._waiting: deque[_Waiting] = deque()
         self._finished = False
@@ -158,8 +160,8 @@ class BeatStream:
 
     @property
     def quality(self) -> str:
-        """What the detector says of the signal just now, see `RPeakDetector.quality`; "ok" where R-peaks are given."""
-        return self._source.quality
+        """The signal just now, see `RPeakDetector.quality`; where R-peaks are given, "ok" unless it is lost."""
+        return self._watch.fault or self._source.quality
 
     def prepare(self, chunk_mv: np.ndarray) -> list[Prepared]:
         """`push` without the network, for callers that run it for many streams at once."""
@@ -168,8 +170,7 @@ class BeatStream:
         chunk_mv = one_row(chunk_mv)
         if len(chunk_mv) == 0:
             return []
-        filled_mv, _ = filled(chunk_mv, self._last_mv)
-        self._last_mv = float(filled_mv[-1])
+        filled_mv, _ = self._watch(chunk_mv)
         self._pushed += len(chunk_mv)
         self._remember(self._filter(self._resample(filled_mv)))
         for sample, detected in self._source.push(chunk_mv):
@@ -188,15 +189,17 @@ class BeatStream:
         self._filtered_mv = np.concatenate((self._filtered_mv, filtered_mv))
 
     def _forget(self):
-        """Drops what no beat can need: the detector looks back REMEMBERED_S at most."""
+        """Drops what no beat can need: the detector looks back LOOK_BACK_S at most."""
         surplus = max(len(self._filtered_mv) - self._reach, 0)
         self._filtered_mv = self._filtered_mv[surplus:].copy()
         self._start += surplus
+        self._watch.forget(self._pushed - round(LOOK_BACK_S * self.fs_hz))
 
     def _expect(self, sample: int, detected: int):
         """Takes a detected beat into the queue."""
-        known_peaks = [sample] if self._last_r is None else [self._last_r, sample]
-        rr_s = float(rr_intervals(np.array(known_peaks), self.fs_hz)[-1])
+        before = sample if self._last_r is None else self._last_r
+        no_interval = before == sample or self._watch.lost_between(before, sample)
+        rr_s = float(rr_intervals(np.array([before, sample]), self.fs_hz, np.array([True, no_interval]))[-1])
         place = round(sample * self.config.fs_hz / self.fs_hz)
         cut_at = self._resample.needed(place + self._after - 1 + self._settle)
         self._waiting.append(_Waiting(sample, place, detected, rr_s, cut_at))

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import wfdb
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
 import predict
-from config import Config, DeepECGError, with_overrides
+from config import CLASSES, Config, DeepECGError, with_overrides
 from data_loader import Annotation, Record, Source, network_inputs, read_beats, read_record
 from engine import predict_proba, save_checkpoint
-from features import FEATURES, RHYTHM
+from features import FEATURES, RHYTHM, rhythm_features, rr_intervals
 from model import HybridECGNet
 from pipeline import describe, hybrid_arguments
 from realtime import BeatStream, GivenPeaks, push_many
@@ -134,6 +135,58 @@ def test_predict_in_causal_mode_gives_the_labels_of_the_stream(synthetic_db, tmp
     assert [beat.sample for beat in beats] == labelled.samples.tolist()
     assert [beat.label for beat in beats] == labelled.predicted.tolist()
     np.testing.assert_allclose([beat.proba for beat in beats], labelled.proba, atol=PROBA_TOLERANCE)
+
+
+LOSSES = {500: (4, np.nan), 4000: (20, np.nan), 9000: (900, np.nan), 15000: (200, 0.2), 20000: (400, 5.115)}
+
+
+def with_losses(signal_mv: np.ndarray) -> np.ndarray:
+    """A copy with the stretches of LOSSES, start: (samples, value); all but the first are lost signal at 360 Hz."""
+    lossy_mv = signal_mv.copy()
+    for start, (count, value) in LOSSES.items():
+        lossy_mv[start : start + count] = value
+    return lossy_mv
+
+
+@pytest.mark.parametrize("config, fs_hz", [(CAUSAL, 360.0), (CAUSAL, 250.0), (DIAGNOSTIC, 360.0)])
+@pytest.mark.parametrize("chunk", [1, 77, 100_000])
+def test_inputs_across_lost_signal_equal_those_of_the_whole_record(mitdb, config, fs_hz, chunk):
+    """R-peaks lie within the losses too; an interval is none exactly where the hand-made list says so."""
+    signal_mv, peaks = excerpt(mitdb, "208", 60, 70)
+    signal_mv = with_losses(signal_mv)
+    beats = inputs_of(BeatStream(network(config), config, fs_hz, peaks=peaks), signal_mv, chunk)
+    windows, features = of_whole_record(signal_mv, fs_hz, peaks, config)
+    rhythm = len(RHYTHM[config.mode])
+    assert np.array_equal(stacked(beats)[1][:, :rhythm], features[:, :rhythm])
+    assert config is DIAGNOSTIC or np.array_equal(stacked(beats)[0], windows)
+    assert config is DIAGNOSTIC or np.array_equal(stacked(beats)[1], features)
+    lost = np.zeros(len(signal_mv), bool)
+    for start, (count, value) in list(LOSSES.items())[1:]:
+        until_known = int(0.03 * fs_hz) if np.isnan(value) else int(0.5 * fs_hz)
+        lost[start + until_known : start + count] = True
+    broken = [True] + [bool(lost[a + 1 : b + 1].any()) for a, b in zip(peaks, peaks[1:])]
+    assert 4 <= sum(broken) - 1 <= 12
+    expected = rhythm_features(rr_intervals(peaks, fs_hz, np.array(broken)), config.mode)
+    assert np.array_equal(features[:, :rhythm], expected)
+
+
+def test_predict_of_a_record_with_gaps_gives_the_labels_of_the_stream(mitdb, tmp_path):
+    """NaN stretches, through a WFDB file; diagnostic mode refuses the record, see test_predict.py."""
+    signal_mv = with_losses(excerpt(mitdb, "119", 60, 70)[0])
+    wfdb.wrsamp("gaps", 360, ["mV"], ["MLII"], p_signal=signal_mv[:, None], fmt=["16"], write_dir=str(tmp_path))
+    arguments = hybrid_arguments(CAUSAL)
+    torch.manual_seed(2)
+    description = describe(CAUSAL, Source("local", tmp_path), 0)
+    save_checkpoint(tmp_path / "random.pt", HybridECGNet(**arguments), arguments, description)
+    predict.predict_records([str(tmp_path / "gaps")], CAUSAL, tmp_path / "out", checkpoint=tmp_path / "random.pt")
+    written = wfdb.rdann(str(tmp_path / "out" / "gaps"), "pred")
+    classifier = predict.load_classifier(CAUSAL, tmp_path / "random.pt")
+    record = read_record(tmp_path / "gaps", "MLII", gaps=True)
+    assert np.isnan(record.signal_mv).sum() == 924
+    beats = beats_of(BeatStream(classifier.model, classifier.config, FS_HZ), record.signal_mv, 360)
+    assert len(beats) > 50
+    assert [beat.sample for beat in beats] == written.sample.tolist()
+    assert [CLASSES[beat.label] for beat in beats] == written.symbol
 
 
 def test_diagnostic_rhythm_equals_that_of_training_and_windows_nearly(mitdb, diagnostic):

@@ -1,0 +1,110 @@
+"""The firmware's chain in C against the stream in Python, over whole records: the same beats, inputs and labels?
+
+`python benchmarks/embedded.py` takes some minutes, prints a summary and writes results/embedded.json. The network is
+the pretrained causal `edge` one; its int8 form is chosen on DS1. Needs the real database and a C compiler.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from config import Config, DeepECGError, with_overrides  # noqa: E402
+from data_loader import DS1, DS2, Record, ingest, load_beats, read_record  # noqa: E402
+from evaluation import write_json  # noqa: E402
+from features import FEATURES  # noqa: E402
+from firmware import HostChain, build  # noqa: E402
+from integer_network import IntegerNetwork, quantized  # noqa: E402
+from pipeline import versions  # noqa: E402
+from predict import Classifier, load_classifier  # noqa: E402
+from realtime import BeatStream  # noqa: E402
+
+NEIGHBOURS = 400  # beats whose rhythm a moved R-peak may still be part of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the comparison; returns the exit status: 0 done, 2 wrong input."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--out", type=Path, default=ROOT / "results" / "embedded.json", help="the file to write")
+    options.add_argument("--cache", default=Config.cache_dir, help="folder of the cache of beats")
+    chosen = options.parse_args(arguments)
+    try:
+        report = measure(with_overrides(Config(mode="causal", preset="edge"), cache_dir=chosen.cache))
+        write_json(chosen.out, report)
+    except DeepECGError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print("\n".join(f"{name}: {value}" for name, value in report["all"].items()))
+    return 0
+
+
+def measure(config: Config) -> dict:
+    """The report: every record's comparison and their sums. Raises DeepECGError without the database or a compiler."""
+    classifier, source = load_classifier(config), ingest(with_overrides(config, data_source="local"))
+    if source.synthetic:
+        raise DeepECGError(f"{source.folder} is a SYNTHETIC database: the chain is compared on the real one alone")
+    calibration = load_beats(source, DS1, classifier.config, False)
+    network = quantized(classifier.model, calibration)
+    with TemporaryDirectory() as folder:
+        build(classifier.model, described(classifier), calibration, Path(folder))
+        chain = HostChain(Path(folder))
+    records = (read_record(source.folder / name, config.lead) for name in (*DS1, *DS2))
+    rows = [compare(chain, record, classifier, network) for record in records]
+    return {"all": summed(rows), "state_bytes": chain.state_bytes, "records": rows, "versions": versions()}
+
+
+def described(classifier: Classifier) -> dict:
+    """As much of the checkpoint's description as the firmware is made from."""
+    mode = classifier.config.mode
+    return {"mode": mode, "features": list(FEATURES[mode]), "config": asdict(classifier.config)}
+
+
+def compare(chain: HostChain, record: Record, classifier: Classifier, network: IntegerNetwork) -> dict:
+    """How the chain in C differs from the stream in Python on one record, both fed the same float32 samples.
+
+    Where the two place an R-peak on different samples the inputs of that beat and the rhythm of those after it differ
+    too; "inputs" are compared where no R-peak of the last NEIGHBOURS beats does.
+    """
+    signal_mv = record.signal_mv.astype(np.float32)
+    found = chain.label(signal_mv)
+    prepared = BeatStream(classifier.model, classifier.config, record.fs_hz).prepare(signal_mv.astype(float))
+    samples, known = (np.array([getattr(beat, name) for beat in prepared]) for name in ("sample", "known"))
+    windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
+    both, here, there = np.intersect1d(samples, found.samples, return_indices=True)
+    labels = network.predict(windows, features).argmax(axis=1)
+    clean = clean_beats(samples, both)[here]
+    return {
+        "record": record.name,
+        "beats": len(samples),
+        "beats_in_c": len(found.samples),
+        "r_peaks_moved": len(samples) - len(both),
+        "known_differs": int((known[here] != found.known[there]).sum()),
+        "label_differs": int((labels[here] != found.labels[there]).sum()),
+        "label_differs_clean": int((labels[here] != found.labels[there])[clean].sum()),
+        "clean_beats": int(clean.sum()),
+        "window_difference": float(np.abs(windows[here] - found.windows[there])[clean].max(initial=0)),
+        "feature_difference": float(np.abs(features[here] - found.features[there])[clean].max(initial=0)),
+    }
+
+
+def clean_beats(samples: np.ndarray, both: np.ndarray) -> np.ndarray:
+    """Which beats of `samples` have no moved R-peak, one that is not in `both`, among the last NEIGHBOURS, (beats,)."""
+    moved = np.cumsum(np.concatenate((np.zeros(NEIGHBOURS + 2), ~np.isin(samples, both))))
+    return moved[NEIGHBOURS + 2 :] == moved[: -NEIGHBOURS - 2]
+
+
+def summed(rows: Sequence[dict]) -> dict:
+    """Counts added over the records, differences at their largest."""
+    names = [name for name in rows[0] if name != "record"]
+    return {name: (max if name.endswith("difference") else sum)(row[name] for row in rows) for name in names}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
