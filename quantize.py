@@ -183,7 +183,7 @@ def onnx_artefacts(model: nn.Module, description: dict, calibration: Beats, test
 
     before = predict_proba(model, tested.windows, tested.features).argmax(axis=1)
     fp32 = export_fp32(model, description, out / "model_fp32.onnx")
-    int8 = export_int8(fp32, description, calibration, out / "model_int8.onnx")
+    int8 = export_int8(fp32, description, calibration_beats(calibration), out / "model_int8.onnx")
     rows = []
     for title, path in (("ONNX fp32", fp32), ("ONNX static int8", int8)):
         network = OnnxNetwork(path)
@@ -194,7 +194,22 @@ def onnx_artefacts(model: nn.Module, description: dict, calibration: Beats, test
     return rows
 
 
-BUILDERS: tuple[Builder, ...] = (torch_artefacts, onnx_artefacts)
+def microcontroller_artefacts(
+    model: nn.Module, description: dict, calibration: Beats, tested: Beats, out: Path
+) -> list[dict]:
+    """Whole-number forms of an `edge` network, and in causal mode the chain around it; none of other presets."""
+    import firmware  # here: training needs none of the packages behind them
+    import microcontroller
+
+    if description["preset"] != "edge":
+        return []
+    rows = microcontroller.build(model, description, calibration, tested, out)
+    if description["mode"] == "causal":
+        rows += firmware.build(model, description, calibration, out)
+    return rows
+
+
+BUILDERS: tuple[Builder, ...] = (torch_artefacts, onnx_artefacts, microcontroller_artefacts)
 
 
 def _row(artefact: str, path: Path, changes: dict, time_us: float | None, needs: str, runs_on: str) -> dict:
@@ -225,28 +240,26 @@ def build(config: Config, checkpoint: Path | None = None, out: Path | None = Non
     out = out or Path("artefacts") / name
     check_writable(out)
     ds1, ds2 = (load_beats(source, records, config, progress) for records in (DS1, DS2))
-    calibration = calibration_beats(ds1)
-    rows = [row for builder in BUILDERS for row in builder(model, description, calibration, ds2, out)]
+    rows = [row for builder in BUILDERS for row in builder(model, description, ds1, ds2, out)]
     for row in rows:
-        row["ratio"] = rows[0]["bytes"] / row["bytes"]
-    report = _report(model, description, calibration, ds2) | {"rows": rows}
+        row["ratio"] = rows[0]["bytes"] / row["bytes"] if row["bytes"] else None
+    report = _report(model, description, ds2) | {"rows": rows}
     write_json(out / f"quantization-{name}.json", report)
     return report
 
 
 def calibration_beats(ds1: Beats) -> Beats:
-    """CALIBRATION_BEATS beats of `ds1`, the training patients, drawn at random and always the same ones."""
+    """CALIBRATION_BEATS of the beats of the training patients, drawn at random and always the same ones."""
     chosen = np.random.default_rng(0).permutation(len(ds1))[:CALIBRATION_BEATS]
     return ds1.where(np.isin(np.arange(len(ds1)), chosen))
 
 
-def _report(model: nn.Module, description: dict, calibration: Beats, tested: Beats) -> dict:
+def _report(model: nn.Module, description: dict, tested: Beats) -> dict:
     from pipeline import versions  # pipeline.py imports this module
 
     return {
         **{name: description.get(name) for name in ("data_source", "mode", "preset", "seed")},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "calibration_beats": len(calibration),
         "tested_beats": len(tested),
         "versions": versions(),
     }
