@@ -13,7 +13,7 @@ from ec57 import MEASURES
 from evaluation import confidence_table, markdown_table, mean_sd_text, number, per_record_table, percent, read_json
 from experimental_transformer import benchmark, benchmark_table
 from files import atomic_file, write_text
-from quantize import artefacts_table
+from quantize import artefacts_table, build
 
 ROOT = Path(__file__).resolve().parent
 RESULTS, PRETRAINED, IMAGES, README = ROOT / "results", ROOT / "pretrained", ROOT / "images", ROOT / "README.md"
@@ -47,6 +47,7 @@ def reproduce(run: Callable[..., dict]):
         _copy(folder / "report.json", RESULTS / f"{mode}-{preset}.json")
         _copy(folder / "report.md", RESULTS / f"{mode}-{preset}.md")
         _copy(folder / f"seed-{report['seed']}" / "checkpoint.pt", PRETRAINED / f"{mode}-{preset}.pt")
+        _artefacts(mode, preset, base / "artefacts" / f"{mode}-{preset}")
     for figure in ("signal.png", "dashboard.png", "predictions.png"):
         _copy(base / "-".join(SHOWN) / "images" / figure, IMAGES / figure)
     _single_run(base / "single", run)
@@ -63,6 +64,13 @@ def write_tables():
 
 def _config(mode: str, preset: str, **other) -> Config:
     return Config(mode=mode, preset=preset, seeds=other.pop("seeds", SEEDS), data_source="local", **other)
+
+
+def _artefacts(mode: str, preset: str, folder: Path):
+    """Every form of a pretrained network; its ONNX int8 file is committed, for machines without torch."""
+    build(_config(mode, preset), out=folder)
+    _copy(folder / f"quantization-{mode}-{preset}.json", RESULTS / f"quantization-{mode}-{preset}.json")
+    _copy(folder / "model_int8.onnx", PRETRAINED / f"{mode}-{preset}.onnx")
 
 
 def _single_run(folder: Path, run: Callable[..., dict]):

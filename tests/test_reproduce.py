@@ -31,7 +31,7 @@ def test_the_prose_of_the_readme_states_no_result():
 def test_every_picture_of_the_readme_is_committed():
     linked = re.findall(r"!\[[^]]*\]\((images/[\w.-]+)\)", TEXT)
     assert sorted(linked) == sorted(f"images/{path.name}" for path in IMAGES.glob("*.png"))
-    assert len(linked) == 4
+    assert len(linked) == 7
 
 
 def test_the_two_commands_are_single_lines_that_set_everything_up():
@@ -51,7 +51,9 @@ def test_committed_results_are_real_and_complete(mode, preset):
 
 
 def test_pretrained_files_fit_the_repository():
-    assert {path.name for path in PRETRAINED.iterdir()} == {f"{mode}-{preset}.pt" for mode, preset in VARIANTS}
+    assert {path.name for path in PRETRAINED.iterdir()} == {
+        f"{mode}-{preset}.{ending}" for mode, preset in VARIANTS for ending in ("pt", "onnx")
+    }
     assert sum(path.stat().st_size for path in PRETRAINED.iterdir()) <= 8_000_000
 
 
