@@ -20,7 +20,7 @@ from config import Config, DeepECGError, with_overrides  # noqa: E402
 from data_loader import DS1, DS2, Record, ingest, load_beats, read_record  # noqa: E402
 from evaluation import write_json  # noqa: E402
 from features import FEATURES  # noqa: E402
-from firmware import HostChain, LabelledBeats, build  # noqa: E402
+from firmware import HostChain, build  # noqa: E402
 from integer_network import IntegerNetwork, quantized  # noqa: E402
 from pipeline import versions  # noqa: E402
 from predict import Classifier, load_classifier  # noqa: E402
