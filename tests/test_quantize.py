@@ -198,10 +198,12 @@ def test_build_writes_every_artefact_and_one_row_each(built):
     report, out = built
     assert json.loads((out / "quantization-diagnostic-edge-SYNTHETIC.json").read_text()) == report
     files = [row["file"] for row in report["rows"]]
-    assert files == ["model_fp32.pt", "model_int8.pt", "model_fp32.onnx", "model_int8.onnx"]
+    assert files[:4] == ["model_fp32.pt", "model_int8.pt", "model_fp32.onnx", "model_int8.onnx"]
+    assert files[4:] == ["model.tflite", "deep_ecg_network.c"]
     keys = ["artefact", "file", "bytes", "ratio", "accuracy_change", "s_f1_change", "v_f1_change", "latency_us"]
     for row in report["rows"]:
         assert list(row) == [*keys, "needs", "runs_on"]
+    for row in report["rows"][:4]:
         assert row["bytes"] == (out / row["file"]).stat().st_size
         assert row["ratio"] == (out / "model_fp32.pt").stat().st_size / row["bytes"]
         assert row["latency_us"] > 0 and abs(row["accuracy_change"]) <= 1
