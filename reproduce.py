@@ -120,6 +120,7 @@ def readme_blocks() -> dict[str, str]:
         "noise": "\n".join(noise_stress.table(read_json(RESULTS / "noise.json"))),
         "confidence": "\n".join(confidence_table(read_json(RESULTS / "confidence.json")["networks"])),
         "artefacts": artefacts_table([read_json(RESULTS / f"quantization-{m}-{p}.json") for m, p in VARIANTS]),
+        "embedded": _embedded(read_json(RESULTS / "embedded.json")),
         "chain": _chain(read_json(RESULTS / "chain.json")),
     }
 
@@ -201,6 +202,14 @@ def _chain(report: dict) -> str:
             rows.append([name, kind, *(number(rate, ".2f") for rate in rates)])
     header = ["network", "DS2", *(f"{beats} {rate} %" for beats in ("QRS", "VEB", "SVEB") for rate in ("Se", "+P"))]
     return "\n".join(markdown_table(header, rows))
+
+
+def _embedded(report: dict) -> str:
+    found = report["all"]
+    header = ["records", "beats", "R-peaks on another sample", "labels that differ", "largest difference of a window"]
+    row = [number(len(report["records"])), *(number(found[name]) for name in ("beats", "r_peaks_moved"))]
+    row += [number(found["label_differs"]), f"{found['window_difference']:.0e}"]
+    return "\n".join(markdown_table([*header, "bytes of its state"], [[*row, number(report["state_bytes"])]]))
 
 
 def _cost(report: dict) -> str:
