@@ -9,9 +9,10 @@ COPY requirements.txt /app/
 RUN pip install --no-cache-dir -r /app/requirements.txt
 
 COPY . /app/
-RUN useradd --create-home ecg && mkdir /data /output && chown ecg /data /output
+RUN useradd ecg && mkdir --mode=1777 /data /output
 
-# Results, cache and an automatic download go to these two folders; mount them to keep or provide them.
+# Results, cache and an automatic download go to these two folders; mount them to keep or provide them. Anyone may write
+# there, whatever --user says, and a --tmpfs takes the folder's mode. Nothing else is written but scratch files in /tmp.
 USER ecg
 WORKDIR /output
 ENTRYPOINT ["python", "/app/main.py"]
