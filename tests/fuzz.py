@@ -84,7 +84,7 @@ def supervise(count: int, seed: int, only: Sequence[str], out: Path) -> int:
         done = subprocess.run([*command, *only], capture_output=True, text=True)
         results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         if "ready" not in done.stdout:
-            raise SystemExit(f"the valid files cannot be used:\n{done.stderr[-3000:]}")
+            raise SystemExit(f"the valid files cannot be used, status {done.returncode}:\n{done.stderr[-3000:]}")
         if len(results) < end - state["next"]:  # it died: that is the result of the input it was at
             number = state["next"] + len(results)
             what = f"the process ended with {done.returncode}: {done.stderr[-2000:]}"
