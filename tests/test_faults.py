@@ -14,6 +14,8 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -55,15 +57,17 @@ def assert_refused(done: subprocess.CompletedProcess, *named: object):
     assert all(str(part) in done.stderr for part in named), done.stderr
 
 
-@pytest.fixture
-def little_room():
-    """No file may grow beyond ROOM_BYTES, as on a disk that is nearly full."""
+@contextmanager
+def little_room() -> Iterator[None]:
+    """No file may grow beyond ROOM_BYTES, as on a disk that is nearly full; that of pytest's own output included."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +107,18 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("writer", WRITERS)
-def test_a_file_for_which_there_is_no_room_is_named_and_the_old_one_stays(tmp_path, little_room, writer):
+def test_a_file_for_which_there_is_no_room_is_named_and_the_old_one_stays(tmp_path, writer):
     path = tmp_path / "there.pred"
     path.write_text("old")
-    with pytest.raises(DeepECGError) as refusal:
+    with pytest.raises(DeepECGError) as refusal, little_room():
         WRITERS[writer](path)
     assert str(path) in str(refusal.value)
     assert [file.name for file in tmp_path.iterdir()] == ["there.pred"] and path.read_text() == "old"
 
 
-def test_a_synthetic_database_for_which_there_is_no_room(tmp_path, little_room):
+def test_a_synthetic_database_for_which_there_is_no_room(tmp_path):
     config = Config(data_source="synthetic", cache_dir=str(tmp_path))
-    with pytest.raises(DeepECGError, match="synthetic-4min cannot be written"):
+    with pytest.raises(DeepECGError, match="synthetic-4min cannot be written"), little_room():
         data_loader.ingest(config)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
