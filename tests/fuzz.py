@@ -653,6 +653,7 @@ def guided(seconds: int, seed: int, out: Path | None) -> int:
     corpus = (out or Path(tempfile.mkdtemp(prefix="fuzz-"))) / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
     fuzzer = Fuzzer(Path(tempfile.mkdtemp(prefix="fuzz-")))
+    fuzzer.warm_up()
     fuzzer.fresh()
     sys.addaudithook(fuzzer._audit)
     for name in ("r", "long"):
@@ -671,7 +672,8 @@ def guided(seconds: int, seed: int, out: Path | None) -> int:
             if found["outcome"] not in ("used", "refused"):
                 raise RuntimeError(f"{found['outcome']}: {found['what']}; {dict(counts)}")
 
-    atheris.Setup([sys.argv[0], str(corpus), f"-max_total_time={seconds}", f"-seed={seed + 1}", "-max_len=4096"], one)
+    limits = [f"-max_total_time={seconds}", f"-seed={seed + 1}", "-max_len=4096", f"-artifact_prefix={corpus.parent}/"]
+    atheris.Setup([sys.argv[0], str(corpus), *limits], one)
     atheris.Fuzz()
     return 0
 

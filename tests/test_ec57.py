@@ -335,6 +335,14 @@ def test_a_lone_mark_of_unreadable_signal_lasts_from_beat_to_beat_less_a_window_
     assert marks((200_000, "N"), (200_010, "~", -1), (200_030, "N")).shutdowns == []  # no room for it
 
 
+def test_stretches_are_put_together():
+    """By hand; (9, 7) holds no sample, and ends count as within."""
+    stretches = [(20, 30), (1, 5), (9, 7), (5, 6), (2, 3), (40, 40)]
+    assert ec57.disjoint(stretches) == [(1, 6), (20, 30), (40, 40)]
+    inside = [sample for sample in range(45) if ec57.within(sample, ec57.disjoint(stretches))]
+    assert inside == [*range(1, 7), *range(20, 31), 40]
+
+
 def test_seconds_of_shutdown():
     test = marks((1000, "~", -1), (1900, "~", 0), (200_000, "~", -1), (200_756, "~", 0))
     assert ec57.shutdown_s(test, FS_HZ, LENGTH) == 5  # 2.5 s and 2.1 s
