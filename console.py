@@ -3,11 +3,15 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import UnsupportedOperation
 
+from config import DeepECGError
+
 WIDTH = 78
+GOES_ON = "Interrupted: the same command goes on from the last whole epoch."  # said after Ctrl-C, as these are
+NOTHING_WRITTEN = "Interrupted: nothing was written."
 
 
 def interactive() -> bool:
@@ -34,6 +38,45 @@ def abandon_output():
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+def exit_status(work: Callable[[], object], interrupted: str) -> int:
+    """Does `work`; returns the exit status of the program: 0 done, 2 wrong input or no room, 130 interrupted.
+
+    What went wrong is told in one line; after Ctrl-C that is `interrupted`, unless the work has said something itself
+    (the text of its KeyboardInterrupt). A reader of the output that goes away is no error.
+    """
+    try:
+        work()
+        print(end="", flush=True)
+    except DeepECGError as error:
+        return _failed(error)
+    except ModuleNotFoundError as error:
+        mend = "install requirements.txt, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
+        return _failed(f"package {error.name} is not installed: {mend}")
+    except BrokenPipeError:
+        abandon_output()
+    except (OSError, MemoryError) as error:
+        if not getattr(error, "filename", None):  # the output itself, as likely as not
+            abandon_output()
+        return _failed(describe_fault(error))
+    except KeyboardInterrupt as stop:
+        print(f"\n{str(stop) or interrupted}", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _failed(why: object) -> int:
+    print(f"error: {why}", file=sys.stderr)
+    return 2
+
+
+def describe_fault(error: OSError | MemoryError) -> str:
+    """One line on what this machine did not give."""
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this: close other programs, or give it less at a time"
+    where = error.filename or "a file or the output"
+    return str(DeepECGError(f"{where} cannot be used ({error.strerror or error}): mend its permissions or make room"))
 
 
 class Stages:

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 from joblib import delayed
 
+import console
 import engine
 import pipeline
 from augmentation import condensed
 from confidence import calibration, fit_temperature, negative_log_likelihood, tempered
-from config import CLASSES, MODES, PRESETS, Config, DeepECGError, with_overrides
+from config import CLASSES, MODES, PRESETS, Config, with_overrides
 from data_loader import (
     DS1,
     FOLDS,
@@ -279,7 +280,7 @@ def run(config: Config, ideas: dict[str, Idea], folds: Sequence[Sequence[str]], 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status: 0 done, 2 wrong input, 130 interrupted."""
+    """Runs the command line; returns the exit status, see `console.exit_status`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mode", choices=MODES, help="as in main.py")
     parser.add_argument("--preset", choices=PRESETS, help="as in main.py")
@@ -289,23 +290,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--temperature", action="store_true", help="fit what calibrates the probabilities, no scores")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the report (default runs)")
     options = parser.parse_args(arguments)
-    try:
-        config = with_overrides(Config(), mode=options.mode, preset=options.preset, seeds=tuple(options.seeds))
-        if options.temperature:
-            run_temperature(config, options.out / f"temperature-{config.mode}-{config.preset}.json")
-            return 0
-        kind = "leave-one-out" if options.leave_one_out else "ablation" if options.ablation else "crossvalidation"
-        folds = tuple((name,) for name in DS1) if options.leave_one_out else FOLDS
-        ideas = {"all": Idea()} | (ABLATION if options.ablation else {})
-        report = run(config, ideas, folds, options.out / f"{kind}-{config.mode}-{config.preset}.json")
-        print(f"\n{ideas_table(report)}\n\n{records_table(report)}")
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted: the ideas that were done are in the report.", file=sys.stderr)
-        return 130
-    return 0
+    return console.exit_status(lambda: command(options), "Interrupted: the ideas that were done are in the report.")
+
+
+def command(options: argparse.Namespace):
+    """What the command line asks for: the temperature, or the scores of one or more ideas."""
+    config = with_overrides(Config(), mode=options.mode, preset=options.preset, seeds=tuple(options.seeds))
+    if options.temperature:
+        run_temperature(config, options.out / f"temperature-{config.mode}-{config.preset}.json")
+        return
+    kind = "leave-one-out" if options.leave_one_out else "ablation" if options.ablation else "crossvalidation"
+    folds = tuple((name,) for name in DS1) if options.leave_one_out else FOLDS
+    ideas = {"all": Idea()} | (ABLATION if options.ablation else {})
+    report = run(config, ideas, folds, options.out / f"{kind}-{config.mode}-{config.preset}.json")
+    print(f"\n{ideas_table(report)}\n\n{records_table(report)}")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import guard
 import physionet
 import synthetic
 from augmentation import Strip
-from config import CLASSES, DATA_DIR_VARIABLE, Config, DeepECGError
+from config import CLASSES, DATA_DIR_VARIABLE, Config, DeepECGError, with_overrides
 from dsp_filters import FLAT_MV, SignalWatch, bandpass_sos, clean, resample
 from features import FEATURES, beat_inputs, rr_intervals
 from files import atomic_file, locked
@@ -145,6 +145,17 @@ def ingest(config: Config, progress: bool = False) -> Source:
                 raise
             reason = str(error)
     return _write_synthetic(config, reason, progress)
+
+
+def real_source(config: Config) -> Source:
+    """The real database in the local folder, for measurements. Raises DeepECGError where it is missing or synthetic."""
+    source = ingest(with_overrides(config, data_source="local"))
+    if source.synthetic:
+        raise DeepECGError(
+            f"{source.folder} holds a synthetic database, whose results are SYNTHETIC: this is measured on the real "
+            f"one alone, point {DATA_DIR_VARIABLE} at it"
+        )
+    return source
 
 
 def _download(config: Config, progress: bool) -> Source:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import console
 import pipeline
-from config import MODES, Config, DeepECGError, with_overrides
+from config import MODES, Config, with_overrides
 from data_loader import DS1, DS2, Source, ingest, load_beats, load_replays
 from evaluation import markdown_table, write_json
 from figures import benchmark_figure
@@ -177,18 +177,11 @@ def benchmark_table(result: dict) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; returns the exit status: 0 done, 2 wrong input, 130 interrupted."""
+    """Runs the command line; returns the exit status, see `console.exit_status`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mode", choices=MODES, help="as in main.py")
-    try:
-        benchmark(with_overrides(Config(), **vars(parser.parse_args(arguments))))
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted: the same command goes on from the last whole epoch.", file=sys.stderr)
-        return 130
-    return 0
+    options = vars(parser.parse_args(arguments))
+    return console.exit_status(lambda: benchmark(with_overrides(Config(), **options)), console.GOES_ON)
 
 
 if __name__ == "__main__":

@@ -32,41 +32,10 @@ PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irreg
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status: 0 done, 2 wrong input or no room, 130 interrupted.
-
-    A reader of the output that goes away is no error.
-    """
+    """Runs the command line; returns the exit status, see `console.exit_status`."""
     options = vars(parser().parse_args(arguments))
     command = options.pop("command", run_command)
-    try:
-        command(options)
-        print(end="", flush=True)
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except ModuleNotFoundError as error:
-        mend = "install requirements.txt, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
-        print(f"error: package {error.name} is not installed: {mend}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:
-        console.abandon_output()
-    except (OSError, MemoryError) as error:
-        if not getattr(error, "filename", None):  # the output itself, as likely as not
-            console.abandon_output()
-        print(f"error: {describe_fault(error)}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as stop:
-        print(f"\n{str(stop) or 'Interrupted: the same command goes on from the last whole epoch.'}", file=sys.stderr)
-        return 130
-    return 0
-
-
-def describe_fault(error: OSError | MemoryError) -> str:
-    """One line on what this machine did not give."""
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for this: close other programs, or give it less at a time"
-    where = error.filename or "a file or the output"
-    return str(DeepECGError(f"{where} cannot be used ({error.strerror or error}): mend its permissions or make room"))
+    return console.exit_status(lambda: command(options), console.GOES_ON)
 
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:

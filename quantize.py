@@ -289,24 +289,19 @@ def _points(change: float | None) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status: 0 done, 2 wrong input, 130 interrupted."""
+    """Runs the command line; returns the exit status, see `console.exit_status`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mode", choices=MODES, help=f"as in main.py (default {Config.mode})")
     parser.add_argument("--preset", choices=PRESETS, help=f"as in main.py (default {Config.preset})")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="network (default pretrained/MODE-PRESET.pt)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default artefacts/MODE-PRESET)")
     options = parser.parse_args(arguments)
-    try:
+
+    def command():
         config = with_overrides(Config(), mode=options.mode, preset=options.preset)
-        report = build(config, options.checkpoint, options.out)
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\nInterrupted: files that are there are whole.", file=sys.stderr)
-        return 130
-    print(artefacts_table([report]))
-    return 0
+        print(artefacts_table([build(config, options.checkpoint, options.out)]))
+
+    return console.exit_status(command, "Interrupted: files that are there are whole.")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,9 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from config import MODES, PRESETS, Config, DeepECGError  # noqa: E402
-from data_loader import DS2, ingest  # noqa: E402
+import console  # noqa: E402
+from config import MODES, PRESETS, Config  # noqa: E402
+from data_loader import DS2, real_source  # noqa: E402
 from ec57 import score_records  # noqa: E402
 from evaluation import write_json  # noqa: E402
 from predict import label_record, load_classifier, write_annotations  # noqa: E402
@@ -33,24 +34,21 @@ def chain(mode: str, preset: str, folder: Path) -> dict:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark; returns the exit status: 0 done, 2 wrong input."""
+    """Runs the benchmark; returns the exit status, see `console.exit_status`."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--out", type=Path, default=ROOT / "results" / "chain.json", help="the file to write")
     out = options.parse_args(arguments).out
-    try:
-        source = ingest(Config(data_source="local"))
-        if source.synthetic:
-            raise DeepECGError(f"{source.folder} holds a synthetic database: the benchmark needs the real one")
-        report = {}
-        for mode in MODES:
-            for preset in PRESETS:
-                report[f"{mode}, {preset}"] = chain(mode, preset, source.folder)
-                print(f"{mode}, {preset}: {report[f'{mode}, {preset}']['gross']}", flush=True)
-        write_json(out, report)
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return console.exit_status(lambda: benchmark(out), console.NOTHING_WRITTEN)
+
+
+def benchmark(out: Path):
+    """Writes the report of all networks to `out`."""
+    source, report = real_source(Config()), {}
+    for mode in MODES:
+        for preset in PRESETS:
+            report[f"{mode}, {preset}"] = chain(mode, preset, source.folder)
+            print(f"{mode}, {preset}: {report[f'{mode}, {preset}']['gross']}", flush=True)
+    write_json(out, report)
 
 
 if __name__ == "__main__":

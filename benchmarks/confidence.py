@@ -13,9 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import console  # noqa: E402
 from confidence import confidence_report  # noqa: E402
-from config import MODES, PRESETS, Config, DeepECGError  # noqa: E402
-from data_loader import DS2, Source, ingest, load_beats  # noqa: E402
+from config import MODES, PRESETS, Config  # noqa: E402
+from data_loader import DS2, Source, load_beats, real_source  # noqa: E402
 from evaluation import confidence_table, write_json  # noqa: E402
 from figures import confidence_figure  # noqa: E402
 from onnx_network import predict_proba  # noqa: E402
@@ -26,23 +27,21 @@ SHOWN = f"{Config.mode}, {Config.preset}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark; returns the exit status: 0 done, 2 wrong input."""
+    """Runs the benchmark; returns the exit status, see `console.exit_status`."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--out", type=Path, default=ROOT, help="folder of results/ and images/")
     out = options.parse_args(arguments).out
-    try:
-        source = ingest(Config(data_source="local"))
-        if source.synthetic:
-            raise DeepECGError(f"{source.folder} holds a synthetic database: the benchmark needs the real one")
-        networks = {f"{mode}, {preset}": measured(mode, preset, source) for mode in MODES for preset in PRESETS}
-        write_json(out / "results" / "confidence.json", {"versions": versions(), "networks": networks})
-        title = f"Confidence on DS2: {Config.mode} mode, {Config.preset} preset"
-        confidence_figure(out / "images" / "confidence.png", networks[SHOWN], title, synthetic=False)
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return console.exit_status(lambda: benchmark(out), console.NOTHING_WRITTEN)
+
+
+def benchmark(out: Path):
+    """Measures all networks, writes report and figure into `out`, prints the table."""
+    source = real_source(Config())
+    networks = {f"{mode}, {preset}": measured(mode, preset, source) for mode in MODES for preset in PRESETS}
+    write_json(out / "results" / "confidence.json", {"versions": versions(), "networks": networks})
+    title = f"Confidence on DS2: {Config.mode} mode, {Config.preset} preset"
+    confidence_figure(out / "images" / "confidence.png", networks[SHOWN], title, synthetic=False)
     print("\n".join(confidence_table(networks)))
-    return 0
 
 
 def measured(mode: str, preset: str, source: Source) -> dict:

@@ -22,8 +22,9 @@ from wfdb.processing import xqrs_detect
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from config import Config, DeepECGError  # noqa: E402
-from data_loader import DS1, DS2, ingest, read_beats, read_record  # noqa: E402
+import console  # noqa: E402
+from config import Config  # noqa: E402
+from data_loader import DS1, DS2, read_beats, read_record, real_source  # noqa: E402
 from detector import RPeakDetector  # noqa: E402
 from dsp_filters import detect_r_peaks  # noqa: E402
 from evaluation import markdown_table, write_json  # noqa: E402
@@ -49,18 +50,18 @@ class Scored:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the comparison; returns the exit status: 0 done, 2 wrong input."""
+    """Runs the comparison; returns the exit status, see `console.exit_status`."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--out", type=Path, default=ROOT / "results" / "detectors.json", help="the file to write")
     out = options.parse_args(arguments).out
-    try:
-        report = compare()
-        write_json(out, report)
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return console.exit_status(lambda: benchmark(out), console.NOTHING_WRITTEN)
+
+
+def benchmark(out: Path):
+    """Compares the detectors, writes the report to `out` and prints the table."""
+    report = compare()
+    write_json(out, report)
     print("\n".join(table(report)))
-    return 0
 
 
 def compare() -> dict:
@@ -68,9 +69,7 @@ def compare() -> dict:
 
     Raises DeepECGError where the real database is missing.
     """
-    source = ingest(Config(data_source="local"))
-    if source.synthetic:
-        raise DeepECGError(f"{source.folder} is a SYNTHETIC database: detectors are compared on the real one alone")
+    source = real_source(Config())
     detectors = available_detectors()
     scored = {name: {} for name in detectors}
     for record in DS1 + DS2:

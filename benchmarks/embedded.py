@@ -16,8 +16,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from config import Config, DeepECGError, with_overrides  # noqa: E402
-from data_loader import DS1, DS2, Record, ingest, load_beats, read_record  # noqa: E402
+import console  # noqa: E402
+from config import Config, with_overrides  # noqa: E402
+from data_loader import DS1, DS2, Record, load_beats, read_record, real_source  # noqa: E402
 from evaluation import write_json  # noqa: E402
 from features import FEATURES  # noqa: E402
 from firmware import HostChain, build  # noqa: E402
@@ -30,26 +31,25 @@ NEIGHBOURS = 400  # beats whose rhythm a moved R-peak may still be part of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the comparison; returns the exit status: 0 done, 2 wrong input."""
+    """Runs the comparison; returns the exit status, see `console.exit_status`."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--out", type=Path, default=ROOT / "results" / "embedded.json", help="the file to write")
     options.add_argument("--cache", default=Config.cache_dir, help="folder of the cache of beats")
     chosen = options.parse_args(arguments)
-    try:
-        report = measure(with_overrides(Config(mode="causal", preset="edge"), cache_dir=chosen.cache))
-        write_json(chosen.out, report)
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    config = with_overrides(Config(mode="causal", preset="edge"), cache_dir=chosen.cache)
+    return console.exit_status(lambda: benchmark(config, chosen.out), console.NOTHING_WRITTEN)
+
+
+def benchmark(config: Config, out: Path):
+    """Compares the chains, writes the report to `out` and prints its sums."""
+    report = measure(config)
+    write_json(out, report)
     print("\n".join(f"{name}: {value}" for name, value in report["all"].items()))
-    return 0
 
 
 def measure(config: Config) -> dict:
     """The report: every record's comparison and their sums. Raises DeepECGError without the database or a compiler."""
-    classifier, source = load_classifier(config), ingest(with_overrides(config, data_source="local"))
-    if source.synthetic:
-        raise DeepECGError(f"{source.folder} is a SYNTHETIC database: the chain is compared on the real one alone")
+    classifier, source = load_classifier(config), real_source(config)
     calibration = load_beats(source, DS1, classifier.config, False)
     network = quantized(classifier.model, calibration)
     with TemporaryDirectory() as folder:

@@ -13,9 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from config import Config, DeepECGError, with_overrides  # noqa: E402
+import console  # noqa: E402
+from config import Config, with_overrides  # noqa: E402
 from crossvalidation import COLUMNS, cross_validate  # noqa: E402
-from data_loader import ingest  # noqa: E402
+from data_loader import real_source  # noqa: E402
 from evaluation import markdown_table, percent, write_json  # noqa: E402
 from figures import look_ahead_figure  # noqa: E402
 from pipeline import versions  # noqa: E402
@@ -24,28 +25,26 @@ LOOK_AHEADS_MS = (0.0, 50.0, 100.0, 150.0, 200.0, 300.0, 388.0)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the sweep; returns the exit status: 0 done, 2 wrong input."""
+    """Runs the sweep; returns the exit status, see `console.exit_status`."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--out", type=Path, default=ROOT, help="folder of results/ and images/")
     out = options.parse_args(arguments).out
-    try:
-        config = Config(preset="edge", data_source="local")
-        source = ingest(config)
-        if source.synthetic:
-            raise DeepECGError(f"{source.folder} is a SYNTHETIC database: the look-ahead is chosen on the real one")
-        report = {"preset": config.preset, "seeds": list(config.seeds), "versions": versions(), "causal": {}}
-        for look_ahead_ms in LOOK_AHEADS_MS:
-            causal = with_overrides(config, mode="causal", look_ahead_ms=look_ahead_ms)
-            report["causal"][f"{look_ahead_ms:g}"] = _means(cross_validate(causal, source)[0])
-            print(f"{look_ahead_ms:g} ms: {report['causal'][f'{look_ahead_ms:g}']}", flush=True)
-        report["diagnostic"] = _means(cross_validate(config, source)[0])
-        write_json(out / "results" / "look_ahead.json", report)
-        look_ahead_figure(out / "images" / "look_ahead.png", report)
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return console.exit_status(lambda: sweep(out), console.NOTHING_WRITTEN)
+
+
+def sweep(out: Path):
+    """Cross-validates every look-ahead, writes report and figure into `out`, prints the table."""
+    config = Config(preset="edge", data_source="local")
+    source = real_source(config)
+    report = {"preset": config.preset, "seeds": list(config.seeds), "versions": versions(), "causal": {}}
+    for look_ahead_ms in LOOK_AHEADS_MS:
+        causal = with_overrides(config, mode="causal", look_ahead_ms=look_ahead_ms)
+        report["causal"][f"{look_ahead_ms:g}"] = _means(cross_validate(causal, source)[0])
+        print(f"{look_ahead_ms:g} ms: {report['causal'][f'{look_ahead_ms:g}']}", flush=True)
+    report["diagnostic"] = _means(cross_validate(config, source)[0])
+    write_json(out / "results" / "look_ahead.json", report)
+    look_ahead_figure(out / "images" / "look_ahead.png", report)
     print("\n".join(table(report)))
-    return 0
 
 
 def _means(scores: dict) -> dict[str, float]:

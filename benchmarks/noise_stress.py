@@ -20,6 +20,7 @@ from joblib import Parallel, delayed
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import console  # noqa: E402
 import ec57  # noqa: E402
 import noise  # noqa: E402
 from confidence import calibration  # noqa: E402
@@ -30,9 +31,9 @@ from data_loader import (  # noqa: E402
     Annotation,
     Record,
     aami_labels,
-    ingest,
     read_beats,
     read_record,
+    real_source,
 )
 from detector import causal_r_peaks  # noqa: E402
 from evaluation import class_metrics, confusion, markdown_table, percent, write_json  # noqa: E402
@@ -46,7 +47,7 @@ N_LABEL = CLASSES.index("N")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark; returns the exit status: 0 done, 2 wrong input."""
+    """Runs the benchmark; returns the exit status, see `console.exit_status`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=PRESETS, default=Config.preset, help=f"default {Config.preset}")
     parser.add_argument("--records", nargs="+", metavar="RECORD", help="records of DS1 or DS2 (default: all of DS2)")
@@ -55,15 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
     parser.add_argument("--out", type=Path, default=ROOT, help="folder of results/ and images/")
     options = parser.parse_args(arguments)
-    try:
-        report = measure(options)
-        write_json(options.out / "results" / "noise.json", report)
-        noise_figure(options.out / "images" / "noise.png", report)
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return console.exit_status(lambda: benchmark(options), console.NOTHING_WRITTEN)
+
+
+def benchmark(options: argparse.Namespace):
+    """Measures, writes report and figure, prints the table."""
+    report = measure(options)
+    write_json(options.out / "results" / "noise.json", report)
+    noise_figure(options.out / "images" / "noise.png", report)
     print("\n".join(table(report)))
-    return 0
 
 
 def measure(options: argparse.Namespace) -> dict:
@@ -74,9 +75,7 @@ def measure(options: argparse.Namespace) -> dict:
         raise DeepECGError(f"--records {unknown[0]} is in neither DS1 nor DS2: name records of these")
     if not options.minutes > noise.LEARNING_S / 60:
         raise DeepECGError(f"--minutes {options.minutes:g} cannot be used: more than 5 are needed, noise begins then")
-    source = ingest(Config(data_source="local"))
-    if source.synthetic:
-        raise DeepECGError(f"{source.folder} holds a synthetic database: the benchmark needs the real one")
+    source = real_source(Config())
     classifiers = {mode: load_classifier(Config(mode=mode, preset=options.preset)) for mode in MODES}
     if options.noise_dir is not None:  # a record that is missing is told before the work
         for kind in noise.RECORDS:

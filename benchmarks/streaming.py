@@ -19,8 +19,9 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from config import PRESETS, Config, DeepECGError  # noqa: E402
-from data_loader import DS2, Record, ingest, read_record  # noqa: E402
+import console  # noqa: E402
+from config import PRESETS, Config  # noqa: E402
+from data_loader import DS2, Record, read_record, real_source  # noqa: E402
 from evaluation import markdown_table, write_json  # noqa: E402
 from pipeline import versions  # noqa: E402
 from predict import Classifier, load_classifier  # noqa: E402
@@ -34,22 +35,20 @@ PERCENTILES = {"median": 50, "p99": 99, "max": 100}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the measurements; returns the exit status: 0 done, 2 wrong input."""
+    """Runs the measurements; returns the exit status, see `console.exit_status`."""
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--out", type=Path, default=ROOT / "results" / "streaming.json", help="the file to write")
     out = options.parse_args(arguments).out
-    try:
-        classifiers = {preset: load_classifier(Config(mode="causal", preset=preset)) for preset in PRESETS}
-        source = ingest(Config(data_source="local"))
-        if source.synthetic:
-            raise DeepECGError(f"{source.folder} is a SYNTHETIC database: streams are measured on the real one alone")
-        report = measure(classifiers, [read_record(source.folder / name, Config.lead) for name in DS2])
-        write_json(out, report)
-    except DeepECGError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return console.exit_status(lambda: benchmark(out), console.NOTHING_WRITTEN)
+
+
+def benchmark(out: Path):
+    """Measures on the records of DS2, writes the report to `out` and prints the table."""
+    classifiers = {preset: load_classifier(Config(mode="causal", preset=preset)) for preset in PRESETS}
+    source = real_source(Config())
+    report = measure(classifiers, [read_record(source.folder / name, Config.lead) for name in DS2])
+    write_json(out, report)
     print("\n".join(table(report)))
-    return 0
 
 
 def measure(classifiers: dict[str, Classifier], records: Sequence[Record]) -> dict:

@@ -5,6 +5,7 @@ import re
 import pytest
 
 import console
+from config import DeepECGError
 
 
 @pytest.fixture
@@ -34,6 +35,37 @@ def test_a_stage_that_fails_is_not_counted_and_its_error_goes_on(clock):
         with stages("train", "Train"):
             raise RuntimeError("broken")
     assert set(stages.timings_s()) == {"total"}
+
+
+def raising(error: BaseException | None):
+    def work():
+        if error is not None:
+            raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    "error, status, said",
+    [
+        (None, 0, ""),
+        (DeepECGError("record 7 is missing: fetch it"), 2, "error: record 7 is missing: fetch it"),
+        (KeyboardInterrupt(), 130, "Interrupted: so."),
+        (KeyboardInterrupt("Interrupted after 3 s."), 130, "Interrupted after 3 s."),
+        (MemoryError(), 2, "error: there is not enough memory for this: "),
+        (PermissionError(13, "Permission denied", "x.json"), 2, "error: x.json cannot be used (Permission denied)"),
+        (ModuleNotFoundError("no", name="torch"), 2, "error: package torch is not installed: install"),
+    ],
+)
+def test_exit_status_and_its_one_line(error, status, said, capsys):
+    assert console.exit_status(raising(error), "Interrupted: so.") == status
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert lines == [] if not said else len(lines) == 1 and lines[0].startswith(said)
+
+
+def test_other_errors_are_not_hidden():
+    with pytest.raises(ZeroDivisionError):
+        console.exit_status(raising(ZeroDivisionError()), "Interrupted: so.")
 
 
 def test_the_banner_frames_every_line(capsys):

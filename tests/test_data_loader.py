@@ -32,6 +32,7 @@ from data_loader import (
     read_clean,
     read_record,
     read_strip,
+    real_source,
 )  # fmt: skip
 from features import CHANNELS, FEATURES, rr_intervals
 from physionet import expected_files
@@ -290,6 +291,20 @@ def test_the_environment_variable_says_where_the_data_are(monkeypatch, synthetic
 def test_a_cache_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("no folder")
     refused(lambda: ingest(Config(data_source="synthetic", cache_dir=str(tmp_path / "file"))), tmp_path / "file")
+
+
+def test_measurements_take_the_real_database_alone(synthetic_db, monkeypatch, tmp_path):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
+    with pytest.raises(DeepECGError, match="SYNTHETIC.* real one"):
+        real_source(Config())
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path))
+    with pytest.raises(DeepECGError, match="files are missing"):
+        real_source(Config(data_source="synthetic"))
+
+
+def test_the_real_database_is_taken(mitdb, monkeypatch):
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(mitdb))
+    assert real_source(Config(data_source="synthetic")).name == "local"
 
 
 # Records that cannot be used -----------------------------------------------------------------------------------------
