@@ -1,8 +1,10 @@
 """What the user sees: stage headings with their times, banners, and the closing lines. Plain text, one idea a line."""
 
+import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import UnsupportedOperation
@@ -77,6 +79,20 @@ def describe_fault(error: OSError | MemoryError) -> str:
         return "there is not enough memory for this: close other programs, or give it less at a time"
     where = error.filename or "a file or the output"
     return str(DeepECGError(f"{where} cannot be used ({error.strerror or error}): mend its permissions or make room"))
+
+
+@contextmanager
+def quiet(*messages: str) -> Iterator[None]:
+    """Silences log records up to warnings, and Python's warnings that match one of `messages`; without any, all."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            for message in messages or ("",):
+                warnings.filterwarnings("ignore", message=message)
+            yield
+    finally:
+        logging.disable(level)
 
 
 class Stages:

@@ -107,9 +107,9 @@ class RPeakDetector:
         self._moving_sum = _MovingSum(self._samples(ENERGY_S))
         self._before, self._hold, self._stuck = self._samples(BEFORE_S), int(HOLD_S * fs_hz), self._samples(STUCK_S)
         self._reach, self._background = int(R_REACH_S * fs_hz), self._samples(BACKGROUND_S)
-        self._kernel = np.hanning(2 * self._samples(R_SMOOTHING_S / 2) + 3)[1:-1]
-        self._kernel /= self._kernel.sum()
-        self._history = self._background + self._hold + len(self._kernel)
+        self.kernel = np.hanning(2 * self._samples(R_SMOOTHING_S / 2) + 3)[1:-1]
+        self.kernel /= self.kernel.sum()
+        self._history = self._background + self._hold + len(self.kernel)
         self._signal_mv, self._energy_mv = np.zeros(self._history), np.zeros(self._history)
         self._missing = np.zeros(self._history, bool)
         self._watch, self._pushed = SignalWatch(fs_hz), 0
@@ -195,10 +195,10 @@ class RPeakDetector:
 
     def _r_peak(self, at: int) -> int:
         """The place of the largest deflection of the smoothed signal shortly before the summit."""
-        margin = len(self._kernel) // 2
+        margin = len(self.kernel) // 2
         start = at - self._reach
         baseline_mv = self._signal_mv[at - self._samples(R_BASELINE_S) : at + self._hold + 1].mean()
-        smooth_mv = np.convolve(self._signal_mv[start - margin : at + margin + 1], self._kernel, "valid")
+        smooth_mv = np.convolve(self._signal_mv[start - margin : at + margin + 1], self.kernel, "valid")
         return start + int(np.abs(smooth_mv - baseline_mv).argmax())
 
 

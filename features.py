@@ -113,15 +113,16 @@ class RunningTemplate:
 
     A beat joins the group whose QRS it correlates with most, if with more than ALIKE, else it starts a group in the
     place of the smallest: beats of two shapes in turn (bigeminy) are not blended. Beats are compared at the shift, up
-    to ALIGN_S, at which they agree best: R-peaks of annotators and detectors jump between the deflections of a QRS.
+    to ALIGN_S, at which they agree best (`shifts`, in samples, are those tried): R-peaks of annotators and detectors
+    jump between the deflections of a QRS.
     """
 
     def __init__(self, samples: int, qrs: slice, fs_hz: float):
         self._qrs = qrs
         reach = min(round(ALIGN_S * fs_hz), qrs.start, samples - qrs.stop)
-        self._shifts = np.arange(-(reach // ALIGN_STEP) * ALIGN_STEP, reach + 1, ALIGN_STEP)
-        self._nearness = 1 - SHIFT_COST * np.abs(self._shifts) / fs_hz
-        self._starts = qrs.start + self._shifts
+        self.shifts = np.arange(-(reach // ALIGN_STEP) * ALIGN_STEP, reach + 1, ALIGN_STEP)
+        self._nearness = 1 - SHIFT_COST * np.abs(self.shifts) / fs_hz
+        self._starts = qrs.start + self.shifts
         self._groups_mv = np.zeros((GROUPS, samples))
         self._units = np.zeros((GROUPS, qrs.stop - qrs.start))
         self._sizes = np.zeros(GROUPS)
@@ -136,7 +137,7 @@ class RunningTemplate:
         similarity = np.where(self._sizes > 0, _centred_unit(spans) @ self._units.T, -1) * self._nearness[:, None]
         largest = self._sizes.argmax()
         template_mv = beat_mv if first else self._groups_mv[largest].copy()
-        aligned_mv = beat_mv if first else _shifted(beat_mv, self._shifts[similarity[:, largest].argmax()])
+        aligned_mv = beat_mv if first else _shifted(beat_mv, self.shifts[similarity[:, largest].argmax()])
         self._join(beat_mv, similarity)
         return aligned_mv, template_mv
 
@@ -145,7 +146,7 @@ class RunningTemplate:
         self._sizes *= FORGETTING
         if similarity[shift, group] > ALIKE:
             self._sizes[group] += 1
-            beat_mv = _shifted(beat_mv, self._shifts[shift])
+            beat_mv = _shifted(beat_mv, self.shifts[shift])
         else:
             group = self._sizes.argmin()
             self._sizes[group] = 1

@@ -19,11 +19,9 @@ import detector as det
 import features as ft
 from c_network import compile_c, compiler
 from config import CLASSES, Config, DeepECGError, with_overrides
-from data_loader import Beats
 from dsp_filters import FLAT_MV, FLAT_S, LIMIT_MV, MISSING_S, bandpass_sos
 from files import write_text
-from integer_network import quantized
-from model import HybridECGNet
+from integer_network import IntegerNetwork
 from realtime import ON_TIME_S
 
 SOURCES = Path(__file__).resolve().parent / "firmware"
@@ -248,12 +246,12 @@ def shifts_of(config: Config) -> np.ndarray:
     """The shifts, in samples, at which a beat is compared with the templates, as `RunningTemplate` chooses them."""
     before = config.window_samples - config.look_ahead_samples
     qrs = ft.qrs_span(before, config.look_ahead_samples, config.fs_hz)
-    return ft.RunningTemplate(config.window_samples, qrs, config.fs_hz)._shifts
+    return ft.RunningTemplate(config.window_samples, qrs, config.fs_hz).shifts
 
 
 def tables(config: Config, rate_hz: Fraction) -> str:
     """Constant arrays of deep_ecg.c: filters, the kernel of the R-peak, what a shift costs."""
-    kernel = det.RPeakDetector(float(rate_hz))._kernel
+    kernel = det.RPeakDetector(float(rate_hz)).kernel
     nearness = 1 - ft.SHIFT_COST * np.abs(shifts_of(config)) / config.fs_hz
     return (
         _sections("QRS_BAND", bandpass_sos(det.QRS_BAND_HZ, 1, float(rate_hz)))
@@ -329,16 +327,12 @@ def _rhythm(name: str) -> str:
     raise DeepECGError(f"firmware has no feature {name!r}: use a checkpoint of the causal features of features.py")
 
 
-def build(
-    model: HybridECGNet, description: dict, calibration: Beats, out: Path, fs_hz: float = Config.fs_hz
-) -> list[dict]:
+def build(network: IntegerNetwork, description: dict, out: Path, fs_hz: float = Config.fs_hz) -> list[dict]:
     """Writes FILES and the example into `out` and returns their row of the table of edge artefacts.
 
-    The int8 network in them is that of `microcontroller.build` with the same `calibration`: labels differ from its
-    own by the rounding of the inputs alone, so the row has no scores. Raises DeepECGError as `generate` and
-    `integer_network.quantized` do, before anything is written.
+    Labels differ from those of `network` by the rounding of the inputs alone, so the row has no scores. Raises
+    DeepECGError as `generate` does, before anything is written.
     """
-    network = quantized(model, calibration)
     title = "Deep-ECG: the int8 network of deep_ecg.c"
     files = generate(description, c_network.header(network, title), c_network.source(network, title), fs_hz)
     for name, text in (files | {EXAMPLE: (SOURCES / EXAMPLE).read_text()}).items():

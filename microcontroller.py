@@ -19,10 +19,10 @@ from config import CLASSES, Config, with_overrides
 from data_loader import Beats
 from dsp_filters import bandpass_sos
 from engine import predict_proba
-from evaluation import class_metrics, confusion
+from evaluation import score_changes
 from features import DIFFERENCE_LIMIT
 from files import atomic_file, write_text
-from integer_network import IntegerNetwork, Layer, Scaling, quantized, spread_by_class
+from integer_network import IntegerNetwork, Layer, Scaling, spread_by_class
 from model import FEATURE_LIMIT, HybridECGNet
 from tflite_file import OPERATORS, Interpreter, arena_bytes, model_bytes
 
@@ -50,19 +50,19 @@ DEFINITIONS = {
 }
 
 
-def build(model: nn.Module, description: dict, calibration: Beats, tested: Beats, out: Path) -> list[dict]:
-    """Writes every microcontroller artefact of `model` into `out`; returns a row about each form of the network.
+def build(
+    network: IntegerNetwork, model: nn.Module, description: dict, calibration: Beats, tested: Beats, out: Path
+) -> list[dict]:
+    """Writes every artefact of `network`, the int8 form of `model`, into `out`; returns a row about each form of it.
 
-    `description` is that of the checkpoint, `calibration` are beats of training patients, on which the int8 form is
-    chosen, `tested` those on which it is compared with `model` in fp32. A row holds artefact, file, bytes (of
+    `description` is that of the checkpoint, `calibration` are beats of training patients, of which the golden ones
+    are taken, `tested` those on which it is compared with `model` in fp32. A row holds artefact, file, bytes (of
     constants, for the C file), ratio (bytes of the fp32 weights over these), accuracy_change, s_f1_change and
     v_f1_change (int8 minus fp32, fractions), latency_us (None where it was not measured), needs and runs_on; changes
     are None where there is no C compiler to run the C file with.
 
-    Raises DeepECGError where the network is not of the `edge` kind, `calibration` is empty, or tflite-micro is
-    missing, before anything is written.
+    Raises DeepECGError where tflite-micro is missing, before anything is written.
     """
-    network = quantized(model, calibration)
     title = _title(description)
     tflite = model_bytes(network, title)
     arena = arena_bytes(tflite)
@@ -261,13 +261,13 @@ def _defined(name: str) -> str:
 
 
 def _rows(model: HybridECGNet, network: IntegerNetwork, tflite: bytes, tested: Beats, out: Path) -> list[dict]:
-    reference = _scores(predict_proba(model, tested.windows, tested.features), tested.labels)
+    before = predict_proba(model, tested.windows, tested.features).argmax(axis=1)
     inputs = network.quantize(tested.windows, tested.features)
     fp32_bytes = _weights_bytes(model)
 
     def row(artefact: str, file: str, count: int, logits: np.ndarray | None, **others) -> dict:
-        scores = dict.fromkeys(reference) if logits is None else _scores(logits, tested.labels)
-        changes = {f"{name}_change": _less(scores[name], reference[name]) for name in reference}
+        changes = score_changes(tested.labels, before, before if logits is None else logits.argmax(axis=1))
+        changes = dict.fromkeys(changes) if logits is None else changes
         return {"artefact": artefact, "file": file, "bytes": count, "ratio": fp32_bytes / count, **changes, **others}
 
     compiled = compiler() is not None
@@ -292,18 +292,6 @@ def _rows(model: HybridECGNet, network: IntegerNetwork, tflite: bytes, tested: B
             runs_on="compiled for the host" if compiled else "not run: there is no C compiler",
         ),
     ]
-
-
-def _scores(scores: np.ndarray, labels: np.ndarray) -> dict[str, float | None]:
-    """Accuracy, S F1 and V F1 of the classes with the largest of `scores` (beats, classes)."""
-    predicted = scores.argmax(axis=1)
-    per_class = class_metrics(confusion(labels, predicted))
-    accuracy = float((predicted == labels).mean()) if len(labels) else None
-    return {"accuracy": accuracy, "s_f1": per_class["S"]["f1"], "v_f1": per_class["V"]["f1"]}
-
-
-def _less(value: float | None, reference: float | None) -> float | None:
-    return None if value is None or reference is None else value - reference
 
 
 def _weights_bytes(model: nn.Module) -> int:

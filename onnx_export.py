@@ -6,10 +6,6 @@ metadata say how the inputs are made. `onnx_network.py` runs the files.
 
 import copy
 import json
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -25,6 +21,7 @@ from onnxruntime.quantization import (
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from torch import nn
 
+from console import quiet
 from data_loader import Beats
 from features import CHANNELS
 from files import atomic_file
@@ -43,7 +40,7 @@ def export_fp32(model: nn.Module, description: dict, path: Path) -> Path:
     """
     batch = torch.export.Dim("batch")
     shapes = (CHANNELS, description["config"]["window_samples"]), (len(description["features"]),)
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             copy.deepcopy(model).eval(),
             tuple(torch.zeros(2, *shape) for shape in shapes),
@@ -61,7 +58,7 @@ def export_int8(fp32: Path, description: dict, calibration: Beats, path: Path) -
 
     The last layer stays in fp32: in steps of its whole range, two classes would tie too often.
     """
-    with TemporaryDirectory() as folder, _quiet():
+    with TemporaryDirectory() as folder, quiet():
         prepared, quantized = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
         quant_pre_process(fp32, prepared, skip_symbolic_shape=True)
         quantize_static(
@@ -102,16 +99,3 @@ def _write(path: Path, proto: onnx.ModelProto, description: dict) -> Path:
     with atomic_file(path) as temporary:
         onnx.save(proto, temporary)
     return path
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences what the exporter and the quantizer say of packages that are absent and of their own deprecations."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

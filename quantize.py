@@ -6,12 +6,10 @@ what each takes and costs, to artefacts/MODE-PRESET/. The functions of dynamic i
 
 import argparse
 import copy
-import logging
 import sys
 import time
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -79,18 +77,10 @@ def _with_torchao(model: nn.Module) -> nn.Module:
     return model
 
 
-@contextmanager
-def _known_complaints() -> Iterator[None]:
+def _known_complaints() -> AbstractContextManager:
     """Silences what torch says of this interface each time it is used, and torchao of kernels that it cannot load."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            for subject in ("torch.ao.quantization is", "TypedStorage is", "torch.quantize_per_tensor, .* are"):
-                warnings.filterwarnings("ignore", message=f".*{subject} deprecated")
-            yield
-    finally:
-        logging.disable(level)
+    subjects = ("torch.ao.quantization is", "TypedStorage is", "torch.quantize_per_tensor, .* are")
+    return console.quiet(*(f".*{subject} deprecated" for subject in subjects))
 
 
 def save_int8(path: Path, model: nn.Module) -> nn.Module:
@@ -200,12 +190,14 @@ def microcontroller_artefacts(
     """Whole-number forms of an `edge` network, and in causal mode the chain around it; none of other presets."""
     import firmware  # here: training needs none of the packages behind them
     import microcontroller
+    from integer_network import quantized
 
     if description["preset"] != "edge":
         return []
-    rows = microcontroller.build(model, description, calibration, tested, out)
+    network = quantized(model, calibration)
+    rows = microcontroller.build(network, model, description, calibration, tested, out)
     if description["mode"] == "causal":
-        rows += firmware.build(model, description, calibration, out)
+        rows += firmware.build(network, description, out)
     return rows
 
 

@@ -7,7 +7,6 @@ the pretrained causal `edge` one; its int8 form is chosen on DS1. Needs the real
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -19,12 +18,13 @@ sys.path.insert(0, str(ROOT))
 import console  # noqa: E402
 from config import Config, with_overrides  # noqa: E402
 from data_loader import DS1, DS2, Record, load_beats, read_record, real_source  # noqa: E402
+from engine import load_checkpoint  # noqa: E402
 from evaluation import write_json  # noqa: E402
-from features import FEATURES  # noqa: E402
 from firmware import HostChain, build  # noqa: E402
 from integer_network import IntegerNetwork, quantized  # noqa: E402
+from model import HybridECGNet  # noqa: E402
 from pipeline import versions  # noqa: E402
-from predict import Classifier, load_classifier  # noqa: E402
+from predict import PRETRAINED, input_settings  # noqa: E402
 from realtime import BeatStream  # noqa: E402
 
 NEIGHBOURS = 400  # beats whose rhythm a moved R-peak may still be part of
@@ -49,24 +49,21 @@ def benchmark(config: Config, out: Path):
 
 def measure(config: Config) -> dict:
     """The report: every record's comparison and their sums. Raises DeepECGError without the database or a compiler."""
-    classifier, source = load_classifier(config), real_source(config)
-    calibration = load_beats(source, DS1, classifier.config, False)
-    network = quantized(classifier.model, calibration)
+    path, source = PRETRAINED / "causal-edge.pt", real_source(config)
+    model, description = load_checkpoint(path, (HybridECGNet,))
+    config = input_settings(path, description, config)
+    network = quantized(model, load_beats(source, DS1, config))
     with TemporaryDirectory() as folder:
-        build(classifier.model, described(classifier), calibration, Path(folder))
+        build(network, description, Path(folder))
         chain = HostChain(Path(folder))
     records = (read_record(source.folder / name, config.lead) for name in (*DS1, *DS2))
-    rows = [compare(chain, record, classifier, network) for record in records]
+    rows = [compare(chain, record, model, config, network) for record in records]
     return {"all": summed(rows), "state_bytes": chain.state_bytes, "records": rows, "versions": versions()}
 
 
-def described(classifier: Classifier) -> dict:
-    """As much of the checkpoint's description as the firmware is made from."""
-    mode = classifier.config.mode
-    return {"mode": mode, "features": list(FEATURES[mode]), "config": asdict(classifier.config)}
-
-
-def compare(chain: HostChain, record: Record, classifier: Classifier, network: IntegerNetwork) -> dict:
+def compare(
+    chain: HostChain, record: Record, model: HybridECGNet, config: Config, network: IntegerNetwork
+) -> dict:
     """How the chain in C differs from the stream in Python on one record, both fed the same float32 samples.
 
     Where the two place an R-peak on different samples the inputs of that beat and the rhythm of those after it differ
@@ -74,7 +71,7 @@ def compare(chain: HostChain, record: Record, classifier: Classifier, network: I
     """
     signal_mv = record.signal_mv.astype(np.float32)
     found = chain.label(signal_mv)
-    prepared = BeatStream(classifier.model, classifier.config, record.fs_hz).prepare(signal_mv.astype(float))
+    prepared = BeatStream(model, config, record.fs_hz).prepare(signal_mv.astype(float))
     samples, known = (np.array([getattr(beat, name) for beat in prepared]) for name in ("sample", "known"))
     windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
     both, here, there = np.intersect1d(samples, found.samples, return_indices=True)

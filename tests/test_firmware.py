@@ -282,11 +282,11 @@ def test_what_build_writes_labels_as_the_integer_network_does(tmp_path):
     windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
     labels = np.zeros(len(prepared), np.int64)
     beats = Beats(windows, features, labels, np.full(len(labels), "a"), np.arange(len(labels)))
-    (row,) = build(model, description(), beats, tmp_path / "edge")
+    reference = quantized(model, beats)
+    (row,) = build(reference, description(), tmp_path / "edge")
     assert {path.name for path in (tmp_path / "edge").iterdir()} == {"deep_ecg.h", "deep_ecg.c", "example.c"}
     assert row["file"] == "deep_ecg.h deep_ecg.c" and row["accuracy_change"] is None
     found = HostChain(tmp_path / "edge").label(signal_mv)
-    reference = quantized(model, beats)
     assert (found.logits == reference.run(*reference.quantize(found.windows, found.features))).all()
     assert (found.labels == reference.predict(windows, features).argmax(axis=1)).mean() > 0.98
 

@@ -53,11 +53,15 @@ def description(mode="diagnostic", source="synthetic") -> dict:
     return describe(Config(mode=mode, preset="edge"), Source(source, Path()), seed=0)
 
 
+def build(model, about, calibration, tested, folder) -> list[dict]:
+    return microcontroller.build(quantized(model, calibration), model, about, calibration, tested, folder)
+
+
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, tflite_micro) -> tuple[Path, list[dict]]:
     """The artefacts of a random network, and the rows about them."""
     folder = tmp_path_factory.mktemp("built")
-    rows = microcontroller.build(network(), description(), made_up_beats(), made_up_beats(count=40, seed=1), folder)
+    rows = build(network(), description(), made_up_beats(), made_up_beats(count=40, seed=1), folder)
     return folder, rows
 
 
@@ -114,7 +118,7 @@ def test_on_recorded_beats_c_and_tflite_micro_say_the_same(mitdb, tflite_micro, 
     config = Config(mode="causal", preset="edge", cache_dir=str(tmp_path / "cache"))
     beats = load_beats(Source("local", mitdb), ("209",), config)
     some = beats.where(np.arange(len(beats)) % 4 == 0)
-    microcontroller.build(model, about, some, some, tmp_path / "out")
+    build(model, about, some, some, tmp_path / "out")
     library = HostLibrary(tmp_path / "out")
     inputs = library.quantize(beats.windows, beats.features)
     expected = Interpreter((tmp_path / "out" / "model.tflite").read_bytes()).run(*inputs)
@@ -127,7 +131,7 @@ def test_on_recorded_beats_c_and_tflite_micro_say_the_same(mitdb, tflite_micro, 
 @pytest.mark.parametrize("mode", MODES)
 def test_model_and_arena_keep_to_their_limits(mode, tflite_micro, tmp_path):
     """Neither depends on the values of the weights. The arena stated is enough, and what is less is not."""
-    microcontroller.build(network(mode), description(mode), made_up_beats(mode), made_up_beats(mode, 5), tmp_path)
+    build(network(mode), description(mode), made_up_beats(mode), made_up_beats(mode, 5), tmp_path)
     model = (tmp_path / "model.tflite").read_bytes()
     arena = json.loads((tmp_path / "manifest.json").read_text())["arena_bytes"]
     assert len(model) <= MAX_MODEL_BYTES
@@ -275,7 +279,7 @@ def test_the_manifest_tells_what_the_interpreter_tells(built):
 
 
 def test_a_causal_manifest_states_its_look_ahead(tmp_path, tflite_micro):
-    microcontroller.build(
+    build(
         network("causal"), description("causal"), made_up_beats("causal"), made_up_beats("causal", 5), tmp_path
     )
     preprocessing = json.loads((tmp_path / "manifest.json").read_text())["preprocessing"]
@@ -315,13 +319,13 @@ def test_the_c_array_is_the_model_at_a_multiple_of_16(built, c_compiler, tmp_pat
 
 @pytest.mark.parametrize("source, stamped", [("synthetic", True), ("local", False)])
 def test_synthetic_training_data_are_stamped_on_every_file(source, stamped, tmp_path, tflite_micro):
-    microcontroller.build(network(), description(source=source), made_up_beats(), made_up_beats(count=5), tmp_path)
+    build(network(), description(source=source), made_up_beats(), made_up_beats(count=5), tmp_path)
     for path in tmp_path.iterdir():
         assert (b"SYNTHETIC" in path.read_bytes()) == stamped, path.name
 
 
 def test_two_builds_give_the_same_bytes(built, tmp_path):
-    microcontroller.build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path)
+    build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path)
     for path in built[0].iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
@@ -343,7 +347,7 @@ def test_changes_are_int8_minus_fp32(monkeypatch, tmp_path, tflite_micro):
     tested = made_up_beats(count=20)
     monkeypatch.setattr(microcontroller, "predict_proba", lambda *_: np.eye(5)[tested.labels])
     monkeypatch.setattr(Interpreter, "run", lambda self, window_q, _: np.eye(5)[np.zeros(len(window_q), int)])
-    tflite, _ = microcontroller.build(network(), description(), made_up_beats(), tested, tmp_path)
+    tflite, _ = build(network(), description(), made_up_beats(), tested, tmp_path)
     assert tflite["accuracy_change"] == pytest.approx(-0.8)
     assert (tflite["s_f1_change"], tflite["v_f1_change"]) == (-1, -1)
 
@@ -352,7 +356,7 @@ def test_without_a_c_compiler_the_c_file_is_written_and_its_row_says_that_it_was
     monkeypatch, tmp_path, tflite_micro
 ):
     monkeypatch.setattr(c_network.shutil, "which", lambda _: None)
-    _, row = microcontroller.build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path)
+    _, row = build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path)
     assert (tmp_path / "deep_ecg_network.c").is_file()
     assert row["accuracy_change"] is None and row["latency_us"] is None
     assert "not run" in row["runs_on"]
@@ -368,7 +372,7 @@ def test_a_missing_tflite_micro_is_a_clear_error_and_nothing_is_written(monkeypa
     for name in [name for name in sys.modules if name.startswith("tflite_micro.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(DeepECGError, match="requirements-dev.txt") as caught:
-        microcontroller.build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path / "out")
+        build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -376,7 +380,7 @@ def test_a_missing_tflite_micro_is_a_clear_error_and_nothing_is_written(monkeypa
 def test_an_unwritable_folder_is_a_clear_error(tmp_path, tflite_micro):
     (tmp_path / "file").touch()
     with pytest.raises(DeepECGError, match="cannot be written"):
-        microcontroller.build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path / "file")
+        build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path / "file")
 
 
 def test_c_that_does_not_compile_is_named(tmp_path, c_compiler):
