@@ -185,13 +185,18 @@ class SignalWatch:
         """Takes in the stretches of the chunk's lost samples, of which the first may go on with the latest."""
         if not lost.any():
             return
-        edges = np.diff(lost, prepend=False, append=False).nonzero()[0] + self._pushed
-        starts, ends = edges[::2].tolist(), (edges[1::2] - 1).tolist()
+        starts, ends = (list(edges) for edges in zip(*stretches(lost, self._pushed)))
         if self._ends and self._ends[-1] + 1 == starts[0]:
             self._ends[-1] = ends.pop(0)
             starts.pop(0)
         self._starts += starts
         self._ends += ends
+
+
+def stretches(flags: np.ndarray, offset: int = 0) -> list[tuple[int, int]]:
+    """First and last sample of each run of True in `flags` (n,), whose first sample is number `offset`."""
+    edges = np.diff(flags, prepend=False, append=False).nonzero()[0] + offset
+    return list(zip(edges[::2].tolist(), (edges[1::2] - 1).tolist()))
 
 
 def run_lengths(flags: np.ndarray, run: int) -> np.ndarray:

@@ -5,6 +5,7 @@ So what a killed run has left is told from what another run is writing now: the 
 folder removes it.
 """
 
+import errno
 import fcntl
 import os
 import re
@@ -118,6 +119,12 @@ def locked(folder: Path, busy: Callable[[], None] | None = None) -> Iterator[Non
         yield
     finally:
         os.close(descriptor)
+
+
+def check_whole(whole: bool):
+    """OSError, as of a full disk, unless a file is `whole`: NumPy, which writes WFDB's files, says nothing of one."""
+    if not whole:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def check_writable(folder: Path):

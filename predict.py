@@ -3,8 +3,6 @@
 For each record it writes the labels as a WFDB annotation file, as a table with probabilities, and as a picture.
 """
 
-import errno
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +20,7 @@ from dsp_filters import SignalWatch, detect_r_peaks, resample
 from evaluation import number
 from features import CHANNELS, FEATURES
 from figures import predictions_figure
-from files import atomic_file, check_writable, scratch_folder, write_text
+from files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from onnx_network import OnnxNetwork, load_onnx, predict_proba
 
 if TYPE_CHECKING:
@@ -334,13 +332,12 @@ def write_annotations(path: Path, labelled: Labelled):
 
 
 def _check_written(path: Path, last: int):
-    """OSError unless the annotation file at `path` is whole: NumPy, which writes it, says nothing of a full disk."""
+    """OSError unless the annotation file at `path` is whole and ends with the beat at sample `last`."""
     try:
         whole = wfdb.rdann(str(path.with_suffix("")), path.suffix[1:]).sample[-1] == last
     except Exception:  # its end is missing, and the parser stumbles over that somehow
         whole = False
-    if not (whole and path.read_bytes().endswith(b"\0\0")):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    check_whole(whole and path.read_bytes().endswith(b"\0\0"))
 
 
 def write_table(path: Path, labelled: Labelled):

@@ -9,7 +9,6 @@ supraventricular beats that reset the sinus node, ventricular beats with a full 
 records say whether the pipeline works, and nothing about patients.
 """
 
-import errno
 import math
 import os
 from collections.abc import Sequence
@@ -22,7 +21,7 @@ from scipy.signal import butter, sosfilt
 from tqdm import tqdm
 
 from config import DeepECGError
-from files import scratch_folder, write_text
+from files import check_whole, scratch_folder, write_text
 
 FS_HZ = 360
 GAIN_ADU_PER_MV = 200
@@ -219,8 +218,7 @@ def _write_record(folder: Path, record: str, minutes: float, seed: int):
     # WFDB writes a record's own name into its files, so the temporary part is the folder, not the name.
     with scratch_folder(folder) as temporary:
         _write_wfdb(temporary, record, adu, names, annotations, _stamp(minutes, seed))
-        if not _is_whole(temporary, record, minutes, seed):  # NumPy, which writes it, says nothing of a full disk
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        check_whole(_is_whole(temporary, record, minutes, seed))
         (folder / f"{record}.hea").unlink(missing_ok=True)
         for ending in ("dat", "atr", "hea"):
             os.replace(temporary / f"{record}.{ending}", folder / f"{record}.{ending}")

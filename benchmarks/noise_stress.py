@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -36,10 +36,12 @@ from data_loader import (  # noqa: E402
     real_source,
 )
 from detector import causal_r_peaks  # noqa: E402
+from dsp_filters import stretches  # noqa: E402
 from evaluation import class_metrics, confusion, markdown_table, percent, write_json  # noqa: E402
 from figures import noise_figure  # noqa: E402
 from pipeline import versions  # noqa: E402
 from predict import Classifier, load_classifier, probabilities  # noqa: E402
+from workers import run_jobs  # noqa: E402
 
 LEVELS_DB = (24.0, 18.0, 12.0, 6.0, 0.0, -6.0)
 PARTS = ("noisy", "between")  # segments with noise; those without it, between them
@@ -81,7 +83,7 @@ def measure(options: argparse.Namespace) -> dict:
         for kind in noise.RECORDS:
             noise.read_noise(options.noise_dir, kind, Config.fs_hz)
     jobs = [delayed(of_record)(source.folder / name, classifiers, options) for name in records]
-    counted = Parallel(n_jobs=options.jobs)(jobs)
+    counted = list(run_jobs(jobs, options.jobs))
     kinds = {
         kind: {level: summed([one[kind][level] for one in counted]) for level in counted[0][kind]}
         for kind in counted[0]
@@ -157,7 +159,7 @@ class Scored:
         test = self._chain(record)
         for part in PARTS:
             found[part]["chain"] = ec57.compare(
-                self._marks, test, record.fs_hz, len(signal_mv), _stretches(self._masks[part])
+                self._marks, test, record.fs_hz, len(signal_mv), stretches(self._masks[part])
             )[0]
         return found
 
@@ -166,12 +168,6 @@ class Scored:
         beats = Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
         labels = probabilities(record, beats, self._classifiers["causal"]).argmax(axis=1)
         return ec57.Marks(samples.tolist(), [CLASSES[label] for label in labels])
-
-
-def _stretches(inside: np.ndarray) -> list[tuple[int, int]]:
-    """First and last sample of each run of True in `inside` (n,)."""
-    edges = np.diff(inside.astype(int), prepend=0, append=0)
-    return list(zip(np.flatnonzero(edges == 1).tolist(), (np.flatnonzero(edges == -1) - 1).tolist()))
 
 
 # Scores --------------------------------------------------------------------------------------------------------------

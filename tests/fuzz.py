@@ -317,15 +317,7 @@ class Fuzzer:
     # Checkpoints, caches, training states -----------------------------------------------------------------------------
 
     def spoil_checkpoint(self, rng: np.random.Generator):
-        path = self.work / "causal.pt"
-        if rng.random() < 0.5:
-            spoil_archive(path, rng)
-            return
-        import torch
-
-        stored = torch.load(path, weights_only=True)
-        spoil_tree(stored, rng)
-        torch.save(stored, path)
+        spoil_stored(self.work / "causal.pt", rng)
 
     def use_checkpoint(self, rng: np.random.Generator):
         import predict
@@ -357,15 +349,7 @@ class Fuzzer:
             assert {len(getattr(beats, name)) for name in beats.__dataclass_fields__} == {len(beats)}
 
     def spoil_resume(self, rng: np.random.Generator):
-        path = self.work / "resume.pt"
-        if rng.random() < 0.5:
-            spoil_archive(path, rng)
-            return
-        import torch
-
-        stored = torch.load(path, weights_only=True)
-        spoil_tree(stored, rng)
-        torch.save(stored, path)
+        spoil_stored(self.work / "resume.pt", rng)
 
     def use_resume(self, rng: np.random.Generator):
         training_run().restore(self.work / "resume.pt", "fingerprint")
@@ -531,6 +515,18 @@ def spoil_annotations(content: bytes, rng: np.random.Generator) -> bytes:
         place = 0 if rng.random() < 0.4 else 2 * int(rng.integers(len(changed) // 2 + 1))
         changed[place:place] = pieces[rng.integers(len(pieces))] * int(rng.choice([1, 1, 3, 200]))
     return bytes(changed)
+
+
+def spoil_stored(path: Path, rng: np.random.Generator):
+    """Changes the bytes of a file of torch's, or what is stored in it."""
+    if rng.random() < 0.5:
+        spoil_archive(path, rng)
+        return
+    import torch
+
+    stored = torch.load(path, weights_only=True)
+    spoil_tree(stored, rng)
+    torch.save(stored, path)
 
 
 def spoil_archive(path: Path, rng: np.random.Generator):

@@ -55,11 +55,6 @@ def test_scores_of_the_chain_by_hand():
     assert found["sveb"] == {"n": 0, "se": None, "ppv": None, "f1": None}
 
 
-def test_stretches_by_hand():
-    assert benchmark._stretches(np.array([1, 1, 0, 0, 1, 0, 1], bool)) == [(0, 1), (4, 4), (6, 6)]
-    assert benchmark._stretches(np.zeros(3, bool)) == []
-
-
 def test_report_of_a_short_record(mitdb, random_networks, monkeypatch, tmp_path, capsys):
     """Nine minutes of a record of DS1 at one level: beats by segment, labels that noise does not touch, files."""
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(mitdb))

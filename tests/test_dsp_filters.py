@@ -12,6 +12,7 @@ from dsp_filters import (
     clean,
     filter_zero_phase,
     resample,
+    stretches,
     z_score,
 )
 
@@ -270,3 +271,8 @@ def test_what_is_forgotten_changes_no_answer_about_later_samples():
                 expected = whole.lost_between(earlier, min(sample, end - 1))
                 assert forgetful.lost_between(earlier, min(sample, end - 1)) == expected
     assert len(forgetful._ends) <= 11
+
+
+def test_stretches_by_hand():
+    assert stretches(np.array([1, 1, 0, 0, 1, 0, 1], bool)) == [(0, 1), (4, 4), (6, 6)]
+    assert stretches(np.zeros(3, bool)) == []
