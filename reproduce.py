@@ -108,7 +108,6 @@ def readme_blocks() -> dict[str, str]:
         "results": _results(reports),
         "classes": _classes(shown),
         "records": per_record_table(shown["ds2"]["per_record"]),
-        "int8": _int8(reports),
         "transformer": benchmark_table(comparison),
         "cost": _cost(single),
         "published": _published(reports),
@@ -166,18 +165,6 @@ def _classes(report: dict) -> str:
         n = number(report["ds2"]["per_class"][name]["n"])
         rows.append([name, n, *(mean_sd_text(rates[rate], spread["n"]) for rate in ("se", "ppv", "f1")), shown])
     header = ["class", "n", "Se %", "+P %", "F1 %", f"95 % interval of F1 (seed {report['seed']}, by record)"]
-    return "\n".join(markdown_table(header, rows))
-
-
-def _int8(reports: dict) -> str:
-    rows = []
-    for (mode, preset), report in reports.items():
-        int8 = report["int8"]
-        size = [number(report["parameters"]), number(int8["fp32_bytes"]), number(int8["int8_bytes"])]
-        change = [f"{int8['ratio']:.2f}", f"{100 * int8['accuracy_change']:+.3f}"]
-        latency = [f"{int8[key]:.0f}" for key in ("fp32_latency_us", "int8_latency_us")]
-        rows.append([f"{mode}, {preset}", *size, *change, *latency])
-    header = ["network", "parameters", "fp32 bytes", "int8 bytes", "ratio", "accuracy, points", "fp32 µs", "int8 µs"]
     return "\n".join(markdown_table(header, rows))
 
 
