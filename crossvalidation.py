@@ -54,6 +54,7 @@ from workers import run_jobs
 
 FIBRILLATING = ("201", "203")  # half of all normal beats taken for S are theirs
 LOCAL = ("rr_variation_8", "rr_step_8", "rr_variation_32", "rr_step_32", "pre_rank")
+MIXTURE = ("rr_low_step_32", "early_share_32", "rr_low_step_100", "early_share_100")
 COLUMNS = {
     "accuracy": "accuracy %",
     "v_f1": "V F1 %",
@@ -87,6 +88,7 @@ ABLATION = {
     ),
     "without the difference from the template": Idea(channels=1),
     "without irregularity features": Idea(without=LOCAL),
+    "without lower quartile of the steps and share of early intervals": Idea(without=MIXTURE),
     "without shape features": Idea(without=SHAPE),
     "without hiding the wave": Idea(network={"wave_dropout": 0.0}),
     "every N beat in every epoch": Idea(settings={"record_shares": (1.0,) * len(CLASSES)}),

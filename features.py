@@ -18,6 +18,8 @@ RATIO_RANGE = (0.2, 3.0)
 BLOCK_BEATS = 4096  # bounds the memory that long records need
 
 LOCAL_BEATS = (8, 32)  # how far back the irregularity of the rhythm is measured
+MIXTURE_BEATS = (32, 100)  # how far back it is asked whether ectopic beats or fibrillation make it irregular
+EARLY_RATIO = 0.85  # an interval shorter than this share of the mean is an early beat's
 
 RUNNING = ("pre_ratio", "previous_ratio", "second_previous_ratio", "rr_step")
 RHYTHM_CAUSAL = (
@@ -26,6 +28,7 @@ RHYTHM_CAUSAL = (
     "previous_second_ratio",
     *(f"{name}_{memory}" for memory in LOCAL_BEATS for name in ("rr_variation", "rr_step")),
     "pre_rank",
+    *(f"{name}_{memory}" for memory in MIXTURE_BEATS for name in ("rr_low_step", "early_share")),
 )
 RHYTHM = {
     "causal": RHYTHM_CAUSAL,
@@ -257,6 +260,8 @@ def _block_features(rr_s: np.ndarray, start: int, mode: str) -> np.ndarray:
     for memory in LOCAL_BEATS:
         values |= {f"{name}_{memory}": value for name, value in _irregularity(history[:, -memory:]).items()}
     values["pre_rank"] = _rank(pre, history[:, -max(LOCAL_BEATS) :])
+    for memory in MIXTURE_BEATS:
+        values |= {f"{name}_{memory}": value for name, value in _mixture(history[:, -memory:]).items()}
     for memory in MEMORIES_BEATS:
         running = _running_features(history[:, -memory:], pre, previous, second)
         values |= {f"{name}_{memory}": value for name, value in running.items()}
@@ -274,6 +279,23 @@ def _irregularity(history: np.ndarray) -> dict:
     return {
         "rr_variation": np.clip(np.nan_to_num(np.sqrt(variance) / mean), 0, 1),
         "rr_step": _rr_step(history, mean),
+    }
+
+
+def _mixture(history: np.ndarray) -> dict:
+    """What tells a regular rhythm with many ectopic beats from fibrillation, whose median steps are as large.
+
+    The lower quartile of the steps in `history` (beats, memory) over its mean is low in the first and high in the
+    second; the share of early intervals says how usual early beats are in this patient.
+    """
+    mean = _mean(history)
+    steps = np.sort(np.abs(np.diff(history, axis=1)), axis=1)  # NaN comes last
+    quarter = np.maximum((np.isfinite(steps).sum(axis=1) - 1) // 4, 0)
+    low_step = np.take_along_axis(steps, quarter[:, None], axis=1)[:, 0]
+    early = (history < EARLY_RATIO * mean[:, None]).sum(axis=1)
+    return {
+        "rr_low_step": np.clip(np.nan_to_num(low_step / mean), 0, 1),
+        "early_share": early / np.maximum(np.isfinite(history).sum(axis=1), 1),
     }
 
 
