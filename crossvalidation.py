@@ -83,9 +83,8 @@ ABLATION = {
     "without replays, a fifth of the N beats an epoch": Idea(
         settings={"replay_shares": (0.0,) * len(CLASSES), "record_shares": (0.2, 1, 1, 1, 1)}
     ),
-    "without replayed V and F, 6 % of the replayed S an epoch": Idea(
-        settings={"replay_shares": (0.16, 0.06, 0.0, 0.0, 0.0)}
-    ),
+    "without replayed V and F": Idea(settings={"replay_shares": (0.16, 0.06, 0.0, 0.0, 0.0)}),
+    "10 % of the replayed S an epoch": Idea(settings={"replay_shares": (0.16, 0.1, 0.12, 0.02, 0.0)}),
     "without the difference from the template": Idea(channels=1),
     "without irregularity features": Idea(without=LOCAL),
     "without lower quartile of the steps and share of early intervals": Idea(without=MIXTURE),
