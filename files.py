@@ -19,6 +19,7 @@ from tempfile import TemporaryFile
 
 from config import DeepECGError
 
+TRIAL_BYTES = 65_536  # a full disk still has room for a name
 UNFINISHED = re.compile(r"\..*\.unfinished-[0-9a-f]{16}(\.[^.]*)?")
 
 
@@ -111,7 +112,7 @@ def locked(folder: Path, busy: Callable[[], None] | None = None) -> Iterator[Non
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if busy is None:
-                raise DeepECGError(f"{folder} is in use by another run: wait for its end, or use --name") from None
+                raise DeepECGError(f"{folder} is in use by another run: wait for its end, or choose another") from None
             busy()
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:
@@ -134,8 +135,8 @@ def check_writable(folder: Path):
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(TRIAL_BYTES))
     except OSError as error:
         raise DeepECGError(f"{folder} cannot be written ({error.strerror or error}): choose another folder") from None
 
