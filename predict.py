@@ -158,12 +158,17 @@ def input_settings(path: Path, description: dict, config: Config) -> Config:
 
 
 def _check_fit(classifier: Classifier, path: Path):
-    """Raises DeepECGError unless the network takes inputs made with its own settings, which lie within reason."""
+    """Raises DeepECGError unless the network takes inputs made with its own settings, which lie within reason.
+
+    A network of an ONNX file was tried when it was loaded.
+    """
     config = classifier.config
     sane = config.window_samples <= 10 * config.fs_hz and config.filter_order <= 10
     try:
         if not (sane and RATES_HZ[0] <= config.fs_hz <= RATES_HZ[1]):
             raise ValueError
+        if isinstance(classifier.model, OnnxNetwork):
+            return
         window = np.zeros((1, CHANNELS, config.window_samples), np.float32)
         features = np.zeros((1, len(FEATURES[config.mode])), np.float32)
         if predict_proba(classifier.model, window, features).shape != (1, len(CLASSES)):
