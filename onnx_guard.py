@@ -249,8 +249,10 @@ def _cost(operator: str, node: dict, sizes: dict[bytes, int], shapes: dict[bytes
         raise ValueError(f"a {operator} of it does not work on beats")
     size = sizes[inputs[0]]
     if operator == "MaxPool":
-        [kernel], [stride] = settings.get("kernel_shape", [0]), settings.get("strides", [1])
-        return size // min(kernel, stride), 0
+        window = settings.get("kernel_shape", []) + settings.get("strides", [1])
+        if len(window) != 2:
+            raise ValueError("the window of a MaxPool of it is missing")
+        return size // min(window), 0
     if operator == "Concat":
         return sum(sizes[name] for name in inputs), 0
     if operator not in ("Conv", "Gemm"):

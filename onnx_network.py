@@ -63,7 +63,7 @@ class OnnxNetwork:
         try:
             samples, features = self.description["config"]["window_samples"], self.description["features"]
             return (CHANNELS, int(samples)), (len(features),)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _foreign(self._path, f"its metadata lack what its inputs are ({error})") from None
 
     def _check_signature(self):

@@ -47,7 +47,7 @@ NETWORK = ROOT / "pretrained" / "causal-edge.onnx"
 FS_HZ = 250
 RECORD_S = 12
 TARGETS = ("predict", "score", "stdin", "checkpoint", "cache", "resume", "onnx", "archive")
-WEIGHTS = (0.32, 0.2, 0.08, 0.08, 0.08, 0.04, 0.12, 0.08)
+WEIGHTS = (0.36, 0.2, 0.08, 0.08, 0.08, 0.04, 0.11, 0.05)
 TOKENS = (
     "0 -0 1 -1 2 3 255 256 65536 2147483648 -2147483649 9223372036854775808 99999999999999999999 1e308 1e999 1e-320 "
     "inf -inf nan 0.0 .5 360 250 5000 49 1e5 2000/0 x0 212x0 212x4 16x99999 212:5 212:99999999 212+24 16+99999999 8 16 "
