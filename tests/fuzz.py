@@ -577,7 +577,8 @@ def spoil_text(path: Path, rng: np.random.Generator):
                 lines = text.splitlines(True) or [""]
                 text = "".join([*lines, *lines[rng.integers(len(lines)) :] * int(rng.choice([1, 50]))])
             case 4 if rng.random() < 0.3:
-                text = str(rng.choice(["", "{}", "[]", "null", "7", "[" * 100_000, '{"files":' * 5000, "NaN", "\0", "\n"]))
+                others = ("", "{}", "[]", "null", "7", "[" * 100_000, '{"files":' * 5000, "NaN", "\0", "\n")
+                text = others[rng.integers(len(others))]
     path.write_text(text, errors="replace")
     if rng.random() < 0.2:
         spoil_bytes(path, rng)
@@ -590,7 +591,8 @@ def spoil_graph(proto: Any, rng: np.random.Generator):
     graph = proto.graph
     node, tensor = graph.node[rng.integers(len(graph.node))], graph.initializer[rng.integers(len(graph.initializer))]
     odd = [-(2**63), -(2**31), -2, -1, 0, 1, 2, 3, 7, 100, 2**16, 2**31 - 1, 2**31, 2**62]
-    number, names = odd[rng.integers(len(odd))], [name for other in graph.node for name in (*other.input, *other.output)]
+    names = [name for other in graph.node for name in (*other.input, *other.output)]
+    number = odd[rng.integers(len(odd))]
     match rng.integers(16):
         case 0:
             node.op_type = str(rng.choice([*ODD_OPERATORS, *(other.op_type for other in graph.node)]))
@@ -781,7 +783,7 @@ def spoil_array(arrays: dict[str, np.ndarray], name: str, trace: Path, rng: np.r
     match rng.integers(8):
         case 0:
             arrays[name] = array[:-1]
-        case 1:
+        case 1 if array.dtype != object:
             arrays[name] = array.astype(str(rng.choice(["f8", "i4", "U8", "c8", "S3", "?"])))
         case 2:
             arrays[name] = array[..., None]

@@ -1,4 +1,4 @@
-"""What is no network of this project never reaches onnxruntime, whose own answer to it may be the end of the process."""
+"""What is no network of this project never reaches onnxruntime, which might end the process over it."""
 
 import struct
 from pathlib import Path
@@ -10,10 +10,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from config import Config, DeepECGError
-
 from onnx_guard import MAX_BYTES, check_onnx
 from predict import PRETRAINED, load_classifier
-
 
 
 @pytest.fixture

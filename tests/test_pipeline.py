@@ -244,7 +244,8 @@ def test_only_the_network_for_which_they_were_fitted_has_the_temperatures(ds1, t
             return self.inner(windows, features)
 
     for model, temperature in ((HybridECGNet(**arguments), settings.TEMPERATURES["diagnostic", "edge"]), (Other(), 1.0)):
-        report, _ = pipeline.assess(pipeline.Trained(model, 0, tmp_path, engine.History(), 1.0), EDGE, SOURCE, ds1, ds2)
+        trained = pipeline.Trained(model, 0, tmp_path, engine.History(), 1.0)
+        report, _ = pipeline.assess(trained, EDGE, SOURCE, ds1, ds2)
         confidence = report["ds2"]["confidence"]
         assert confidence["temperature"] == temperature
         assert (confidence["before"] == confidence["after"]) == (temperature == 1)
