@@ -46,6 +46,7 @@ VERSION = 1  # raised when the same record, network and settings give other labe
 MANIFEST = "manifest.jsonl"
 MAX_LIST_BYTES = 64_000_000
 MAX_STORED_BYTES = 100_000  # of a NAME.json
+ROOM_BYTES = 65_536  # for results: a full disk still takes an empty file
 ALONE = 4  # records a worker that are done one by one after a worker process has died
 INTERRUPTED = "Interrupted: the same command does the records that are left."
 
@@ -264,7 +265,7 @@ def label_one(job: Job, one: Found) -> Outcome:
     except (OSError, MemoryError) as error:
         why = describe_fault(error)
     _classifier(job)
-    check_writable(job.out)
+    check_writable(job.out, ROOM_BYTES)
     return _failed(one.name, why)
 
 

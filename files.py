@@ -19,7 +19,6 @@ from tempfile import TemporaryFile
 
 from config import DeepECGError
 
-TRIAL_BYTES = 65_536  # a full disk still has room for a name
 UNFINISHED = re.compile(r"\..*\.unfinished-[0-9a-f]{16}(\.[^.]*)?")
 
 
@@ -128,15 +127,15 @@ def check_whole(whole: bool):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def check_writable(folder: Path):
-    """Makes `folder` where needed and tries to write into it, before hours of work depend on that.
+def check_writable(folder: Path, room_bytes: int = 0):
+    """Makes `folder` where needed and tries to write `room_bytes` into it, before hours of work depend on that.
 
     Raises DeepECGError naming the folder when it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder) as file:
-            file.write(bytes(TRIAL_BYTES))
+            file.write(bytes(room_bytes))
     except OSError as error:
         raise DeepECGError(f"{folder} cannot be written ({error.strerror or error}): choose another folder") from None
 

@@ -243,7 +243,8 @@ def test_only_the_network_for_which_they_were_fitted_has_the_temperatures(ds1, t
         def forward(self, windows, features):
             return self.inner(windows, features)
 
-    for model, temperature in ((HybridECGNet(**arguments), settings.TEMPERATURES["diagnostic", "edge"]), (Other(), 1.0)):
+    fitted = settings.TEMPERATURES["diagnostic", "edge"]
+    for model, temperature in ((HybridECGNet(**arguments), fitted), (Other(), 1.0)):
         trained = pipeline.Trained(model, 0, tmp_path, engine.History(), 1.0)
         report, _ = pipeline.assess(trained, EDGE, SOURCE, ds1, ds2)
         confidence = report["ds2"]["confidence"]
