@@ -124,7 +124,7 @@ class Config:
     batch_size: int = 128
     weight_decay: float = 1e-3
     dropout: float = 0.3
-    threads: int = 0  # 0: every core; results are the same to the bit on one machine and thread count
+    threads: int = 0  # how many processes work side by side, one thread each, 0: one a core; no result depends on it
 
     def __post_init__(self):
         _check_kinds(self)
@@ -196,7 +196,7 @@ def _check_numbers(config: Config):
         ("batch_size", config.batch_size >= 2, "2 or more"),
         ("weight_decay", config.weight_decay >= 0, "0 or more"),
         ("dropout", 0 <= config.dropout < 1, "from 0 to below 1"),
-        ("threads", config.threads >= 0, "0 (every core) or more"),
+        ("threads", config.threads >= 0, "0 (one a core) or more"),
         ("synthetic_minutes", config.synthetic_minutes >= 1, "1 or more"),
     )
     for name, holds, need in rules:

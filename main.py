@@ -15,6 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from joblib import delayed
+
 import console
 from archive import is_folder, label_archive, records_below, records_listed
 from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
@@ -24,6 +26,7 @@ from figures import confidence_figure, dashboard_figure, predictions_figure, sig
 from files import check_writable, locked, write_text
 from live import follow, line_feed, record_feed
 from predict import RUNTIMES, load_classifier, predict_records
+from workers import run_jobs
 
 # What trains is imported by the functions that train: `predict` and `stream` run where torch is not installed.
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     """The method: DS1 trains, DS2 is opened once, at the end. Returns the report that it wrote."""
-    progress, stages = console.interactive(), console.Stages(7)
+    progress, stages = console.interactive(), console.Stages(6)
     with stages("ingest", f"Ingest ({config.data_source}): {config.data_folder}"):
         source = ingest(config, progress)
         announce(source)
@@ -62,14 +65,10 @@ def experiment(
     with stages("beats", "Beats of DS1, and replays of its records in other rhythms"):
         ds1 = load_beats(source, DS1, config, progress)
         print(f"      {describe_beats(ds1)}")
-        replays = load_replays(source, DS1, config, progress) if config.replays else None
-        if replays:
-            print(f"      {describe_beats(replays)}, replayed")
-    prepared = (config, source, ds1, replays)
-    with stages("validate", f"Train without the validation patients {', '.join(VALIDATION)}, to see it generalise"):
-        validation = train_seed(*prepared, config.seeds[0], folder / "validation", fresh, progress, VALIDATION)
+        if config.replays:
+            print(f"      {describe_beats(load_replays(source, DS1, config, progress))}, replayed")
     with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
-        trained = [train_seed(*prepared, seed, folder, fresh, progress) for seed in config.seeds]
+        validation, *trained = train_all(config, source, folder, fresh)
     with stages("evaluate", "Evaluate on DS2, which is opened only now"):
         ds2 = load_beats(source, DS2, config, progress)
         print(f"      {describe_beats(ds2)}")
@@ -103,26 +102,36 @@ def describe_beats(beats: Beats) -> str:
     return f"{counts['all']:,} beats: " + ", ".join(f"{name} {counts[name]:,}" for name in CLASSES)
 
 
-def train_seed(
-    config: Config,
-    source: Source,
-    ds1: Beats,
-    replays: Beats | None,
-    seed: int,
-    folder: Path,
-    fresh: bool,
-    progress: bool,
-    held_out: Sequence[str] = (),
+def train_all(config: Config, source: Source, folder: Path, fresh: bool) -> "list[Trained]":
+    """Trains every seed, and the first once more without the validation patients, to see it generalise.
+
+    Side by side, one thread each, in folders of their own; goes on from an interrupted training unless the user wants
+    it afresh. The first result is that of the validation.
+    """
+    first = config.seeds[0]
+    jobs = [(first, folder / "validation" / f"seed-{first}", f"without {', '.join(VALIDATION)}", VALIDATION)]
+    jobs += [(seed, folder / f"seed-{seed}", f"seed {seed}", ()) for seed in config.seeds]
+    for _, own, title, _ in jobs:
+        state = own / "resume.pt"
+        if state.exists() and (fresh or (console.interactive() and not console.ask(f"Go on from {state}?"))):
+            state.unlink()
+        print(f"      {title} -> {own}", flush=True)
+    return list(run_jobs((delayed(train_one)(config, source, *job) for job in jobs), config.threads))
+
+
+def train_one(
+    config: Config, source: Source, seed: int, folder: Path, title: str, held_out: Sequence[str]
 ) -> "Trained":
-    """Trains one seed in its own folder, going on from an interrupted training unless the user wants it afresh."""
+    """One training, in a process of its own, on the beats that the cache holds; its lines begin with `title`."""
     from pipeline import train
 
-    folder = folder / f"seed-{seed}"
-    state = folder / "resume.pt"
-    if state.exists() and (fresh or (console.interactive() and not console.ask(f"Go on from {state}?"))):
-        state.unlink()
-    print(f"      seed {seed} -> {folder}", flush=True)
-    return train(config, source, ds1, replays, seed, folder, progress=progress, held_out=held_out)
+    ds1 = load_beats(source, DS1, config)
+    replays = load_replays(source, DS1, config) if config.replays else None
+
+    def say(line: str):
+        print(f"      {title}: {line}", flush=True)
+
+    return train(config, source, ds1, replays, seed, folder, say=say, held_out=held_out)
 
 
 def draw(folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats):

@@ -78,7 +78,7 @@ def train(
     from there when nothing that it depends on has changed.
     """
     start = time.perf_counter()
-    threads = engine.seed_everything(seed, config.threads)
+    engine.seed_everything(seed)
     arguments = arguments or hybrid_arguments(config)
     model = network(**arguments)
     recorded = ds1.where(~np.isin(ds1.records, held_out))
@@ -93,7 +93,7 @@ def train(
         schedule_of(config),
         seed,
         state_path=folder / "resume.pt",
-        fingerprint=_fingerprint(config, train_on, seed, threads, network, arguments),
+        fingerprint=_fingerprint(config, train_on, seed, network, arguments),
         progress=progress,
         on_epoch=lambda entry: say(_epoch_line(entry)),
     )
@@ -182,21 +182,19 @@ def versions() -> dict[str, str]:
 
 
 def peak_rss_mb() -> float:
-    """The most memory this process has held, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory that this process, or one that it started and that has ended, has held, in megabytes."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 
 
-def _fingerprint(
-    config: Config, data: engine.BeatTensors, seed: int, threads: int, network: type, arguments: dict
-) -> str:
+def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: type, arguments: dict) -> str:
     parts = (data.windows, data.features, data.labels, data.strata)
     hashes = [hashlib.sha256(part.numpy()).hexdigest() for part in parts]
-    settings = [repr(schedule_of(config)), config.focal_gamma, seed, threads, network.__name__, arguments, versions()]
+    settings = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
     return hashlib.sha256(json.dumps([hashes, settings]).encode()).hexdigest()
 
 
 def _epoch_line(entry: dict) -> str:
-    line = f"      epoch {entry['epoch']:2d}  loss {entry['train_loss']:.4f}"
+    line = f"epoch {entry['epoch']:2d}  loss {entry['train_loss']:.4f}"
     if "val_loss" not in entry:
         return line
     return (

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import tempfile
 import threading
 import time
@@ -45,7 +46,8 @@ def run_jobs(jobs: Iterable, threads: int) -> Iterator:
 
 
 def _end_with(run: int):
-    """Ends this worker process soon after process `run`, which started it."""
+    """Ends this worker process soon after process `run`, which started it; Ctrl-C is for that one to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
         while os.getppid() == run:

@@ -331,6 +331,20 @@ def test_prediction_in_pieces_equals_prediction_at_once(monkeypatch):
     assert at_once.shape == (50, 5)
 
 
+def test_the_bits_of_a_prediction_do_not_depend_on_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr(engine, "PREDICT_BATCH", 16)
+    net, (windows, features, _) = network(), toy_beats(100, seed=3)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(predict_proba(net, windows, features))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
+
+
 def test_no_beats_give_no_rows():
     assert predict_proba(network(), np.zeros((0, 1, 64), np.float32), np.zeros((0, 3), np.float32)).shape == (0, 5)
 
