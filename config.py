@@ -30,6 +30,10 @@ class DeepECGError(ValueError):
         super().__init__(line + "..." * (len(message) > LONGEST_MESSAGE))
 
 
+class PartlyDone(DeepECGError):
+    """Some of many inputs were wrong and left out, the others are done; entry points exit with 3."""
+
+
 @dataclass(frozen=True)
 class ModelPreset:
     """Shape of `HybridECGNet` and of its training."""

@@ -2,6 +2,7 @@
 
 python main.py               ingest, cut beats, train on DS1, evaluate on DS2, draw, quantize
 python main.py predict 100   classify the beats of a WFDB record with a reference checkpoint
+python main.py predict DIR   of every record in a folder, going on where an earlier run was stopped
 python main.py stream 100    label its beats as they come, as from a live feed
 python main.py score 100 --test-ann pred   compare annotation files beat by beat, as ANSI/AAMI EC57 asks
 python main.py reproduce     rebuild results/, pretrained/ and images/ from the data
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from joblib import delayed
 
 import console
+from archive import is_folder, label_archive, records_below, records_listed
 from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
 from data_loader import DS1, DS2, VALIDATION, Beats, Source, ingest, load_beats, load_replays, read_clean
 from ec57 import score_records
@@ -247,7 +249,12 @@ def add_predict(commands: argparse._SubParsersAction):
     target = commands.add_parser(
         "predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS
     )
-    target.add_argument("records", nargs="+", metavar="RECORD", help="path of a WFDB record, at any sampling rate")
+    about = "path of a WFDB record, at any sampling rate, or one folder: every record in it, without pictures"
+    target.add_argument("records", nargs="*", default=[], metavar="RECORD", help=about)
+    about = "every record that FILE names, one a line, relative to its folder (as RECORDS of PhysioNet)"
+    target.add_argument("--list", type=Path, metavar="FILE", help=about)
+    about = "processes for a folder or a list (default 0: one a core); what is done is not done again"
+    target.add_argument("--workers", type=int, metavar="N", help=about)
     target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
     target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
@@ -299,7 +306,18 @@ def predict_command(options: dict):
     config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
     out = options.get("out", Path("predictions"))
     names = ("peaks", "lead", "checkpoint", "runtime", "min_confidence")
-    predict_records(options["records"], config, out, **{name: options[name] for name in names if name in options})
+    chosen = {name: options[name] for name in names if name in options}
+    records, folders = options["records"], [record for record in options["records"] if is_folder(record)]
+    if len(folders) + ("list" in options) + bool(len(records) > len(folders)) != 1:
+        raise DeepECGError("name one source: `main.py predict RECORD...`, `predict FOLDER`, or `predict --list FILE`")
+    if folders or "list" in options:
+        root = Path(folders[0]) if folders else options["list"].parent
+        found = records_below(root) if folders else records_listed(options["list"])
+        label_archive(root, found, config, out, options.get("workers", 0), console.interactive(), **chosen)
+        return
+    if "workers" in options:
+        raise DeepECGError("--workers has no meaning for single records: name a folder or --list FILE")
+    predict_records(records, config, out, **chosen)
 
 
 def stream_command(options: dict):

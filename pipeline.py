@@ -137,6 +137,7 @@ def describe(config: Config, source: Source, seed: int) -> dict:
 def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Beats) -> tuple[dict, np.ndarray]:
     """The report of one trained network on DS2, without timings, and its DS2 probabilities (beats, 5)."""
     proba = engine.predict_proba(trained.model, ds2.windows, ds2.features)
+    fitted = isinstance(trained.model, HybridECGNet)  # the temperatures are its alone; another is as sure as it says
     ratio = FEATURES[config.mode].index(f"pre_ratio_{min(MEMORIES_BEATS)}")
     report = {
         "data_source": source.name,
@@ -152,7 +153,7 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
             "seconds": trained.seconds,
             "history": trained.history.epochs,
         },
-        "ds2": evaluate_beats(ds2.labels, proba, ds2.records, temperature=config.temperature),
+        "ds2": evaluate_beats(ds2.labels, proba, ds2.records, temperature=config.temperature if fitted else 1.0),
         "baselines": {
             "majority": majority_baseline(ds1.labels, ds2.labels, ds2.records),
             "prematurity": prematurity_baseline(

@@ -370,8 +370,14 @@ def test_the_template_of_a_beat_is_of_the_beats_before_it():
         assert np.array_equal(other_aligned_mv[:beat], aligned_mv[:beat])
 
 
-def test_templates_of_a_stream_are_those_of_the_record(record, annotation):
-    """What a step returned stays as it was, whatever comes later."""
+@pytest.mark.parametrize("shift, expected", [(0, "abcde"), (2, "cdeee"), (-2, "aaabc"), (4, "eeeee")])
+def test_a_shifted_beat_by_hand(shift, expected):
+    assert "".join(features._shifted(np.array(list("abcde")), shift)) == expected
+
+
+def test_templates_of_a_stream_are_those_of_the_record(record, annotation, monkeypatch):
+    """What a step returned stays as it was, whatever comes later; blocks of the record are no bounds."""
+    monkeypatch.setattr(features, "BLOCK_SPANS", 7)
     beats_mv = cut_windows(record.signal_mv, annotation.samples, 140, 140)
     template = RunningTemplate(280, slice(110, 171), 360.0)
     steps = [template.step(beat_mv) for beat_mv in beats_mv]

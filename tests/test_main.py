@@ -136,7 +136,6 @@ def test_an_empty_data_folder_is_one_line_and_status_2(tmp_path):
         ("--seeds", "at least one"),
         ("--nonsense", "--nonsense"),
         ("classify 100", "'classify'"),
-        ("predict", "RECORD"),
         ("predict 100 --runtime tflite", "'tflite'"),
     ],
 )
@@ -145,6 +144,11 @@ def test_an_unknown_option_or_value_is_status_2(arguments, named, capsys):
         main.main(arguments.split())
     assert stop.value.code == 2
     assert named in capsys.readouterr().err
+
+
+def test_predict_without_a_record_is_status_2(capsys):
+    assert main.main(["predict"]) == 2
+    assert re.fullmatch(r"error: [^\n]*RECORD[^\n]*\n", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("seeds", [["-1"], ["1", "1"]])
