@@ -161,7 +161,7 @@ def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Seque
 
     Replays of the patients that share a fold of FOLDS with one of `fold` may hold its V beats: they are left out, too.
     """
-    engine.seed_everything(seed, threads=1)
+    engine.seed_everything(seed)
     columns = [i for i, name in enumerate(FEATURES[config.mode]) if name not in idea.without]
     arguments = pipeline.hybrid_arguments(config)
     arguments |= {"feature_count": len(columns), "input_channels": idea.channels} | idea.network

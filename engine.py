@@ -22,6 +22,7 @@ from files import atomic_file
 PREDICT_BATCH = 256  # what stays in the processor's cache
 BATCHES_WORTH_A_BAR = 50
 CHECKPOINT_FORMAT = 1
+TRAINING_THREADS = 1  # two trainings side by side, one thread each, take less time than one after the other with two
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,17 @@ class BeatTensors:
         self.strata = self.labels if strata is None else torch.from_numpy(strata)
 
 
-def seed_everything(seed: int, threads: int = 1) -> int:
-    """Seeds Python, NumPy and torch and asks for deterministic algorithms; returns the number of threads in use.
+def seed_everything(seed: int):
+    """Seeds Python, NumPy and torch, asks for deterministic algorithms and for TRAINING_THREADS threads.
 
-    The same seed, machine and thread count give the same bits. Small networks gain little by a second thread: two
-    trainings side by side, one thread each, take less time than one after the other with two.
+    The same seed and machine then give the same bits.
     """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # costs 6 % of a training; nothing reads such memory
-    torch.set_num_threads(threads)
-    return torch.get_num_threads()
+    torch.set_num_threads(TRAINING_THREADS)
 
 
 def fit(

@@ -145,7 +145,7 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
         "preset": config.preset,
         "seed": trained.seed,
         "versions": versions(),
-        "threads": torch.get_num_threads(),
+        "threads": engine.TRAINING_THREADS,
         "config": json.loads(json.dumps(asdict(config))),
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "kept_beats": {"ds1": len(ds1), "ds2": len(ds2)},

@@ -142,7 +142,7 @@ def _results(reports: dict) -> str:
     versions = ", ".join(f"{k} {v}" for k, v in shown["versions"].items())
     seeds = ", ".join(map(str, shown["over_seeds"]["seeds"]))
     beats = number(shown["ds2"]["n"])
-    note = f"Mean ± sd over seeds {seeds}; n = {beats} beats; {shown['threads']} threads; {versions}."
+    note = f"Mean ± sd over seeds {seeds}; n = {beats} beats; {shown['threads']} thread a training; {versions}."
     return "\n".join([*markdown_table(header, rows), "", note])
 
 
