@@ -15,6 +15,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
+import distributed
 import guard
 from config import DeepECGError, check_made_for
 from files import atomic_file
@@ -92,7 +93,7 @@ def fit(
     results are safe.
     """
     run = _Run(model, train, schedule, seed)
-    if state_path is not None and state_path.exists():
+    if state_path is not None:
         run.restore(state_path, fingerprint)
     while run.epoch < schedule.epochs:
         entry = run.train_epoch(train, loss_function, progress)
@@ -125,16 +126,17 @@ class _Run:
 
     def __init__(self, model: nn.Module, train: BeatTensors, schedule: Schedule, seed: int):
         self.model, self.schedule = model, schedule
+        self.shared = distributed.joined(model, seed)
         self.averaged = copy.deepcopy(model)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(distributed.own_seed(seed))
         self.strata = [torch.nonzero(train.strata == stratum)[:, 0] for stratum in range(int(train.strata.max()) + 1)]
         shares = schedule.shares or (1.0,) * len(self.strata)
         self.counts = [round(len(members) * share) for members, share in zip(self.strata, shares)]
-        self.batches = sum(self.counts) // schedule.batch_size
+        beats = sum(distributed.gathered(sum(self.counts)))
+        self.batches = beats // schedule.batch_size
         if self.batches == 0:
-            raise DeepECGError(
-                f"setting batch_size = {schedule.batch_size} is more than the {sum(self.counts)} training beats"
-            )
+            raise DeepECGError(f"setting batch_size = {schedule.batch_size} is more than the {beats} training beats")
+        self.own_batch = distributed.part_of(schedule.batch_size)
         self.optimizer = torch.optim.AdamW(
             model.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
         )
@@ -144,10 +146,14 @@ class _Run:
         self.history, self.epoch = History(), 0
 
     def _order(self) -> Tensor:
-        """Beats of one epoch in random order: of each stratum as many as its share asks for."""
+        """Beats of one epoch in random order: of each stratum as many as its share asks for, in whole batches.
+
+        Where others train too, and this process has fewer beats than they, some are shown twice.
+        """
         chosen = [members[self._permutation(len(members))[:count]] for members, count in zip(self.strata, self.counts)]
         order = torch.cat(chosen)
-        return order[self._permutation(len(order))]
+        order = order[self._permutation(len(order))]
+        return order[torch.arange(self.batches * self.own_batch) % len(order)]
 
     def _permutation(self, count: int) -> Tensor:
         return torch.randperm(count, generator=self.generator)
@@ -158,15 +164,16 @@ class _Run:
         total = 0.0
         title = f"epoch {self.epoch + 1}/{self.schedule.epochs}"
         for batch in tqdm(range(self.batches), title, unit="batch", disable=None if progress else True, leave=False):
-            index = order[batch * self.schedule.batch_size : (batch + 1) * self.schedule.batch_size]
-            loss = loss_function(self.model(train.windows[index], train.features[index]), train.labels[index])
+            index = order[batch * self.own_batch : (batch + 1) * self.own_batch]
+            loss = loss_function(self.shared(train.windows[index], train.features[index]), train.labels[index])
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
             self.scheduler.step()
             self._average(self.epoch * self.batches + batch)
             total += float(loss.detach())
-        return {"epoch": self.epoch + 1, "train_loss": total / self.batches}
+        losses = distributed.gathered(total / self.batches)
+        return {"epoch": self.epoch + 1, "train_loss": sum(losses) / len(losses)}
 
     @torch.no_grad()
     def _average(self, steps: int):
@@ -181,26 +188,30 @@ class _Run:
     def finish_epoch(self, entry: dict):
         self.epoch += 1
         self.history.epochs.append(entry)
+        distributed.average_buffers(self.model, self.averaged)
 
     def store(self, path: Path, fingerprint: str):
         state = {
             "fingerprint": fingerprint,
             "epoch": self.epoch,
             "history": vars(self.history),
-            "random": [torch.get_rng_state(), self.generator.get_state()],
+            "random": distributed.gathered([torch.get_rng_state(), self.generator.get_state()]),
             **{name: getattr(self, name).state_dict() for name in _STATEFUL},
         }
-        write_torch_file(path, state)
+        if distributed.is_first():
+            write_torch_file(path, state)
 
     def restore(self, path: Path, fingerprint: str):
-        state = read_torch_file(path)
+        state = read_torch_file(path) if distributed.is_first() and path.exists() else None
+        state = distributed.from_first(state)
         if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
             return
         try:
             for name in _STATEFUL:
                 getattr(self, name).load_state_dict(state[name])
-            torch.set_rng_state(state["random"][0])
-            self.generator.set_state(state["random"][1])
+            dropout, order = state["random"][distributed.rank()]
+            torch.set_rng_state(dropout)
+            self.generator.set_state(order)
             self.history = History(**state["history"])
             self.epoch = state["epoch"]
         except Exception as error:  # load_state_dict raises whatever it stumbles over

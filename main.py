@@ -6,6 +6,7 @@ python main.py predict DIR   of every record in a folder, going on where an earl
 python main.py stream 100    label its beats as they come, as from a live feed
 python main.py score 100 --test-ann pred   compare annotation files beat by beat, as ANSI/AAMI EC57 asks
 python main.py reproduce     rebuild results/, pretrained/ and images/ from the data
+torchrun --nproc-per-node 2 main.py   the same run, each training shared among processes
 python main.py tables        fill the tables of README.md anew from results/
 """
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 from joblib import delayed
 
 import console
+import distributed
 from archive import is_folder, label_archive, records_below, records_listed
 from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
 from data_loader import DS1, DS2, VALIDATION, Beats, Source, ingest, load_beats, load_replays, read_clean
@@ -40,11 +42,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status, see `console.exit_status`."""
     options = vars(parser().parse_args(arguments))
     command = options.pop("command", run_command)
-    return console.exit_status(lambda: command(options), console.GOES_ON)
+
+    def work():
+        if command is not run_command:
+            distributed.refuse()
+        command(options)
+
+    return console.exit_status(work, console.GOES_ON)
 
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
-    """The method: DS1 trains, DS2 is opened once, at the end. Returns the report that it wrote."""
+    """The method: DS1 trains, DS2 is opened once, at the end. Returns the report that it wrote.
+
+    Of several processes (distributed.py) the first one does this, and the others help it train.
+    """
+    with distributed.group():
+        return _run(config, name, fresh) if distributed.is_first() else help_train(config)
+
+
+def help_train(config: Config) -> dict:
+    """Trains with the first process, on the beats that it has prepared, and writes nothing. The report is empty."""
+    distributed.wait()
+    train_all(config, ingest(config), Path(config.runs_dir), fresh=False)
+    return {}
+
+
+def _run(config: Config, name: str | None, fresh: bool) -> dict:
     progress, stages = console.interactive(), console.Stages(6)
     with stages("ingest", f"Ingest ({config.data_source}): {config.data_folder}"):
         source = ingest(config, progress)
@@ -67,6 +90,7 @@ def experiment(
         print(f"      {describe_beats(ds1)}")
         if config.replays:
             print(f"      {describe_beats(load_replays(source, DS1, config, progress))}, replayed")
+        distributed.wait()
     with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
         validation, *trained = train_all(config, source, folder, fresh)
     with stages("evaluate", "Evaluate on DS2, which is opened only now"):
@@ -105,18 +129,25 @@ def describe_beats(beats: Beats) -> str:
 def train_all(config: Config, source: Source, folder: Path, fresh: bool) -> "list[Trained]":
     """Trains every seed, and the first once more without the validation patients, to see it generalise.
 
-    Side by side, one thread each, in folders of their own; goes on from an interrupted training unless the user wants
-    it afresh. The first result is that of the validation.
+    Side by side, one thread each, in folders of their own, or one after the other where processes share each of them;
+    goes on from an interrupted training unless the user wants it afresh. The first result is that of the validation.
     """
     first = config.seeds[0]
     jobs = [(first, folder / "validation" / f"seed-{first}", f"without {', '.join(VALIDATION)}", VALIDATION)]
     jobs += [(seed, folder / f"seed-{seed}", f"seed {seed}", ()) for seed in config.seeds]
     for _, own, title, _ in jobs:
         state = own / "resume.pt"
-        if state.exists() and (fresh or (console.interactive() and not console.ask(f"Go on from {state}?"))):
+        if distributed.is_first() and state.exists() and not _goes_on(state, fresh):
             state.unlink()
         print(f"      {title} -> {own}", flush=True)
+    if distributed.size() > 1:
+        return [train_one(config, source, *job) for job in jobs]
     return list(run_jobs((delayed(train_one)(config, source, *job) for job in jobs), config.threads))
+
+
+def _goes_on(state: Path, fresh: bool) -> bool:
+    """Whether to go on from the interrupted training in `state`."""
+    return not fresh and (not console.interactive() or console.ask(f"Go on from {state}?"))
 
 
 def train_one(

@@ -19,6 +19,7 @@ import torch
 import wfdb
 from torch import nn
 
+import distributed
 import engine
 from config import CLASSES, Config
 from data_loader import Beats, Source, concatenate
@@ -74,21 +75,24 @@ def train(
     """Trains one network on the patients of DS1 and their `replays`, for the fixed number of epochs of the preset.
 
     The patients `held_out` are left out of it, replays too, and scored after each epoch; nothing is chosen by that.
+    Where processes train together (distributed.py), this one has its share of the patients, and the first one writes.
     Writes `folder`/checkpoint.pt, and `folder`/resume.pt after every epoch: a training that was interrupted goes on
     from there when nothing that it depends on has changed.
     """
-    start = time.perf_counter()
+    start, first = time.perf_counter(), distributed.is_first()
     engine.seed_everything(seed)
     arguments = arguments or hybrid_arguments(config)
     model = network(**arguments)
-    recorded = ds1.where(~np.isin(ds1.records, held_out))
+    patients = distributed.share_of(ds1.records[~np.isin(ds1.records, held_out)])
+    recorded = ds1.of(patients)
     model.features.set_normalisation(torch.from_numpy(recorded.features))
-    train_on = training_tensors(recorded, replays and replays.where(~np.isin(replays.records, held_out)))
+    distributed.pool_normalisation(model.features, len(recorded))
+    train_on = training_tensors(recorded, replays and replays.of(patients))
     unseen = ds1.of(held_out)
     history = engine.fit(
         model,
         train_on,
-        engine.BeatTensors(unseen.windows, unseen.features, unseen.labels) if held_out else None,
+        engine.BeatTensors(unseen.windows, unseen.features, unseen.labels) if held_out and first else None,
         FocalLoss(config.focal_gamma),
         schedule_of(config),
         seed,
@@ -98,7 +102,8 @@ def train(
         on_epoch=lambda entry: say(_epoch_line(entry)),
     )
     engine.round_to_half(model)
-    engine.save_checkpoint(folder / "checkpoint.pt", model, arguments, describe(config, source, seed))
+    if first:
+        engine.save_checkpoint(folder / "checkpoint.pt", model, arguments, describe(config, source, seed))
     return Trained(model, seed, folder, history, time.perf_counter() - start)
 
 
@@ -190,7 +195,7 @@ def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: t
     parts = (data.windows, data.features, data.labels, data.strata)
     hashes = [hashlib.sha256(part.numpy()).hexdigest() for part in parts]
     settings = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
-    return hashlib.sha256(json.dumps([hashes, settings]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([distributed.gathered(hashes), settings]).encode()).hexdigest()
 
 
 def _epoch_line(entry: dict) -> str:
