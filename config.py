@@ -30,6 +30,10 @@ class DeepECGError(ValueError):
         super().__init__(line + "..." * (len(message) > LONGEST_MESSAGE))
 
 
+class PartlyDone(DeepECGError):
+    """Some of many inputs were wrong and left out, the others are done; entry points exit with 3."""
+
+
 @dataclass(frozen=True)
 class ModelPreset:
     """Shape of `HybridECGNet` and of its training."""
@@ -116,11 +120,11 @@ class Config:
     focal_gamma: float = 1.0  # 0 is cross entropy
     replays: int = 6  # of each training record, in other rhythms (augmentation.py)
     record_shares: tuple[float, ...] = (0.5, 1.0, 1.0, 1.0, 1.0)  # of the recorded N S V F Q that an epoch shows
-    replay_shares: tuple[float, ...] = (0.16, 0.1, 0.12, 0.02, 0.0)  # of the replayed ones; both drawn anew each time
+    replay_shares: tuple[float, ...] = (0.16, 0.06, 0.12, 0.02, 0.0)  # of the replayed ones; both drawn anew each time
     batch_size: int = 128
     weight_decay: float = 1e-3
     dropout: float = 0.3
-    threads: int = 0  # 0: every core; results are the same to the bit on one machine and thread count
+    threads: int = 0  # how many processes work side by side, one thread each, 0: one a core; no result depends on it
 
     def __post_init__(self):
         _check_kinds(self)
@@ -192,7 +196,7 @@ def _check_numbers(config: Config):
         ("batch_size", config.batch_size >= 2, "2 or more"),
         ("weight_decay", config.weight_decay >= 0, "0 or more"),
         ("dropout", 0 <= config.dropout < 1, "from 0 to below 1"),
-        ("threads", config.threads >= 0, "0 (every core) or more"),
+        ("threads", config.threads >= 0, "0 (one a core) or more"),
         ("synthetic_minutes", config.synthetic_minutes >= 1, "1 or more"),
     )
     for name, holds, need in rules:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import UnsupportedOperation
 
-from config import DeepECGError
+from config import DeepECGError, PartlyDone
 
 WIDTH = 78
 GOES_ON = "Interrupted: the same command goes on from the last whole epoch."  # said after Ctrl-C, as these are
@@ -43,7 +43,7 @@ def abandon_output():
 
 
 def exit_status(work: Callable[[], object], interrupted: str) -> int:
-    """Does `work`; returns the exit status of the program: 0 done, 2 wrong input or no room, 130 interrupted.
+    """Does `work`; returns the exit status: 0 done, 2 wrong input or no room, 3 partly done, 130 interrupted.
 
     What went wrong is told in one line; after Ctrl-C that is `interrupted`, unless the work has said something itself
     (the text of its KeyboardInterrupt). A reader of the output that goes away is no error.
@@ -51,6 +51,8 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     try:
         work()
         print(end="", flush=True)
+    except PartlyDone as error:
+        return _failed(error, 3)
     except DeepECGError as error:
         return _failed(error)
     except ModuleNotFoundError as error:
@@ -68,9 +70,9 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     return 0
 
 
-def _failed(why: object) -> int:
+def _failed(why: object, status: int = 2) -> int:
     print(f"error: {why}", file=sys.stderr)
-    return 2
+    return status
 
 
 def describe_fault(error: OSError | MemoryError) -> str:

@@ -17,6 +17,7 @@ import console
 import pipeline
 from config import MODES, Config, with_overrides
 from data_loader import DS1, DS2, Source, ingest, load_beats, load_replays
+from engine import TRAINING_THREADS
 from evaluation import markdown_table, write_json
 from figures import benchmark_figure
 from files import write_text
@@ -154,7 +155,7 @@ def _write(folder: Path, config: Config, source: Source, rows: list[dict]) -> di
         "mode": config.mode,
         "seed": config.seeds[0],
         "versions": pipeline.versions(),
-        "threads": torch.get_num_threads(),
+        "threads": TRAINING_THREADS,
         "rows": rows,
     }
     write_json(folder / "benchmark.json", result)

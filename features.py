@@ -16,8 +16,11 @@ MEMORY_BEATS = max(MEMORIES_BEATS)
 MAX_RR_S = 3.0  # a longer interval is a pause, taken for one of this length
 RATIO_RANGE = (0.2, 3.0)
 BLOCK_BEATS = 4096  # bounds the memory that long records need
+BLOCK_SPANS = 256  # beats whose QRS is held at every shift
 
 LOCAL_BEATS = (8, 32)  # how far back the irregularity of the rhythm is measured
+MIXTURE_BEATS = (32, 100)  # how far back it is asked whether ectopic beats or fibrillation make it irregular
+EARLY_RATIO = 0.85  # an interval shorter than this share of the mean is an early beat's
 
 RUNNING = ("pre_ratio", "previous_ratio", "second_previous_ratio", "rr_step")
 RHYTHM_CAUSAL = (
@@ -26,6 +29,7 @@ RHYTHM_CAUSAL = (
     "previous_second_ratio",
     *(f"{name}_{memory}" for memory in LOCAL_BEATS for name in ("rr_variation", "rr_step")),
     "pre_rank",
+    *(f"{name}_{memory}" for memory in MIXTURE_BEATS for name in ("rr_low_step", "early_share")),
 )
 RHYTHM = {
     "causal": RHYTHM_CAUSAL,
@@ -121,28 +125,34 @@ class RunningTemplate:
         self._qrs = qrs
         reach = min(round(ALIGN_S * fs_hz), qrs.start, samples - qrs.stop)
         self.shifts = np.arange(-(reach // ALIGN_STEP) * ALIGN_STEP, reach + 1, ALIGN_STEP)
-        self._nearness = 1 - SHIFT_COST * np.abs(self.shifts) / fs_hz
+        self._nearness = (1 - SHIFT_COST * np.abs(self.shifts) / fs_hz)[:, None]
         self._starts = qrs.start + self.shifts
         self._groups_mv = np.zeros((GROUPS, samples))
         self._units = np.zeros((GROUPS, qrs.stop - qrs.start))
         self._sizes = np.zeros(GROUPS)
 
-    def step(self, beat_mv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def spans(self, beats_mv: np.ndarray) -> np.ndarray:
+        """The QRS of each of `beats_mv` (beats, samples) at every shift, centred, of length 1, (beats, shifts, span)."""
+        return _centred_unit(sliding_window_view(beats_mv, self._units.shape[1], axis=1)[:, self._starts])
+
+    def step(self, beat_mv: np.ndarray, spans: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """`beat_mv` (samples,) aligned with the template, and the template as it was before this beat.
 
-        The first beat is its own template.
+        The first beat is its own template. Where many beats are known, their `spans` take less time all at once.
         """
-        first = not self._sizes.any()
-        spans = sliding_window_view(beat_mv, self._units.shape[1])[self._starts]
-        similarity = np.where(self._sizes > 0, _centred_unit(spans) @ self._units.T, -1) * self._nearness[:, None]
+        spans = self.spans(beat_mv[None])[0] if spans is None else spans
+        similarity = np.where(self._sizes > 0, spans @ self._units.T, -1) * self._nearness
         largest = self._sizes.argmax()
-        template_mv = beat_mv if first else self._groups_mv[largest].copy()
-        aligned_mv = beat_mv if first else _shifted(beat_mv, self.shifts[similarity[:, largest].argmax()])
+        if self._sizes[largest] == 0:
+            aligned_mv = template_mv = beat_mv
+        else:
+            template_mv = self._groups_mv[largest].copy()
+            aligned_mv = _shifted(beat_mv, self.shifts[similarity[:, largest].argmax()])
         self._join(beat_mv, similarity)
         return aligned_mv, template_mv
 
     def _join(self, beat_mv: np.ndarray, similarity: np.ndarray):
-        shift, group = np.unravel_index(similarity.argmax(), similarity.shape)
+        shift, group = divmod(similarity.argmax(), GROUPS)
         self._sizes *= FORGETTING
         if similarity[shift, group] > ALIKE:
             self._sizes[group] += 1
@@ -161,14 +171,23 @@ def running_templates(beats_mv: np.ndarray, qrs: slice, fs_hz: float) -> tuple[n
     """
     template = RunningTemplate(beats_mv.shape[1], qrs, fs_hz)
     aligned_mv, templates_mv = np.empty_like(beats_mv), np.empty_like(beats_mv)
-    for i, beat_mv in enumerate(beats_mv):
-        aligned_mv[i], templates_mv[i] = template.step(beat_mv)
+    for start in range(0, len(beats_mv), BLOCK_SPANS):
+        block = slice(start, start + BLOCK_SPANS)
+        for i, spans in enumerate(template.spans(beats_mv[block]), start):
+            aligned_mv[i], templates_mv[i] = template.step(beats_mv[i], spans)
     return aligned_mv, templates_mv
 
 
 def _shifted(beat_mv: np.ndarray, shift: int) -> np.ndarray:
     """`beat_mv` (samples,) with sample `shift` moved to 0; what lies beyond its ends repeats the last sample there."""
-    return beat_mv[np.clip(np.arange(len(beat_mv)) + shift, 0, len(beat_mv) - 1)]
+    if shift == 0:
+        return beat_mv
+    shifted_mv = np.empty_like(beat_mv)
+    if shift > 0:
+        shifted_mv[:-shift], shifted_mv[-shift:] = beat_mv[shift:], beat_mv[-1]
+    else:
+        shifted_mv[-shift:], shifted_mv[:-shift] = beat_mv[:shift], beat_mv[0]
+    return shifted_mv
 
 
 def shape_features(beats_mv: np.ndarray, templates_mv: np.ndarray, qrs: slice) -> np.ndarray:
@@ -214,8 +233,9 @@ def _limited(difference: np.ndarray) -> np.ndarray:
 
 
 def _centred_unit(rows: np.ndarray) -> np.ndarray:
-    centred = rows - rows.mean(axis=-1, keepdims=True)
-    return centred / np.maximum(np.linalg.norm(centred, axis=-1, keepdims=True), FLAT_MV)
+    centred = rows - np.add.reduce(rows, axis=-1, keepdims=True) / rows.shape[-1]
+    norm = np.sqrt(np.add.reduce(centred * centred, axis=-1, keepdims=True))  # numpy.linalg.norm, without its checks
+    return centred / np.maximum(norm, FLAT_MV)
 
 
 # Rhythm ----------------------------------------------------------------------------------------------------------
@@ -257,6 +277,8 @@ def _block_features(rr_s: np.ndarray, start: int, mode: str) -> np.ndarray:
     for memory in LOCAL_BEATS:
         values |= {f"{name}_{memory}": value for name, value in _irregularity(history[:, -memory:]).items()}
     values["pre_rank"] = _rank(pre, history[:, -max(LOCAL_BEATS) :])
+    for memory in MIXTURE_BEATS:
+        values |= {f"{name}_{memory}": value for name, value in _mixture(history[:, -memory:]).items()}
     for memory in MEMORIES_BEATS:
         running = _running_features(history[:, -memory:], pre, previous, second)
         values |= {f"{name}_{memory}": value for name, value in running.items()}
@@ -274,6 +296,23 @@ def _irregularity(history: np.ndarray) -> dict:
     return {
         "rr_variation": np.clip(np.nan_to_num(np.sqrt(variance) / mean), 0, 1),
         "rr_step": _rr_step(history, mean),
+    }
+
+
+def _mixture(history: np.ndarray) -> dict:
+    """What tells a regular rhythm with many ectopic beats from fibrillation, whose median steps are as large.
+
+    The lower quartile of the steps in `history` (beats, memory) over its mean is low in the first and high in the
+    second; the share of early intervals says how usual early beats are in this patient.
+    """
+    mean = _mean(history)
+    steps = np.sort(np.abs(np.diff(history, axis=1)), axis=1)  # NaN comes last
+    quarter = np.maximum((np.isfinite(steps).sum(axis=1) - 1) // 4, 0)
+    low_step = np.take_along_axis(steps, quarter[:, None], axis=1)[:, 0]
+    early = (history < EARLY_RATIO * mean[:, None]).sum(axis=1)
+    return {
+        "rr_low_step": np.clip(np.nan_to_num(low_step / mean), 0, 1),
+        "early_share": early / np.maximum(np.isfinite(history).sum(axis=1), 1),
     }
 
 

@@ -31,7 +31,8 @@ ROC_LOWEST_RATE = 1e-4
 
 def _figure(height_in: float, title: str, synthetic: bool) -> Figure:
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained", facecolor="white")
-    figure.suptitle(f"SYNTHETIC data: {title}" if synthetic else title, fontsize=12, color=INK)
+    title = f"SYNTHETIC data: {title}" if synthetic else title
+    figure.suptitle(title, fontsize=12, color=INK, parse_math=False)  # a record's name may hold $ and backslashes
     return figure
 
 

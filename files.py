@@ -111,7 +111,7 @@ def locked(folder: Path, busy: Callable[[], None] | None = None) -> Iterator[Non
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if busy is None:
-                raise DeepECGError(f"{folder} is in use by another run: wait for its end, or use --name") from None
+                raise DeepECGError(f"{folder} is in use by another run: wait for its end, or choose another") from None
             busy()
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError:
@@ -127,15 +127,15 @@ def check_whole(whole: bool):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def check_writable(folder: Path):
-    """Makes `folder` where needed and tries to write into it, before hours of work depend on that.
+def check_writable(folder: Path, room_bytes: int = 0):
+    """Makes `folder` where needed and tries to write `room_bytes` into it, before hours of work depend on that.
 
     Raises DeepECGError naming the folder when it cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=folder):
-            pass
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(room_bytes))
     except OSError as error:
         raise DeepECGError(f"{folder} cannot be written ({error.strerror or error}): choose another folder") from None
 

@@ -227,6 +227,7 @@ def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float
         "RATIO_LOW": ft.RATIO_RANGE[0],
         "RATIO_HIGH": ft.RATIO_RANGE[1],
         "RANK_MEMORY": max(ft.LOCAL_BEATS),
+        "EARLY_RATIO": ft.EARLY_RATIO,
         "QRS_START": qrs.start,
         "QRS_SAMPLES": qrs.stop - qrs.start,
         "SHIFTS": len(shifts),
@@ -318,6 +319,8 @@ def _rhythm(name: str) -> str:
         "second_previous_ratio": f"ratio(second, of_{memory}.mean)",
         "rr_step": f"of_{memory}.step",
         "rr_variation": f"of_{memory}.variation",
+        "rr_low_step": f"of_{memory}.low_step",
+        "early_share": f"of_{memory}.early_share",
     }
     alone = ("pre_previous_ratio", "previous_second_ratio", "pre_rank")
     if memory and statistic in running and memory <= ft.MEMORY_BEATS:

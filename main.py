@@ -2,6 +2,7 @@
 
 python main.py               ingest, cut beats, train on DS1, evaluate on DS2, draw, quantize
 python main.py predict 100   classify the beats of a WFDB record with a reference checkpoint
+python main.py predict DIR   of every record in a folder, going on where an earlier run was stopped
 python main.py stream 100    label its beats as they come, as from a live feed
 python main.py score 100 --test-ann pred   compare annotation files beat by beat, as ANSI/AAMI EC57 asks
 python main.py reproduce     rebuild results/, pretrained/ and images/ from the data
@@ -14,7 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from joblib import delayed
+
 import console
+from archive import is_folder, label_archive, records_below, records_listed
 from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
 from data_loader import DS1, DS2, VALIDATION, Beats, Source, ingest, load_beats, load_replays, read_clean
 from ec57 import score_records
@@ -22,6 +26,7 @@ from figures import confidence_figure, dashboard_figure, predictions_figure, sig
 from files import check_writable, locked, write_text
 from live import follow, line_feed, record_feed
 from predict import RUNTIMES, load_classifier, predict_records
+from workers import run_jobs
 
 # What trains is imported by the functions that train: `predict` and `stream` run where torch is not installed.
 if TYPE_CHECKING:
@@ -40,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     """The method: DS1 trains, DS2 is opened once, at the end. Returns the report that it wrote."""
-    progress, stages = console.interactive(), console.Stages(7)
+    progress, stages = console.interactive(), console.Stages(6)
     with stages("ingest", f"Ingest ({config.data_source}): {config.data_folder}"):
         source = ingest(config, progress)
         announce(source)
@@ -60,14 +65,10 @@ def experiment(
     with stages("beats", "Beats of DS1, and replays of its records in other rhythms"):
         ds1 = load_beats(source, DS1, config, progress)
         print(f"      {describe_beats(ds1)}")
-        replays = load_replays(source, DS1, config, progress) if config.replays else None
-        if replays:
-            print(f"      {describe_beats(replays)}, replayed")
-    prepared = (config, source, ds1, replays)
-    with stages("validate", f"Train without the validation patients {', '.join(VALIDATION)}, to see it generalise"):
-        validation = train_seed(*prepared, config.seeds[0], folder / "validation", fresh, progress, VALIDATION)
+        if config.replays:
+            print(f"      {describe_beats(load_replays(source, DS1, config, progress))}, replayed")
     with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
-        trained = [train_seed(*prepared, seed, folder, fresh, progress) for seed in config.seeds]
+        validation, *trained = train_all(config, source, folder, fresh)
     with stages("evaluate", "Evaluate on DS2, which is opened only now"):
         ds2 = load_beats(source, DS2, config, progress)
         print(f"      {describe_beats(ds2)}")
@@ -101,26 +102,36 @@ def describe_beats(beats: Beats) -> str:
     return f"{counts['all']:,} beats: " + ", ".join(f"{name} {counts[name]:,}" for name in CLASSES)
 
 
-def train_seed(
-    config: Config,
-    source: Source,
-    ds1: Beats,
-    replays: Beats | None,
-    seed: int,
-    folder: Path,
-    fresh: bool,
-    progress: bool,
-    held_out: Sequence[str] = (),
+def train_all(config: Config, source: Source, folder: Path, fresh: bool) -> "list[Trained]":
+    """Trains every seed, and the first once more without the validation patients, to see it generalise.
+
+    Side by side, one thread each, in folders of their own; goes on from an interrupted training unless the user wants
+    it afresh. The first result is that of the validation.
+    """
+    first = config.seeds[0]
+    jobs = [(first, folder / "validation" / f"seed-{first}", f"without {', '.join(VALIDATION)}", VALIDATION)]
+    jobs += [(seed, folder / f"seed-{seed}", f"seed {seed}", ()) for seed in config.seeds]
+    for _, own, title, _ in jobs:
+        state = own / "resume.pt"
+        if state.exists() and (fresh or (console.interactive() and not console.ask(f"Go on from {state}?"))):
+            state.unlink()
+        print(f"      {title} -> {own}", flush=True)
+    return list(run_jobs((delayed(train_one)(config, source, *job) for job in jobs), config.threads))
+
+
+def train_one(
+    config: Config, source: Source, seed: int, folder: Path, title: str, held_out: Sequence[str]
 ) -> "Trained":
-    """Trains one seed in its own folder, going on from an interrupted training unless the user wants it afresh."""
+    """One training, in a process of its own, on the beats that the cache holds; its lines begin with `title`."""
     from pipeline import train
 
-    folder = folder / f"seed-{seed}"
-    state = folder / "resume.pt"
-    if state.exists() and (fresh or (console.interactive() and not console.ask(f"Go on from {state}?"))):
-        state.unlink()
-    print(f"      seed {seed} -> {folder}", flush=True)
-    return train(config, source, ds1, replays, seed, folder, progress=progress, held_out=held_out)
+    ds1 = load_beats(source, DS1, config)
+    replays = load_replays(source, DS1, config) if config.replays else None
+
+    def say(line: str):
+        print(f"      {title}: {line}", flush=True)
+
+    return train(config, source, ds1, replays, seed, folder, say=say, held_out=held_out)
 
 
 def draw(folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats):
@@ -238,7 +249,12 @@ def add_predict(commands: argparse._SubParsersAction):
     target = commands.add_parser(
         "predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS
     )
-    target.add_argument("records", nargs="+", metavar="RECORD", help="path of a WFDB record, at any sampling rate")
+    about = "path of a WFDB record, at any sampling rate, or one folder: every record in it, without pictures"
+    target.add_argument("records", nargs="*", default=[], metavar="RECORD", help=about)
+    about = "every record that FILE names, one a line, relative to its folder (as RECORDS of PhysioNet)"
+    target.add_argument("--list", type=Path, metavar="FILE", help=about)
+    about = "processes for a folder or a list (default 0: one a core); what is done is not done again"
+    target.add_argument("--workers", type=int, metavar="N", help=about)
     target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
     target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
@@ -290,7 +306,18 @@ def predict_command(options: dict):
     config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
     out = options.get("out", Path("predictions"))
     names = ("peaks", "lead", "checkpoint", "runtime", "min_confidence")
-    predict_records(options["records"], config, out, **{name: options[name] for name in names if name in options})
+    chosen = {name: options[name] for name in names if name in options}
+    records, folders = options["records"], [record for record in options["records"] if is_folder(record)]
+    if len(folders) + ("list" in options) + bool(len(records) > len(folders)) != 1:
+        raise DeepECGError("name one source: `main.py predict RECORD...`, `predict FOLDER`, or `predict --list FILE`")
+    if folders or "list" in options:
+        root = Path(folders[0]) if folders else options["list"].parent
+        found = records_below(root) if folders else records_listed(options["list"])
+        label_archive(root, found, config, out, options.get("workers", 0), console.interactive(), **chosen)
+        return
+    if "workers" in options:
+        raise DeepECGError("--workers has no meaning for single records: name a folder or --list FILE")
+    predict_records(records, config, out, **chosen)
 
 
 def stream_command(options: dict):

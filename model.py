@@ -1,6 +1,7 @@
 """The hybrid network: a 1D CNN on the waveform and an MLP on rhythm and shape features, fused into five logits."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 FEATURE_LIMIT = 2.0
@@ -28,6 +29,49 @@ class FeatureMLP(nn.Module):
         return self.layers(((features - self.mean) / self.scale).clamp(-FEATURE_LIMIT, FEATURE_LIMIT))
 
 
+class QuickDropout(nn.Dropout):
+    """Dropout from 15 random bits a value in place of torch's 53, in two thirds of the time; p is met within 2e-5."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        """values (batch, any) -> the same shape."""
+        if not self.training:
+            return values
+        kept = torch.randint(2**15, values.shape, dtype=torch.int16) >= round(self.p * 2**15)
+        return values * (kept * (1 / (1 - self.p)))
+
+
+class WaveCNN(nn.Sequential):
+    """Blocks of Conv1d, BatchNorm1d, MaxPool1d, ReLU: windows (batch, channels, samples) -> (batch, width, samples / 8).
+
+    In training the same layers run on images one sample high whose channels lie side by side in memory, which takes
+    half the time of torch's one-dimensional kernels.
+    """
+
+    def __init__(self, channels: tuple[int, ...], kernels: tuple[int, ...]):
+        super().__init__(
+            *(
+                nn.Sequential(
+                    nn.Conv1d(before, after, kernel, padding=kernel // 2, bias=False),
+                    nn.BatchNorm1d(after),
+                    nn.MaxPool1d(2),
+                    nn.ReLU(),  # after the pooling: the same function on half the values
+                )
+                for before, after, kernel in zip(channels, channels[1:], kernels)
+            )
+        )
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """windows (batch, channels, samples) -> (batch, channels of the last block, samples / 8)."""
+        if not self.training:
+            return super().forward(windows)
+        images = windows[:, :, None].contiguous(memory_format=torch.channels_last)  # (batch, channels, 1, samples)
+        for convolution, norm, pool, activation in self:
+            images = F.conv2d(images, convolution.weight[:, :, None], padding=(0, *convolution.padding))
+            statistics = (norm.running_mean, norm.running_var, norm.weight, norm.bias, True, norm.momentum, norm.eps)
+            images = activation(F.max_pool2d(F.batch_norm(images, *statistics), (1, pool.kernel_size)))
+        return images[:, :, 0]
+
+
 class HybridECGNet(nn.Module):
     """Three blocks of Conv1d, BatchNorm, ReLU, MaxPool beside an MLP on the features, joined in a head.
 
@@ -53,8 +97,8 @@ class HybridECGNet(nn.Module):
         classes: int = 5,
     ):
         super().__init__()
-        self.wave = nn.Sequential(*_blocks((input_channels, *channels), kernels))
-        self.flatten = nn.Sequential(nn.Flatten(), nn.Dropout(flatten_dropout)) if flatten else None
+        self.wave = WaveCNN((input_channels, *channels), kernels)
+        self.flatten = nn.Sequential(nn.Flatten(), QuickDropout(flatten_dropout)) if flatten else None
         self.wave_dropout = wave_dropout
         self.features = FeatureMLP(feature_count, feature_hidden)
         mapped = channels[-1] * (window_samples // 8) if flatten else 0
@@ -68,22 +112,21 @@ class HybridECGNet(nn.Module):
 
     def forward(self, windows: Tensor, features: Tensor) -> Tensor:
         """windows (batch, channels, window_samples), features (batch, feature_count) -> logits (batch, classes)."""
-        feature_map = self.wave(windows)  # (batch, channels, window_samples / 8)
-        wave = feature_map.amax(dim=2)
-        if self.flatten is not None:
-            wave = torch.cat([wave, self.flatten(feature_map)], dim=1)
-        if self.training:  # all of a beat's waveform or nothing, and not scaled up: the head must know both cases
-            wave = wave * (torch.rand(len(wave), 1) >= self.wave_dropout)
+        wave = self._shown(windows) if self.training else self._wave(windows)
         return self.head(torch.cat([wave, self.features(features)], dim=1))
 
+    def _wave(self, windows: Tensor) -> Tensor:
+        """What the head sees of `windows`, (batch, width)."""
+        feature_map = self.wave(windows)  # (batch, channels, window_samples / 8)
+        wave = feature_map.amax(dim=2)
+        return wave if self.flatten is None else torch.cat([wave, self.flatten(feature_map)], dim=1)
 
-def _blocks(channels: tuple[int, ...], kernels: tuple[int, ...]) -> list[nn.Module]:
-    return [
-        nn.Sequential(
-            nn.Conv1d(before, after, kernel, padding=kernel // 2, bias=False),
-            nn.BatchNorm1d(after),
-            nn.MaxPool1d(2),
-            nn.ReLU(),  # after the pooling: the same function on half the values
-        )
-        for before, after, kernel in zip(channels, channels[1:], kernels)
-    ]
+    def _shown(self, windows: Tensor) -> Tensor:
+        """`_wave` of a random choice of the batch, and 0 for the share `wave_dropout`, whose waveform costs nothing.
+
+        All of a beat's waveform or nothing, and not scaled up: the head must know both cases.
+        """
+        shown = torch.randperm(len(windows))[round(len(windows) * self.wave_dropout) :]
+        wave = self._wave(windows[shown])
+        return wave.new_zeros(len(windows), wave.shape[1]).index_copy(0, shown, wave)
+

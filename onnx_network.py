@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import softmax
 
+import guard
+import onnx_guard
 from config import CLASSES, DeepECGError, check_made_for
 from features import CHANNELS
 
@@ -35,17 +37,19 @@ class OnnxNetwork:
         self._path, self._session = path, _session(path)
         self.description = _description(path, self._session)
         self._check_signature()
-        beats = 2
-        probe = self.logits(*(np.zeros((beats, *shape), np.float32) for shape in self._input_shapes()))
-        if probe.shape != (beats, len(CLASSES)) or not np.isfinite(probe).all():
-            raise _foreign(path, "its answers are not one finite logit a class")
+        self.logits(*(np.zeros((2, *shape), np.float32) for shape in self._input_shapes()))  # it can be run
 
     def logits(self, windows: np.ndarray, features: np.ndarray) -> np.ndarray:
-        """Logits (n, classes) of windows (n, CHANNELS, samples) and features (n, count), float32, in one go."""
+        """Logits (n, classes) of windows (n, CHANNELS, samples) and features (n, count), float32, in one go.
+
+        Raises DeepECGError where the answer is none.
+        """
         try:
             [logits] = self._session.run([OUTPUT], dict(zip(INPUTS, (windows, features))))
         except Exception as error:  # onnxruntime has no one class for what it raises
             raise _foreign(self._path, f"it cannot be run: {type(error).__name__}") from None
+        if logits.shape != (len(windows), len(CLASSES)) or not np.isfinite(logits).all():
+            raise _foreign(self._path, "its answers are not one finite logit a class")
         return logits
 
     def predict_proba(self, windows: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -59,7 +63,7 @@ class OnnxNetwork:
         try:
             samples, features = self.description["config"]["window_samples"], self.description["features"]
             return (CHANNELS, int(samples)), (len(features),)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise _foreign(self._path, f"its metadata lack what its inputs are ({error})") from None
 
     def _check_signature(self):
@@ -100,11 +104,17 @@ def _session(path: Path) -> "InferenceSession":
             f"ONNX file {path} is missing: build it where torch is installed, with `python quantize.py` and the same "
             "--mode and --preset, and name it with --checkpoint"
         )
+    try:
+        guard.check_file(path, onnx_guard.MAX_BYTES)
+        content = path.read_bytes()
+        onnx_guard.check_onnx(content)
+    except (OSError, ValueError) as error:
+        raise _foreign(path, f"it cannot be read: {error}") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = SILENT
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no one class for what it raises
         raise _foreign(path, f"it cannot be read: {type(error).__name__}") from None
 

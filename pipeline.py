@@ -78,7 +78,7 @@ def train(
     from there when nothing that it depends on has changed.
     """
     start = time.perf_counter()
-    threads = engine.seed_everything(seed, config.threads)
+    engine.seed_everything(seed)
     arguments = arguments or hybrid_arguments(config)
     model = network(**arguments)
     recorded = ds1.where(~np.isin(ds1.records, held_out))
@@ -93,7 +93,7 @@ def train(
         schedule_of(config),
         seed,
         state_path=folder / "resume.pt",
-        fingerprint=_fingerprint(config, train_on, seed, threads, network, arguments),
+        fingerprint=_fingerprint(config, train_on, seed, network, arguments),
         progress=progress,
         on_epoch=lambda entry: say(_epoch_line(entry)),
     )
@@ -137,6 +137,7 @@ def describe(config: Config, source: Source, seed: int) -> dict:
 def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Beats) -> tuple[dict, np.ndarray]:
     """The report of one trained network on DS2, without timings, and its DS2 probabilities (beats, 5)."""
     proba = engine.predict_proba(trained.model, ds2.windows, ds2.features)
+    fitted = isinstance(trained.model, HybridECGNet)  # the temperatures are its alone; another is as sure as it says
     ratio = FEATURES[config.mode].index(f"pre_ratio_{min(MEMORIES_BEATS)}")
     report = {
         "data_source": source.name,
@@ -144,7 +145,7 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
         "preset": config.preset,
         "seed": trained.seed,
         "versions": versions(),
-        "threads": torch.get_num_threads(),
+        "threads": engine.TRAINING_THREADS,
         "config": json.loads(json.dumps(asdict(config))),
         "parameters": sum(p.numel() for p in trained.model.parameters()),
         "kept_beats": {"ds1": len(ds1), "ds2": len(ds2)},
@@ -152,7 +153,7 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
             "seconds": trained.seconds,
             "history": trained.history.epochs,
         },
-        "ds2": evaluate_beats(ds2.labels, proba, ds2.records, temperature=config.temperature),
+        "ds2": evaluate_beats(ds2.labels, proba, ds2.records, temperature=config.temperature if fitted else 1.0),
         "baselines": {
             "majority": majority_baseline(ds1.labels, ds2.labels, ds2.records),
             "prematurity": prematurity_baseline(
@@ -181,21 +182,19 @@ def versions() -> dict[str, str]:
 
 
 def peak_rss_mb() -> float:
-    """The most memory this process has held, in megabytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """The most memory that this process, or one that it started and that has ended, has held, in megabytes."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 
 
-def _fingerprint(
-    config: Config, data: engine.BeatTensors, seed: int, threads: int, network: type, arguments: dict
-) -> str:
+def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: type, arguments: dict) -> str:
     parts = (data.windows, data.features, data.labels, data.strata)
     hashes = [hashlib.sha256(part.numpy()).hexdigest() for part in parts]
-    settings = [repr(schedule_of(config)), config.focal_gamma, seed, threads, network.__name__, arguments, versions()]
+    settings = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
     return hashlib.sha256(json.dumps([hashes, settings]).encode()).hexdigest()
 
 
 def _epoch_line(entry: dict) -> str:
-    line = f"      epoch {entry['epoch']:2d}  loss {entry['train_loss']:.4f}"
+    line = f"epoch {entry['epoch']:2d}  loss {entry['train_loss']:.4f}"
     if "val_loss" not in entry:
         return line
     return (

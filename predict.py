@@ -37,6 +37,7 @@ ECTOPIC = [CLASSES.index(name) for name in "SVF"]
 NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
 STRIP_S = 20.0  # length of the picture
 STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
+SYNTHETIC_NETWORK = "SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only"
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def predict_records(
     classifier = load_classifier(config, checkpoint, runtime)
     check_writable(out)
     if classifier.synthetic:
-        print("SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only")
+        print(SYNTHETIC_NETWORK)
     return [_predict_to_files(path, classifier, out, peaks, lead, min_confidence) for path in paths]
 
 
@@ -116,10 +117,9 @@ def load_classifier(config: Config, checkpoint: Path | None = None, runtime: str
     `runtime` "torch" takes a checkpoint of a training, "onnx" an ONNX file of `python quantize.py`, for which torch
     is not imported. Raises DeepECGError when it is missing, broken, or made for another mode.
     """
-    onnx = runtime == "onnx"
-    path = checkpoint or PRETRAINED / f"{config.mode}-{config.preset}.{'onnx' if onnx else 'pt'}"
+    path = network_path(config, checkpoint, runtime)
     expected = {"mode": config.mode, "classes": list(CLASSES), "features": list(FEATURES[config.mode])}
-    if onnx:
+    if runtime == "onnx":
         model, description = load_onnx(path, **expected)
     elif path.suffix == ".onnx":
         raise DeepECGError(f"{path} is an ONNX file: add --runtime onnx")
@@ -132,6 +132,11 @@ def load_classifier(config: Config, checkpoint: Path | None = None, runtime: str
     classifier = Classifier(model, settings, description["data_source"] == "synthetic")
     _check_fit(classifier, path)
     return classifier
+
+
+def network_path(config: Config, checkpoint: Path | None, runtime: str) -> Path:
+    """The file of the network: `checkpoint`, by default the pretrained one of mode, preset and `runtime`."""
+    return checkpoint or PRETRAINED / f"{config.mode}-{config.preset}.{'onnx' if runtime == 'onnx' else 'pt'}"
 
 
 def input_settings(path: Path, description: dict, config: Config) -> Config:
@@ -153,12 +158,17 @@ def input_settings(path: Path, description: dict, config: Config) -> Config:
 
 
 def _check_fit(classifier: Classifier, path: Path):
-    """Raises DeepECGError unless the network takes inputs made with its own settings, which lie within reason."""
+    """Raises DeepECGError unless the network takes inputs made with its own settings, which lie within reason.
+
+    A network of an ONNX file was tried when it was loaded.
+    """
     config = classifier.config
     sane = config.window_samples <= 10 * config.fs_hz and config.filter_order <= 10
     try:
         if not (sane and RATES_HZ[0] <= config.fs_hz <= RATES_HZ[1]):
             raise ValueError
+        if isinstance(classifier.model, OnnxNetwork):
+            return
         window = np.zeros((1, CHANNELS, config.window_samples), np.float32)
         features = np.zeros((1, len(FEATURES[config.mode])), np.float32)
         if predict_proba(classifier.model, window, features).shape != (1, len(CLASSES)):
@@ -197,7 +207,12 @@ def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> 
         raise DeepECGError(f"record {path} is sampled at {header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
     lead = lead or choose_lead(header, path, classifier.config.lead)
     record = read_record(path, lead, gaps=classifier.config.mode == "causal")
-    return record, classifier.synthetic or any("SYNTHETIC" in comment for comment in header.comments)
+    return record, classifier.synthetic or is_synthetic(header)
+
+
+def is_synthetic(header: wfdb.Record) -> bool:
+    """Whether the record of `header` says that it is SYNTHETIC."""
+    return any("SYNTHETIC" in comment for comment in header.comments)
 
 
 def choose_lead(header: wfdb.Record, path: Path, preferred: str) -> str:
@@ -262,8 +277,7 @@ def _predict_to_files(
     path: Path, classifier: Classifier, out: Path, peaks: str | None, lead: str | None, min_confidence: float
 ) -> dict:
     labelled = replace(label_record(path, classifier, peaks, lead), min_confidence=min_confidence)
-    stamp = "-SYNTHETIC" * labelled.synthetic
-    files = [out / f"{path.name}{ending}" for ending in (".pred", f"{stamp}.csv", f"{stamp}.png")]
+    files = result_files(path.name, out, labelled.synthetic)
     write_annotations(files[0], labelled)
     write_table(files[1], labelled)
     draw_strip(files[2], labelled, classifier.config)
@@ -271,6 +285,12 @@ def _predict_to_files(
     source = f"R-peaks of {path.name}.{peaks}" if peaks else "detected R-peaks"
     print_summary(summary, source, labelled.synthetic)
     return summary
+
+
+def result_files(name: str, out: Path, synthetic: bool) -> list[Path]:
+    """The annotation file, the table and the picture of record `name` in the folder `out`."""
+    stamp = "-SYNTHETIC" * synthetic
+    return [out / f"{name}{ending}" for ending in (".pred", f"{stamp}.csv", f"{stamp}.png")]
 
 
 def summarise(labelled: Labelled) -> dict:

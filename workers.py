@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import tempfile
 import threading
 import time
@@ -11,6 +12,13 @@ from pathlib import Path
 
 from joblib import Parallel
 from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import BrokenProcessPool
+
+from config import DeepECGError
+
+class WorkerDied(DeepECGError):
+    """A worker process ended before its work was done."""
+
 
 LOOK_S = 0.5  # how often a worker looks whether its run is still there
 SHARED_MEMORY = Path("/dev/shm")
@@ -22,20 +30,24 @@ def run_jobs(jobs: Iterable, threads: int) -> Iterator:
 
     Arrays are sent, not shared: joblib would put large ones into files in memory, which outlive a run that is killed.
     The workers of such a run end within LOOK_S, where joblib's own wait for work for five minutes; the empty folders
-    and semaphores that it leaves are removed here.
+    and semaphores that it leaves are removed here. WorkerDied where one of them ends too soon.
     """
     for folder in (SHARED_MEMORY, Path(tempfile.gettempdir())):
         _sweep(folder)
     watched = {"initializer": _end_with, "initargs": (os.getpid(),)}
     try:
-        yield from Parallel(n_jobs=threads or -1, return_as="generator", max_nbytes=None, **watched)(jobs)
+        how = {"return_as": "generator", "max_nbytes": None, "batch_size": 1}  # a job is long enough on its own
+        yield from Parallel(n_jobs=threads or -1, **how, **watched)(jobs)
+    except BrokenProcessPool:
+        raise WorkerDied("a worker process has died: there was too little memory, or its input is broken") from None
     finally:
         if threads != 1:
             get_reusable_executor().shutdown(kill_workers=True)
 
 
 def _end_with(run: int):
-    """Ends this worker process soon after process `run`, which started it."""
+    """Ends this worker process soon after process `run`, which started it; Ctrl-C is for that one to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch():
         while os.getppid() == run:

@@ -535,10 +535,11 @@ static float filtered_at(const struct deep_ecg *ecg, int64_t place)
 
 /* Rhythm (features.py, rhythm_features) --------------------------------------------------------------------------- */
 
-/* The last `memory` RR intervals before a beat's own: their mean in samples, the median step between neighbours and the
- * standard deviation over that mean, from 0 to 1; all 0 where nothing is known. */
+/* The last `memory` RR intervals before a beat's own: their mean in samples; over that mean, from 0 to 1, the median and
+ * the lower quartile of the steps between neighbours and the standard deviation; the share of them that is early. All 0
+ * where nothing is known. */
 struct rr_statistics {
-    float mean, step, variation;
+    float mean, step, low_step, variation, early_share;
 };
 
 /* The value at `rank` (from 0) of `count` values in rising order; puts the values into another order. */
@@ -578,9 +579,9 @@ static int rr_back(const struct deep_ecg *ecg, int back)
 /* `scratch` has room for `memory` values. */
 static struct rr_statistics rr_statistics(const struct deep_ecg *ecg, int memory, float *scratch)
 {
-    struct rr_statistics of = {0.0f, 0.0f, 0.0f};
+    struct rr_statistics of = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
     int64_t sum = 0, squares = 0;
-    int known = 0, steps = 0;
+    int known = 0, steps = 0, early = 0;
     for (int back = 1; back <= memory; back++) {
         const int rr = rr_back(ecg, back), earlier = back < memory ? rr_back(ecg, back + 1) : 0;
         if (rr == 0)
@@ -594,10 +595,14 @@ static struct rr_statistics rr_statistics(const struct deep_ecg *ecg, int memory
     if (known > 0) {
         of.mean = (float)sum / (float)known;
         of.variation = limited(sqrtf((float)(known * squares - sum * sum)) / (float)sum, 0.0f, 1.0f);
+        for (int back = 1; back <= memory; back++)
+            early += rr_back(ecg, back) != 0 && (float)rr_back(ecg, back) < EARLY_RATIO * of.mean;
+        of.early_share = (float)early / (float)known;
     }
     if (steps > 0) {
         const float upper = selected(scratch, steps, steps / 2);
         of.step = limited(0.5f * (selected(scratch, steps, (steps - 1) / 2) + upper) / of.mean, 0.0f, 1.0f);
+        of.low_step = limited(selected(scratch, steps, (steps - 1) / 4) / of.mean, 0.0f, 1.0f);
     }
     return of;
 }

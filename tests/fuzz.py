@@ -1,7 +1,8 @@
 """Broken and hostile input by the ten thousand: `python tests/fuzz.py --count 50000 --seed 0`.
 
-Valid records, annotation files, checkpoints, caches, training states and lines of text are changed at random and given
-to `predict`, `score`, `stream --stdin`, the cache reader and the loaders. Each must be used or refused with one line
+Valid records, annotation files, checkpoints, ONNX files, caches, training states, lists of records, notes on what is
+done and lines of text are changed at random and given to `predict`, of a record or an archive, `score`,
+`stream --stdin`, the cache reader and the loaders. Each must be used or refused with one line
 (DeepECGError), in less than TIME_LIMIT_S and MEMORY_BYTES beyond what the process holds at the start, without a file
 opened outside its own folder, a connection made, or a program started. Input number i depends on the seed and i alone.
 
@@ -18,6 +19,7 @@ import io
 import json
 import os
 import pickle
+import re
 import resource
 import shutil
 import signal
@@ -30,6 +32,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -40,10 +43,11 @@ TIME_LIMIT_S = 10  # of work; WAIT_LIMIT_S also counts what a busy machine takes
 WAIT_LIMIT_S = 120
 MEMORY_BYTES = 2**30
 BATCH = 1000
+NETWORK = ROOT / "pretrained" / "causal-edge.onnx"
 FS_HZ = 250
 RECORD_S = 12
-TARGETS = ("predict", "score", "stdin", "checkpoint", "cache", "resume")
-WEIGHTS = (0.4, 0.25, 0.1, 0.1, 0.1, 0.05)
+TARGETS = ("predict", "score", "stdin", "checkpoint", "cache", "resume", "onnx", "archive")
+WEIGHTS = (0.36, 0.2, 0.08, 0.08, 0.08, 0.04, 0.11, 0.05)
 TOKENS = (
     "0 -0 1 -1 2 3 255 256 65536 2147483648 -2147483649 9223372036854775808 99999999999999999999 1e308 1e999 1e-320 "
     "inf -inf nan 0.0 .5 360 250 5000 49 1e5 2000/0 x0 212x0 212x4 16x99999 212:5 212:99999999 212+24 16+99999999 8 16 "
@@ -355,6 +359,52 @@ class Fuzzer:
         training_run().restore(self.work / "resume.pt", "fingerprint")
 
 
+    # ONNX files and archives ----------------------------------------------------------------------------------------
+
+    def spoil_onnx(self, rng: np.random.Generator):
+        path = self.work / "network.onnx"
+        if rng.random() < 0.4:
+            spoil_bytes(path, rng)
+            return
+        import onnx
+
+        proto = onnx.load(path)
+        for _ in range(rng.integers(1, 4)):
+            spoil_graph(proto, rng)
+        path.write_bytes(proto.SerializeToString())
+
+    def use_onnx(self, rng: np.random.Generator):
+        import predict
+        from config import Config
+
+        classifier = predict.load_classifier(Config(mode="causal", preset="edge"), self.work / "network.onnx", "onnx")
+        labelled = predict.label_record(self.work / "r", classifier, "atr")
+        assert np.isfinite(labelled.proba).all() and np.abs(labelled.proba.sum(axis=1) - 1).max() < 1e-3
+
+    def spoil_archive(self, rng: np.random.Generator):
+        self._hazards()
+        (self.work / "loop").symlink_to(".")
+        (self.work / "self.hea").symlink_to("self.hea")
+        for path in rng.choice(["labels/r.json", "labels/r.json", "LIST", "r.hea"], size=rng.integers(1, 3)):
+            spoil_text(self.work / str(path), rng)
+
+    def use_archive(self, rng: np.random.Generator):
+        import archive
+        from config import PartlyDone
+
+        listed = rng.random() < 0.5
+        found = archive.records_listed(self.work / "LIST") if listed else archive.records_below(self.work)
+        said = io.StringIO()
+        with contextlib.redirect_stderr(said), contextlib.suppress(PartlyDone):
+            archive.label_archive(self.work, found, archive_config(), self.work / "labels", 1, **archive_options())
+        lines = said.getvalue().split("\n")[:-1]
+        assert all(line.startswith("failed: ") and line.isprintable() for line in lines), lines
+        _, *rest = (self.work / "labels" / archive.MANIFEST).read_text().split("\n")[:-1]
+        for line in map(json.loads, rest):
+            for name, size in line.get("files", {}).items():
+                assert (self.work / "labels" / line["record"]).with_name(name).stat().st_size == size, line
+
+
 class _Trickle(io.RawIOBase):
     """Bytes that come in pieces of any size, as a pipe's do."""
 
@@ -378,6 +428,7 @@ def write_valid(folder: Path):
     import torch
     import wfdb
 
+    import archive
     from config import Config
     from data_loader import Beats, Source, _write_cache
     from engine import save_checkpoint
@@ -416,6 +467,22 @@ def write_valid(folder: Path):
     )
     _write_cache(folder / "beats.npz", cached)
     training_run().store(folder / "resume.pt", "fingerprint")
+    shutil.copy(NETWORK, folder / "network.onnx")
+    (folder / "LIST").write_text("r\nlong\nabsent\n")
+    with contextlib.redirect_stdout(io.StringIO()):
+        archive.label_archive(folder, [archive.Found("r")], archive_config(), folder / "labels", 1, **archive_options())
+
+
+def archive_config():
+    """The settings of an archive's labels."""
+    from config import Config
+
+    return Config(mode="causal", preset="edge")
+
+
+def archive_options() -> dict:
+    """And its other ones, which every record has in common."""
+    return {"checkpoint": NETWORK, "runtime": "onnx", "peaks": "atr"}
 
 
 def training_run():
@@ -493,6 +560,103 @@ def spoil_header(text: str, rng: np.random.Generator) -> bytes:
             lines = lines * int(rng.choice([0, 2, 400])) or [""]
     encoding = str(rng.choice(["utf-8", "utf-16", "latin-1", "utf-8-sig"], p=[0.94, 0.02, 0.02, 0.02]))
     return str(rng.choice(["\n", "\r\n", "\r"], p=[0.9, 0.05, 0.05])).join(lines).encode(encoding, "replace")
+
+
+def spoil_text(path: Path, rng: np.random.Generator):
+    """Changes words, numbers or lines of a text, or its bytes."""
+    text = path.read_text(errors="replace")
+    for _ in range(rng.integers(1, 4)):
+        words = list(re.finditer(r"[\w./-]+", text)) or list(re.finditer("$", text))
+        word, token = words[rng.integers(len(words))], TOKENS[rng.integers(len(TOKENS))]
+        match rng.integers(5):
+            case 0 | 1:
+                text = text[: word.start()] + token + text[word.end() :]
+            case 2:
+                text = text[: word.start()] + token * int(rng.choice([1, 300, 30_000])) + text[word.start() :]
+            case 3:
+                lines = text.splitlines(True) or [""]
+                text = "".join([*lines, *lines[rng.integers(len(lines)) :] * int(rng.choice([1, 50]))])
+            case 4 if rng.random() < 0.3:
+                others = ("", "{}", "[]", "null", "7", "[" * 100_000, '{"files":' * 5000, "NaN", "\0", "\n")
+                text = others[rng.integers(len(others))]
+    path.write_text(text, errors="replace")
+    if rng.random() < 0.2:
+        spoil_bytes(path, rng)
+
+
+def spoil_graph(proto: Any, rng: np.random.Generator):
+    """Changes one thing of an ONNX model: an operator, its inputs or attributes, a tensor, a shape, the description."""
+    import onnx
+
+    graph = proto.graph
+    node, tensor = graph.node[rng.integers(len(graph.node))], graph.initializer[rng.integers(len(graph.initializer))]
+    odd = [-(2**63), -(2**31), -2, -1, 0, 1, 2, 3, 7, 100, 2**16, 2**31 - 1, 2**31, 2**62]
+    names = [name for other in graph.node for name in (*other.input, *other.output)]
+    number = odd[rng.integers(len(odd))]
+    match rng.integers(16):
+        case 0:
+            node.op_type = str(rng.choice([*ODD_OPERATORS, *(other.op_type for other in graph.node)]))
+        case 1:
+            node.domain = str(rng.choice(["", "com.microsoft", "custom", "ai.onnx.ml"]))
+        case 2 if node.input:
+            node.input[rng.integers(len(node.input))] = str(rng.choice([*names, "", "nowhere"]))
+        case 3:
+            node.output[0] = str(rng.choice([*names, "logits", ""]))
+        case 4 | 5:
+            spoil_attribute(node, number, rng)
+        case 6:
+            graph.node.insert(int(rng.integers(len(graph.node))), node)
+        case 7:
+            graph.node.remove(node)
+        case 8 if tensor.dims:
+            tensor.dims[rng.integers(len(tensor.dims))] = number
+        case 9:
+            tensor.data_type = int(rng.integers(0, 24))
+        case 10:
+            where = str(rng.choice(["/etc/passwd", "../outside/secret.dat", "far.dat", "r.dat", "/dev/zero"]))
+            tensor.data_location = onnx.TensorProto.EXTERNAL
+            tensor.external_data.add(key="location", value=where)
+            if rng.random() < 0.5:
+                tensor.ClearField("raw_data")
+        case 11 if tensor.raw_data:
+            value = [np.nan, np.inf, 0.0, 1e38, -1.0][rng.integers(5)]
+            tensor.raw_data = np.full(len(tensor.raw_data) // 4, value, "f").tobytes() + bytes(len(tensor.raw_data) % 4)
+        case 12:
+            values = [*graph.value_info, *graph.input, *graph.output]
+            kind = values[rng.integers(len(values))].type.tensor_type
+            kind.shape.dim.add().dim_value = number
+            kind.shape.dim[0].dim_value, kind.elem_type = number, int(rng.integers(0, 17))
+        case 13:
+            proto.opset_import[0].version, proto.ir_version = (int(rng.integers(1, 30)) for _ in range(2))
+        case 14:
+            body = onnx.helper.make_graph([node], "body", [], [])
+            node.attribute.append(onnx.helper.make_attribute(str(rng.choice(["body", "then_branch", "axis"])), body))
+        case 15:
+            text = proto.metadata_props[0].value
+            place, token = int(rng.integers(len(text))), TOKENS[rng.integers(len(TOKENS))]
+            proto.metadata_props[0].value = text[:place] + token + text[place + int(rng.integers(0, 30)) :]
+
+
+ODD_OPERATORS = "Loop If Scan Expand Tile Range NonZero Resize Relu Reshape Identity Nonsense SequenceAt Pad".split()
+
+
+def spoil_attribute(node: Any, number: int, rng: np.random.Generator):
+    """Changes or adds an attribute of a node of an ONNX model."""
+    import onnx
+
+    if not node.attribute or rng.random() < 0.2:
+        name = str(rng.choice(["axis", "group", "pads", "perm", "axes", "x", "kernel_shape", "strides"]))
+        value = [number] * int(rng.integers(1, 4)) if rng.random() < 0.5 else number
+        node.attribute.append(onnx.helper.make_attribute(name, value))
+        return
+    attribute = node.attribute[rng.integers(len(node.attribute))]
+    if attribute.ints:
+        attribute.ints[rng.integers(len(attribute.ints))] = number
+        attribute.ints.extend([number] * int(rng.choice([0, 0, 1, 100])))
+    elif rng.random() < 0.1:
+        attribute.type = int(rng.integers(0, 15))
+    else:
+        attribute.i, attribute.f = number, float(rng.choice([np.nan, np.inf, 0, -1, 1e38]))
 
 
 def spoil_annotations(content: bytes, rng: np.random.Generator) -> bytes:
@@ -619,7 +783,7 @@ def spoil_array(arrays: dict[str, np.ndarray], name: str, trace: Path, rng: np.r
     match rng.integers(8):
         case 0:
             arrays[name] = array[:-1]
-        case 1:
+        case 1 if array.dtype != object:
             arrays[name] = array.astype(str(rng.choice(["f8", "i4", "U8", "c8", "S3", "?"])))
         case 2:
             arrays[name] = array[..., None]

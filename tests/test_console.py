@@ -5,7 +5,7 @@ import re
 import pytest
 
 import console
-from config import DeepECGError
+from config import DeepECGError, PartlyDone
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def raising(error: BaseException | None):
     [
         (None, 0, ""),
         (DeepECGError("record 7 is missing: fetch it"), 2, "error: record 7 is missing: fetch it"),
+        (PartlyDone("3 of 7 records failed"), 3, "error: 3 of 7 records failed"),
         (KeyboardInterrupt(), 130, "Interrupted: so."),
         (KeyboardInterrupt("Interrupted after 3 s."), 130, "Interrupted after 3 s."),
         (MemoryError(), 2, "error: there is not enough memory for this: "),

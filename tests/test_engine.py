@@ -45,7 +45,7 @@ def validation():
 
 
 def network(seed: int = 0) -> HybridECGNet:
-    engine.seed_everything(seed, threads=1)
+    engine.seed_everything(seed)
     return HybridECGNet(**SMALL)
 
 
@@ -101,7 +101,7 @@ def test_the_same_seed_gives_the_same_bits(training, validation):
     first, second, other = network(3), network(3), network(4)
     states = []
     for net, seed in ((first, 3), (second, 3), (other, 4)):
-        engine.seed_everything(seed, threads=1)
+        engine.seed_everything(seed)
         history = fit(net, training, validation, seed=seed)
         states.append((copy_of(net), history))
     assert same_bits(states[0][0], states[1][0])
@@ -121,11 +121,12 @@ def test_it_learns_what_can_be_learnt(training, validation):
 def test_threads_and_seed_are_set():
     before = torch.get_num_threads()
     try:
-        assert engine.seed_everything(5, threads=1) == 1
+        engine.seed_everything(5)
         drawn = torch.rand(1), np.random.rand()
-        assert engine.seed_everything(5, threads=1) == 1
+        engine.seed_everything(5)
         assert drawn == (torch.rand(1), np.random.rand())
         assert torch.are_deterministic_algorithms_enabled()
+        assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
 
@@ -175,9 +176,9 @@ def test_shares_that_leave_less_than_a_batch_are_a_clear_error():
 
 def test_validation_is_optional_and_changes_nothing(training, validation):
     alone, watched = network(), network()
-    engine.seed_everything(0, threads=1)
+    engine.seed_everything(0)
     without = fit(alone, training, None)
-    engine.seed_everything(0, threads=1)
+    engine.seed_everything(0)
     beside = fit(watched, training, validation)
     assert same_bits(copy_of(alone), copy_of(watched))
     assert [set(entry) for entry in without.epochs] == [{"epoch", "train_loss"}] * 5
@@ -198,9 +199,9 @@ def test_the_last_epoch_is_kept_however_it_scores(training, validation, monkeypa
     monkeypatch.setattr(engine, "validate", lambda *arguments: {"val_s_f1": next(scores)})
     schedule = replace(SCHEDULE, epochs=3)
     scored, unscored = network(), network()
-    engine.seed_everything(0, threads=1)
+    engine.seed_everything(0)
     fit(scored, training, validation, schedule)
-    engine.seed_everything(0, threads=1)
+    engine.seed_everything(0)
     fit(unscored, training, None, schedule)
     assert same_bits(copy_of(scored), copy_of(unscored))
 
@@ -329,6 +330,20 @@ def test_prediction_in_pieces_equals_prediction_at_once(monkeypatch):
     monkeypatch.setattr(engine, "PREDICT_BATCH", 7)
     np.testing.assert_allclose(predict_proba(net, windows, features), at_once, rtol=1e-5, atol=1e-7)
     assert at_once.shape == (50, 5)
+
+
+def test_the_bits_of_a_prediction_do_not_depend_on_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr(engine, "PREDICT_BATCH", 16)
+    net, (windows, features, _) = network(), toy_beats(100, seed=3)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            results.append(predict_proba(net, windows, features))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(results[0], results[1]) and np.array_equal(results[0], results[2])
 
 
 def test_no_beats_give_no_rows():

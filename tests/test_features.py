@@ -135,6 +135,30 @@ def test_irregularity_by_standard_deviation_and_median():
         assert column(rr_s, f"rr_step_{memory}")[-1] == pytest.approx(step / history.mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("memory", [32, 100])
+def test_many_early_beats_leave_the_low_step_low_and_fibrillation_does_not(memory):
+    """One early beat: steps 0, 0, 0, 0.24, 0.48, 0.24, 0; fibrillation: steps 0.3, 0.2, 0.3, 0.2; the mean of both is 0.8."""
+    ectopic, mean = [0.8, 0.8, 0.8, 0.8, 0.56, 1.04, 0.8, 0.8], 0.8
+    fibrillation = [0.6, 0.9, 0.7, 1.0, 0.8]
+    assert column([NAN, *ectopic, 0.5], f"rr_low_step_{memory}")[-1] == 0
+    assert column([NAN, *ectopic, 0.5], f"early_share_{memory}")[-1] == pytest.approx(1 / 8)
+    assert column([NAN, *fibrillation, 0.5], f"rr_low_step_{memory}")[-1] == pytest.approx(0.2 / mean)
+    assert column([NAN, *fibrillation, 0.5], f"early_share_{memory}")[-1] == pytest.approx(1 / 5)  # 0.6 < 0.85 * 0.8
+
+
+@pytest.mark.parametrize("memory", [32, 100])
+def test_the_mixture_of_the_rhythm_by_sorting(memory):
+    """Against NumPy's own, over the last 32 and 100 intervals before the beat's own, a gap among them."""
+    rr_s = np.random.default_rng(2).uniform(0.5, 1.2, 160)
+    rr_s[140] = NAN
+    history = rr_s[-1 - memory : -1]
+    steps = np.abs(np.diff(history))
+    low = np.quantile(steps[np.isfinite(steps)], 0.25, method="lower") / np.nanmean(history)
+    early = np.nanmean(np.where(np.isnan(history), NAN, history < 0.85 * np.nanmean(history)))
+    assert column(rr_s, f"rr_low_step_{memory}")[-1] == pytest.approx(low, rel=1e-5)
+    assert column(rr_s, f"early_share_{memory}")[-1] == pytest.approx(early, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     "own_s, rank", [(0.5, 0.0), (0.7, 0.125), (0.75, 0.25), (0.8, 0.5), (1.0, 0.875), (1.1, 1.0), (NAN, 0.5)]
 )
@@ -346,8 +370,14 @@ def test_the_template_of_a_beat_is_of_the_beats_before_it():
         assert np.array_equal(other_aligned_mv[:beat], aligned_mv[:beat])
 
 
-def test_templates_of_a_stream_are_those_of_the_record(record, annotation):
-    """What a step returned stays as it was, whatever comes later."""
+@pytest.mark.parametrize("shift, expected", [(0, "abcde"), (2, "cdeee"), (-2, "aaabc"), (4, "eeeee")])
+def test_a_shifted_beat_by_hand(shift, expected):
+    assert "".join(features._shifted(np.array(list("abcde")), shift)) == expected
+
+
+def test_templates_of_a_stream_are_those_of_the_record(record, annotation, monkeypatch):
+    """What a step returned stays as it was, whatever comes later; blocks of the record are no bounds."""
+    monkeypatch.setattr(features, "BLOCK_SPANS", 7)
     beats_mv = cut_windows(record.signal_mv, annotation.samples, 140, 140)
     template = RunningTemplate(280, slice(110, 171), 360.0)
     steps = [template.step(beat_mv) for beat_mv in beats_mv]

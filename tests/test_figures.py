@@ -203,6 +203,19 @@ def test_predictions_letters_rings_and_rows(tmp_path, saved):
         assert overlapping(figure, list(axes.texts)) == []
 
 
+@pytest.mark.parametrize("name", ["$", "a$b$", "$\\frac{$", "a_b^c%{}"])
+def test_a_record_of_any_name_is_drawn_by_that_name(tmp_path, saved, name):
+    """matplotlib would take what stands between two $ for a formula."""
+    signal_mv, peaks_s = beat_strip()
+    labels = np.zeros(len(peaks_s), int)
+    figures.predictions_figure(
+        tmp_path / "figure.png", signal_mv, FS_HZ, 0.0, peaks_s, labels, None, name, False, mode="causal"
+    )
+    figures.signal_figure(tmp_path / "signal.png", signal_mv, signal_mv, FS_HZ, 0.0, name, name, False)
+    assert len(saved) == 2 and all(name in figure.get_suptitle() for figure in saved)
+    assert not any(figure._suptitle.get_parse_math() for figure in saved)
+
+
 def test_predictions_without_reference_or_beats(tmp_path, saved):
     signal_mv, peaks_s = beat_strip()
     path = tmp_path / "figure.png"

@@ -8,7 +8,7 @@ from torch import nn
 
 from config import MODES, PRESETS, Config
 from features import CHANNELS, FEATURES
-from model import FeatureMLP, HybridECGNet
+from model import FeatureMLP, HybridECGNet, QuickDropout, WaveCNN
 from pipeline import hybrid_arguments
 
 VARIANTS = [(mode, preset) for mode in MODES for preset in PRESETS]
@@ -59,6 +59,54 @@ def test_a_block_is_relu_of_the_normalised_convolution_then_max_pool(preset):
     convolution, normalisation = kinds(net.wave[0], nn.Conv1d)[0], kinds(net.wave[0], nn.BatchNorm1d)[0]
     expected = nn.functional.max_pool1d(nn.functional.relu(normalisation(convolution(windows))), 2)
     torch.testing.assert_close(net.wave[0](windows), expected, rtol=0, atol=0)
+
+
+def test_training_runs_the_same_layers_in_another_layout():
+    """Forward, gradients and the statistics of BatchNorm equal those of torch's one-dimensional layers in turn."""
+    torch.manual_seed(0)
+    quick, plain = WaveCNN((2, 8, 6, 4), (7, 5, 3)), WaveCNN((2, 8, 6, 4), (7, 5, 3))
+    plain.load_state_dict(quick.state_dict())
+    windows = torch.randn(12, 2, 64)
+    expected = windows
+    for block in plain:
+        expected = block(expected)
+    result = quick(windows)
+    torch.testing.assert_close(result, expected, rtol=1e-4, atol=1e-5)
+    weights = torch.randn(result.shape)
+    for output in (result, expected):
+        (output * weights).sum().backward()
+    for one, other in zip(quick.parameters(), plain.parameters()):
+        torch.testing.assert_close(one.grad, other.grad, rtol=1e-3, atol=1e-4)
+    for one, other in zip(quick, plain):
+        torch.testing.assert_close(one[1].running_mean, other[1].running_mean)
+        torch.testing.assert_close(one[1].running_var, other[1].running_var)
+
+
+@pytest.mark.parametrize("share, hidden", [(0.0, 0), (0.25, 10), (0.5, 20)])
+def test_in_training_the_head_sees_no_waveform_of_a_share_of_the_beats(share, hidden):
+    """Of 40 beats; which ones is drawn anew each time."""
+    net = HybridECGNet(4, (4, 6, 8), flatten=False, hidden=8, wave_dropout=share, window_samples=64).train()
+    seen = []
+    net.head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0][:, :8]))
+    beats = torch.randn(40, 1, 64), torch.randn(40, 4)
+    for _ in range(2):
+        net(*beats)
+    blank = [(rows == 0).all(dim=1) for rows in seen]
+    assert [int(rows.sum()) for rows in blank] == [hidden] * 2
+    assert hidden == 0 or not torch.equal(*blank)
+    net.eval()(*beats)
+    assert not (seen[2] == 0).all(dim=1).any()
+
+
+def test_quick_dropout_drops_its_share_and_keeps_the_mean():
+    """A million values: the share that is kept has a standard deviation of 0.0003, the mean one of 0.003."""
+    torch.manual_seed(0)
+    dropout, values = QuickDropout(0.9), torch.ones(1000, 1000)
+    dropped = dropout(values)
+    assert dropped.unique().tolist() == pytest.approx([0.0, 10.0])
+    assert float((dropped > 0).float().mean()) == pytest.approx(0.1, abs=0.0015)
+    assert float(dropped.mean()) == pytest.approx(1.0, abs=0.015)
+    assert torch.equal(dropout.eval()(values), values)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

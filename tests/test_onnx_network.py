@@ -209,7 +209,7 @@ def graph_of(nodes, inputs, outputs, constants=()) -> onnx.ModelProto:
             for part in (inputs, outputs)]  # fmt: skip
     values = [numpy_helper.from_array(value, name) for name, value in constants]
     graph = helper.make_graph(nodes, "wrong", *ends, values)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
 
 
 FLOAT = TensorProto.FLOAT
@@ -219,31 +219,32 @@ WINDOWS, FEATURES_IN, LOGITS = (
 
 
 def wrong_names():
-    nodes = [helper.make_node("MatMul", ["image", "weight"], ["logits"])]
+    nodes = [helper.make_node("Gemm", ["image", "weight"], ["logits"])]
     return graph_of(nodes, [("image", FLOAT, ["batch", COUNT])], [LOGITS], [("weight", np.ones((COUNT, 5), "f"))])
 
 
 def wrong_kind():
-    nodes = [helper.make_node("Cast", ["features"], ["f"], to=FLOAT)]
-    nodes += [helper.make_node("MatMul", ["f", "w"], ["logits"])]
+    nodes = [helper.make_node("ReduceMax", ["windows", "axes"], ["f"], keepdims=0)]
+    nodes += [helper.make_node("Gemm", ["f", "w"], ["logits"])]
     inputs = [WINDOWS, ("features", TensorProto.DOUBLE, ["batch", COUNT])]
-    return graph_of(nodes, inputs, [LOGITS], [("w", np.ones((COUNT, 5), "f"))])
+    constants = [("w", np.ones((CHANNELS, 5), "f")), ("axes", np.array([2]))]
+    return graph_of(nodes, inputs, [LOGITS], constants)
 
 
 def wrong_output():
-    nodes = [helper.make_node("MatMul", ["features", "w"], ["logits"])]
+    nodes = [helper.make_node("Gemm", ["features", "w"], ["logits"])]
     constants = [("w", np.ones((COUNT, 3), "f"))]
     return graph_of(nodes, [WINDOWS, FEATURES_IN], [("logits", FLOAT, ["batch", 3])], constants)
 
 
 def wrong_batch():
-    nodes = [helper.make_node("Expand", ["c", "s"], ["logits"])]
-    constants = [("c", np.ones((1, 5), "f")), ("s", np.array([1, 5]))]
+    nodes = [helper.make_node("Reshape", ["features", "s"], ["f"]), helper.make_node("Gemm", ["f", "w"], ["logits"])]
+    constants = [("w", np.ones((1, 5), "f")), ("s", np.array([-1, 1]))]
     return graph_of(nodes, [WINDOWS, FEATURES_IN], [LOGITS], constants)
 
 
 def wrong_numbers():
-    nodes = [helper.make_node("MatMul", ["features", "w"], ["logits"])]
+    nodes = [helper.make_node("Gemm", ["features", "w"], ["logits"])]
     return graph_of(nodes, [WINDOWS, FEATURES_IN], [LOGITS], [("w", np.full((COUNT, 5), np.nan, "f"))])
 
 

@@ -231,6 +231,27 @@ def test_the_report_of_a_network_that_calls_everything_n(ds1, tmp_path):
     assert {"python", "torch", "numpy", "scipy", "wfdb"} <= set(report["versions"])
 
 
+def test_only_the_network_for_which_they_were_fitted_has_the_temperatures(ds1, tmp_path):
+    """Another one is as sure as it says: its calibration is the same before and after."""
+    ds2, arguments = beats_of(DS2, each=10), pipeline.hybrid_arguments(EDGE)
+
+    class Other(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = HybridECGNet(**arguments)
+
+        def forward(self, windows, features):
+            return self.inner(windows, features)
+
+    fitted = settings.TEMPERATURES["diagnostic", "edge"]
+    for model, temperature in ((HybridECGNet(**arguments), fitted), (Other(), 1.0)):
+        trained = pipeline.Trained(model, 0, tmp_path, engine.History(), 1.0)
+        report, _ = pipeline.assess(trained, EDGE, SOURCE, ds1, ds2)
+        confidence = report["ds2"]["confidence"]
+        assert confidence["temperature"] == temperature
+        assert (confidence["before"] == confidence["after"]) == (temperature == 1)
+
+
 def test_peak_memory_is_at_least_what_is_held():
     held = np.ones(16 * 2**20 // 8)
     assert pipeline.peak_rss_mb() > held.nbytes / 2**20

@@ -13,7 +13,7 @@ from joblib import delayed
 from kill import _living
 
 import workers
-from workers import run_jobs
+from workers import WorkerDied, run_jobs
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 60
@@ -23,6 +23,14 @@ LIMIT_S = 60
 def test_results_come_in_the_order_of_the_jobs(threads):
     large = np.ones(500_000)  # joblib would share it by a file in memory
     assert list(run_jobs((delayed(pow)(large[k] + k, 2) for k in range(6)), threads)) == [1, 4, 9, 16, 25, 36]
+
+
+def test_a_worker_that_dies_ends_the_jobs_but_not_the_program():
+    """As one does that the system ends for want of memory; the next jobs have workers again."""
+    jobs = [delayed(pow)(2, 2), delayed(os._exit)(9), delayed(pow)(2, 3)]
+    with pytest.raises(WorkerDied, match="memory"):
+        list(run_jobs(jobs, 2))
+    assert list(run_jobs([delayed(pow)(2, 3)], 2)) == [8]
 
 
 @pytest.mark.parametrize("with_workers", [False, True])
