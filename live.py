@@ -83,7 +83,7 @@ def follow(
     check_min_confidence(min_confidence)
     check_writable(out)
     stream = BeatStream(classifier.model, classifier.config, feed.fs_hz)
-    monitor = Monitor(feed.fs_hz, classifier.config.mode)
+    monitor = Monitor(feed.fs_hz, classifier.config.mode, min_confidence)
     stop = None
     try:
         view = view or (Screen if sys.stdout.isatty() else Lines)(feed, classifier.config.mode)
@@ -192,8 +192,8 @@ class Monitor:
     seen. A pause across a lost signal is none. Demonstrations, not the alarms of a monitor at a bedside.
     """
 
-    def __init__(self, fs_hz: float, mode: str):
-        self.fs_hz = fs_hz
+    def __init__(self, fs_hz: float, mode: str, min_confidence: float = 0.0):
+        self.fs_hz, self.min_confidence = fs_hz, min_confidence
         self.pushed = 0
         self.beats: list[Beat] = []
         self.counts: Counter[str] = Counter()
@@ -271,7 +271,7 @@ class Lines:
 
     def _beat(self, beat: Beat, monitor: Monitor) -> str:
         notes = ", found by looking back" * beat.late + ", the stream ended before all of it came" * (not beat.complete)
-        notes += ", not classified" * bool(beat.label != beat.proba.argmax())
+        notes += ", not classified" * bool(beat.proba.max() < monitor.min_confidence)
         return f"{CLASSES[beat.label]} {beat.proba.max():.2f}  label after {monitor.delay_ms(beat):.0f} ms{notes}"
 
 
