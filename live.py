@@ -271,6 +271,7 @@ class Lines:
 
     def _beat(self, beat: Beat, monitor: Monitor) -> str:
         notes = ", found by looking back" * beat.late + ", the stream ended before all of it came" * (not beat.complete)
+        notes += ", noisy signal" * (monitor.quality == "noisy")
         notes += ", not classified" * bool(beat.proba.max() < monitor.min_confidence)
         return f"{CLASSES[beat.label]} {beat.proba.max():.2f}  label after {monitor.delay_ms(beat):.0f} ms{notes}"
 
