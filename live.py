@@ -24,6 +24,7 @@ from predict import (
     Classifier,
     Labelled,
     check_min_confidence,
+    is_sure,
     open_record,
     print_summary,
     summarise,
@@ -105,7 +106,7 @@ def follow(
 
 def _sure(beats: Sequence[Beat], min_confidence: float) -> list[Beat]:
     """The beats, those whose confidence is too low as Q."""
-    return [beat if beat.proba.max() >= min_confidence else replace(beat, label=UNCLASSIFIABLE) for beat in beats]
+    return [beat if is_sure(beat.proba, min_confidence) else replace(beat, label=UNCLASSIFIABLE) for beat in beats]
 
 
 def save(feed: Feed, beats: Sequence[Beat], out: Path, min_confidence: float = 0.0):
@@ -272,7 +273,7 @@ class Lines:
     def _beat(self, beat: Beat, monitor: Monitor) -> str:
         notes = ", found by looking back" * beat.late + ", the stream ended before all of it came" * (not beat.complete)
         notes += ", noisy signal" * (monitor.quality == "noisy")
-        notes += ", not classified" * bool(beat.proba.max() < monitor.min_confidence)
+        notes += ", not classified" * bool(not is_sure(beat.proba, monitor.min_confidence))
         return f"{CLASSES[beat.label]} {beat.proba.max():.2f}  label after {monitor.delay_ms(beat):.0f} ms{notes}"
 
 

@@ -40,7 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; returns the exit status, see `console.exit_status`."""
     options = vars(parser().parse_args(arguments))
     command = options.pop("command", run_command)
-    return console.exit_status(lambda: command(options), console.GOES_ON)
+    trains = command in (run_command, reproduce_command)
+    return console.exit_status(lambda: command(options), console.GOES_ON if trains else console.FILES_WHOLE)
 
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
