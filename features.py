@@ -277,53 +277,43 @@ def _block_features(rr_s: np.ndarray, start: int, mode: str) -> np.ndarray:
     at = np.arange(start, stop) + MEMORY_BEATS
     pre, previous, second, post = rr_s[at], rr_s[at - 1], rr_s[at - 2], rr_s[at + 1]
     known, steps = np.isfinite(history), np.abs(np.diff(history, axis=1))
-    values = {"pre_previous_ratio": _ratio(pre, previous), "previous_second_ratio": _ratio(previous, second)}
-    values["pre_rank"] = _rank(pre, history[:, -max(LOCAL_BEATS) :])
+    ratios = {"pre_previous_ratio": (pre, previous), "previous_second_ratio": (previous, second)}
+    ratios["pre_post_ratio"] = (pre, post)
+    values, shares = {"pre_rank": _rank(pre, history[:, -max(LOCAL_BEATS) :])}, {}
     for memory in sorted({*LOCAL_BEATS, *MIXTURE_BEATS, *MEMORIES_BEATS}):
-        recent = history[:, -memory:]
-        mean = _mean(recent, known[:, -memory:])
-        values |= {f"{name}_{memory}": value for name, value in _step_features(steps[:, 1 - memory :], mean).items()}
+        recent, known_recent = history[:, -memory:], known[:, -memory:]
+        mean = _mean(recent, known_recent)
+        median_step, low_step = _median_and_quartile(steps[:, 1 - memory :])
+        shares |= {f"rr_step_{memory}": (median_step, mean), f"rr_low_step_{memory}": (low_step, mean)}
         if memory in LOCAL_BEATS:
-            values[f"rr_variation_{memory}"] = _variation(recent, known[:, -memory:], mean)
+            variance = np.maximum(_mean(recent**2, known_recent) - mean**2, 0)
+            shares[f"rr_variation_{memory}"] = (np.sqrt(variance), mean)
         if memory in MIXTURE_BEATS:
-            values[f"early_share_{memory}"] = _early_share(recent, known[:, -memory:], mean)
+            values[f"early_share_{memory}"] = _early_share(recent, known_recent, mean)
         if memory in MEMORIES_BEATS:
-            ratios = {"pre": pre, "previous": previous, "second_previous": second, "post": post}
-            values |= {f"{name}_ratio_{memory}": _ratio(interval, mean) for name, interval in ratios.items()}
-    values["pre_post_ratio"] = _ratio(pre, post)
+            intervals = {"pre": pre, "previous": previous, "second_previous": second, "post": post}
+            ratios |= {f"{name}_ratio_{memory}": (interval, mean) for name, interval in intervals.items()}
+    values |= zip(ratios, _ratio(*np.array(list(ratios.values())).swapaxes(0, 1)))
+    values |= zip(shares, _share(*np.array(list(shares.values())).swapaxes(0, 1)))
     return np.stack([values[name] for name in RHYTHM[mode]], axis=1).astype(np.float32)
 
 
-def _variation(history: np.ndarray, known: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Standard deviation of the `known` values of `history` (beats, memory) over their `mean` (beats,), up to 1."""
-    variance = np.maximum(_mean(history**2, known) - mean**2, 0)
-    return _up_to_1(np.sqrt(variance) / mean)
-
-
-def _step_features(steps: np.ndarray, mean: np.ndarray) -> dict:
-    """Median and lower quartile of `steps` (beats, memory - 1) between neighbouring intervals over their `mean`.
+def _median_and_quartile(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and lower quartile of the known `steps` (beats, memory - 1) between intervals, NaN where there are none.
 
     The median, `rr_step`, is high in atrial fibrillation, whose early beats are normal; the standard deviation would
     be as high where a regular rhythm is broken by pauses. The lower quartile tells a regular rhythm with many ectopic
     beats from fibrillation, whose median steps are as large: it is low in the first and high in the second.
     """
-    ordered = np.sort(steps, axis=1)  # NaN comes last
-    count = np.isfinite(steps).sum(axis=1)
-    quarter = np.maximum((count - 1) // 4, 0)
-    return {
-        "rr_step": _up_to_1(_median(ordered, count) / mean),
-        "rr_low_step": _up_to_1(ordered[np.arange(len(ordered)), quarter] / mean),
-    }
+    row, ordered, count = np.arange(len(steps)), np.sort(steps, axis=1), np.isfinite(steps).sum(axis=1)  # NaN: last
+    lower, upper = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, steps.shape[1] - 1)
+    median = np.where(count > 0, (ordered[row, lower] + ordered[row, upper]) / 2, np.nan)
+    return median, ordered[row, np.maximum((count - 1) // 4, 0)]
 
 
 def _early_share(history: np.ndarray, known: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """The share of early intervals in `history` (beats, memory): how usual early beats are in this patient."""
     return (history < EARLY_RATIO * mean[:, None]).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
-
-
-def _up_to_1(values: np.ndarray) -> np.ndarray:
-    """`values` limited to 0 ... 1; 0 where there is none."""
-    return np.where(np.isnan(values), 0, np.clip(values, 0, 1))
 
 
 def _rank(pre: np.ndarray, history: np.ndarray) -> np.ndarray:
@@ -339,13 +329,11 @@ def _mean(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.where(known, rows, 0).sum(axis=1) / np.where(count > 0, count, np.nan)
 
 
-def _median(ordered: np.ndarray, count: np.ndarray) -> np.ndarray:
-    """Median of the first `count` values of each row, which rise, NaN where there are none."""
-    row = np.arange(len(ordered))
-    lower, upper = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, ordered.shape[1] - 1)
-    return np.where(count > 0, (ordered[row, lower] + ordered[row, upper]) / 2, np.nan)
-
-
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     ratio = numerator / denominator
     return np.where(np.isfinite(ratio), np.clip(ratio, *RATIO_RANGE), 1.0)
+
+
+def _share(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    share = numerator / denominator
+    return np.where(np.isnan(share), 0.0, np.clip(share, 0, 1))
