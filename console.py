@@ -13,6 +13,7 @@ from config import DeepECGError, PartlyDone
 
 WIDTH = 78
 GOES_ON = "Interrupted: the same command goes on from the last whole epoch."  # said after Ctrl-C, as these are
+FILES_WHOLE = "Interrupted: files that are there are whole."
 NOTHING_WRITTEN = "Interrupted: nothing was written."
 
 

@@ -4,8 +4,8 @@ It follows the line of Pan and Tompkins (IEEE Trans. Biomed. Eng. 32:230-236, 19
 1157-1165, 1986): the energy of the QRS band, levels of beats and of all that is not a beat, a refractory period, a
 rule for T waves and a search back when a beat is overdue. What differs is that it has to answer within 150 ms of the
 R-peak, so it cannot wait for a bigger peak to come; where it turns out to have taken a P wave for a beat, that beat
-stands and the levels are put right. Heights are compared with heights of the same stream alone: gain, polarity and
-offset do not matter.
+stands and the levels are put right. Heights are compared with heights of the same stream alone: polarity and offset do
+not matter, nor does gain as long as what counts lies above the last bit of a converter (LEAST_MV).
 """
 
 import math
@@ -19,7 +19,7 @@ from config import DeepECGError
 from dsp_filters import OnePassFilter, SignalWatch, bandpass_sos
 
 RATES_HZ = (100.0, 1000.0)
-LEAST_MV = 1e-4  # lower energy is rounding, at any gain in use
+LEAST_MV = 0.004  # lower energy is the last bit of the converter (MIT-BIH: 0.005 mV); a QRS lies far above
 
 # Summits of the energy
 QRS_BAND_HZ = (8.0, 25.0)  # P and T waves lie mostly below, muscle noise above
@@ -43,9 +43,11 @@ THRESHOLD = 0.35  # of the way from the level of non-beats to that of beats
 MARGIN = 1.25  # on the level of non-beats
 CEILING = 0.7  # of the level of beats: the level of non-beats counts for no more, else noise would close the detector
 RISE = 2.0  # a beat counts for at most so many times the level, so that one artefact does not lift it out of reach
-LEAP = 4.0  # LEAP_BEATS of the latest LEAP_OF beats higher than so many times the level: the gain has changed
+LEAP = 2.5  # LEAP_BEATS of the latest LEAP_OF beats higher than so many times the level: the gain has changed
 LEAP_BEATS = 2
 LEAP_OF = 4
+DROP = 0.3  # the latest DROP_BEATS beats all lower than so much of the level: it has changed the other way
+DROP_BEATS = 3
 T_WAVE_S = 0.32  # so soon after a beat, a summit of less than T_WAVE_SHARE of that beat is its T wave
 T_WAVE_SHARE = 0.65
 P_WAVE_S = 0.28  # so soon after a beat, a summit of more than P_WAVE_RATIO of that beat shows it to be a P wave
@@ -66,7 +68,7 @@ CLEAR = 0.2  # of the highest summit: where the median background lies above it,
 LEARNED_BEATS = 0.7  # of the highest summit: where the level of beats starts
 LEARNED_OTHERS = 0.1  # of the level of beats: where the level of non-beats starts
 SILENT_S = 2.5  # so long without a beat, and the levels are learned anew on one of two signs:
-USUAL = 0.5  # summits of so much of the median height of the LONG_BEATS last beats; artefacts had lifted the levels
+USUAL = 0.2  # summits of so much of the median height of the LONG_BEATS last beats; artefacts had lifted the levels
 LONG_BEATS = 60
 FALLEN = 0.2  # the background is down to so much of what it was, and so is the gain; in a pause with P waves it is not
 FORGET_S = 10.0  # so long without a beat, and the levels are learned as at the start
@@ -340,11 +342,19 @@ class _Judge:
         self._beats_mv.append(min(beat.height_mv, RISE * level_mv))
         self._heights_mv.append(beat.height_mv)
         self._latest_mv.append(beat.height_mv)
-        if len(self._latest_mv) >= LEAP_BEATS and sorted(self._latest_mv)[-LEAP_BEATS] > LEAP * level_mv:
-            self._set_levels(sorted(self._latest_mv)[-LEAP_BEATS])
+        self._follow_gain(level_mv)
         self._last = beat
         self._calm_mv = _median(self._background_mv)
         self._refused.clear()
+
+    def _follow_gain(self, level_mv: float):
+        """Sets the levels anew where the latest beats are far above them or far below."""
+        latest_mv = list(self._latest_mv)
+        high_mv, low_mv = sorted(latest_mv)[-LEAP_BEATS:][0], max(latest_mv[-DROP_BEATS:])
+        if len(latest_mv) >= LEAP_BEATS and high_mv > LEAP * level_mv:
+            self._set_levels(high_mv)
+        elif len(latest_mv) >= DROP_BEATS and low_mv < DROP * level_mv:
+            self._set_levels(low_mv)
 
     # Learning ----------------------------------------------------------------------------------------------------
 

@@ -220,7 +220,9 @@ def _spread(qrs_mv: np.ndarray) -> np.ndarray:
 
 def _half_width(qrs_mv: np.ndarray) -> np.ndarray:
     """Samples in which the QRS is more than half its largest deflection from its median, plus one, (beats,)."""
-    deflection = np.abs(qrs_mv - np.median(qrs_mv, axis=1, keepdims=True))
+    ordered_mv, samples = np.sort(qrs_mv, axis=1), qrs_mv.shape[1]  # numpy.median takes several times as long
+    median_mv = (ordered_mv[:, (samples - 1) // 2] + ordered_mv[:, samples // 2]) / 2
+    deflection = np.abs(qrs_mv - median_mv[:, None])
     return 1.0 + (deflection > deflection.max(axis=1, keepdims=True) / 2).sum(axis=1)
 
 
@@ -261,7 +263,8 @@ def rhythm_features(rr_s: np.ndarray, mode: str, first: int = 0) -> np.ndarray:
 
     Running statistics are of the patient's last MEMORIES_BEATS intervals before the beat's own, as many as there are.
     The causal features of beat i use intervals up to i; the diagnostic ones also interval i + 1. A ratio that cannot
-    be formed is 1.
+    be formed is 1. Ratios are to the mean and not to the median: where most beats are early, as in some patients with
+    S beats, the median interval is that of the early beats, while the mean still holds their pauses.
     """
     blocks = [_block_features(rr_s, start, mode) for start in range(first, len(rr_s), BLOCK_BEATS)]
     return np.concatenate(blocks) if blocks else np.empty((0, len(RHYTHM[mode])), np.float32)
@@ -273,51 +276,44 @@ def _block_features(rr_s: np.ndarray, start: int, mode: str) -> np.ndarray:
     history = sliding_window_view(rr_s, MEMORY_BEATS)[start:stop]  # intervals before the beat's own, oldest first
     at = np.arange(start, stop) + MEMORY_BEATS
     pre, previous, second, post = rr_s[at], rr_s[at - 1], rr_s[at - 2], rr_s[at + 1]
-    values = {"pre_previous_ratio": _ratio(pre, previous), "previous_second_ratio": _ratio(previous, second)}
-    for memory in LOCAL_BEATS:
-        values |= {f"{name}_{memory}": value for name, value in _irregularity(history[:, -memory:]).items()}
-    values["pre_rank"] = _rank(pre, history[:, -max(LOCAL_BEATS) :])
-    for memory in MIXTURE_BEATS:
-        values |= {f"{name}_{memory}": value for name, value in _mixture(history[:, -memory:]).items()}
-    for memory in MEMORIES_BEATS:
-        running = _running_features(history[:, -memory:], pre, previous, second)
-        values |= {f"{name}_{memory}": value for name, value in running.items()}
-    if mode == "diagnostic":
-        means = {memory: _mean(history[:, -memory:]) for memory in MEMORIES_BEATS}
-        values |= {f"post_ratio_{memory}": _ratio(post, mean) for memory, mean in means.items()}
-        values["pre_post_ratio"] = _ratio(pre, post)
+    known, steps = np.isfinite(history), np.abs(np.diff(history, axis=1))
+    ratios = {"pre_previous_ratio": (pre, previous), "previous_second_ratio": (previous, second)}
+    ratios["pre_post_ratio"] = (pre, post)
+    values, shares = {"pre_rank": _rank(pre, history[:, -max(LOCAL_BEATS) :])}, {}
+    for memory in sorted({*LOCAL_BEATS, *MIXTURE_BEATS, *MEMORIES_BEATS}):
+        recent, known_recent = history[:, -memory:], known[:, -memory:]
+        mean = _mean(recent, known_recent)
+        median_step, low_step = _median_and_quartile(steps[:, 1 - memory :])
+        shares |= {f"rr_step_{memory}": (median_step, mean), f"rr_low_step_{memory}": (low_step, mean)}
+        if memory in LOCAL_BEATS:
+            variance = np.maximum(_mean(recent**2, known_recent) - mean**2, 0)
+            shares[f"rr_variation_{memory}"] = (np.sqrt(variance), mean)
+        if memory in MIXTURE_BEATS:
+            values[f"early_share_{memory}"] = _early_share(recent, known_recent, mean)
+        if memory in MEMORIES_BEATS:
+            intervals = {"pre": pre, "previous": previous, "second_previous": second, "post": post}
+            ratios |= {f"{name}_ratio_{memory}": (interval, mean) for name, interval in intervals.items()}
+    values |= zip(ratios, _ratio(*np.array(list(ratios.values())).swapaxes(0, 1)))
+    values |= zip(shares, _share(*np.array(list(shares.values())).swapaxes(0, 1)))
     return np.stack([values[name] for name in RHYTHM[mode]], axis=1).astype(np.float32)
 
 
-def _irregularity(history: np.ndarray) -> dict:
-    """How irregular the rhythm before each beat is: standard deviation and median step of `history` over its mean."""
-    mean = _mean(history)
-    variance = np.maximum(_mean(history**2) - mean**2, 0)
-    return {
-        "rr_variation": np.clip(np.nan_to_num(np.sqrt(variance) / mean), 0, 1),
-        "rr_step": _rr_step(history, mean),
-    }
+def _median_and_quartile(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Median and lower quartile of the known `steps` (beats, memory - 1) between intervals, NaN where there are none.
 
-
-def _mixture(history: np.ndarray) -> dict:
-    """What tells a regular rhythm with many ectopic beats from fibrillation, whose median steps are as large.
-
-    The lower quartile of the steps in `history` (beats, memory) over its mean is low in the first and high in the
-    second; the share of early intervals says how usual early beats are in this patient.
+    The median, `rr_step`, is high in atrial fibrillation, whose early beats are normal; the standard deviation would
+    be as high where a regular rhythm is broken by pauses. The lower quartile tells a regular rhythm with many ectopic
+    beats from fibrillation, whose median steps are as large: it is low in the first and high in the second.
     """
-    mean = _mean(history)
-    steps = np.sort(np.abs(np.diff(history, axis=1)), axis=1)  # NaN comes last
-    quarter = np.maximum((np.isfinite(steps).sum(axis=1) - 1) // 4, 0)
-    low_step = np.take_along_axis(steps, quarter[:, None], axis=1)[:, 0]
-    early = (history < EARLY_RATIO * mean[:, None]).sum(axis=1)
-    return {
-        "rr_low_step": np.clip(np.nan_to_num(low_step / mean), 0, 1),
-        "early_share": early / np.maximum(np.isfinite(history).sum(axis=1), 1),
-    }
+    row, ordered, count = np.arange(len(steps)), np.sort(steps, axis=1), np.isfinite(steps).sum(axis=1)  # NaN: last
+    lower, upper = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, steps.shape[1] - 1)
+    median = np.where(count > 0, (ordered[row, lower] + ordered[row, upper]) / 2, np.nan)
+    return median, ordered[row, np.maximum((count - 1) // 4, 0)]
 
 
-def _rr_step(history: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    return np.clip(np.nan_to_num(_median(np.abs(np.diff(history, axis=1))) / mean), 0, 1)
+def _early_share(history: np.ndarray, known: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The share of early intervals in `history` (beats, memory): how usual early beats are in this patient."""
+    return (history < EARLY_RATIO * mean[:, None]).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
 
 
 def _rank(pre: np.ndarray, history: np.ndarray) -> np.ndarray:
@@ -327,38 +323,17 @@ def _rank(pre: np.ndarray, history: np.ndarray) -> np.ndarray:
     return np.where((count > 0) & np.isfinite(pre), shorter / np.maximum(count, 1), 0.5)
 
 
-def _running_features(history: np.ndarray, pre: np.ndarray, previous: np.ndarray, second: np.ndarray) -> dict:
-    """The RUNNING features for one memory: `history` (beats, memory) holds the intervals before each beat's own.
-
-    Ratios are to the mean and not to the median: where most beats are early, as in some patients with S beats, the
-    median interval is that of the early beats, while the mean still holds their pauses. `rr_step`, the median step
-    between neighbouring intervals over their mean, is high in atrial fibrillation, whose early beats are normal; the
-    standard deviation would be as high where a regular rhythm is broken by pauses.
-    """
-    mean = _mean(history)
-    return {
-        "pre_ratio": _ratio(pre, mean),
-        "previous_ratio": _ratio(previous, mean),
-        "second_previous_ratio": _ratio(second, mean),
-        "rr_step": _rr_step(history, mean),
-    }
-
-
-def _mean(rows: np.ndarray) -> np.ndarray:
-    """Mean of the known values of each row, NaN where there are none."""
-    known = np.isfinite(rows)
-    return np.where(known, rows, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
-
-
-def _median(rows: np.ndarray) -> np.ndarray:
-    """Median of the known values of each row, NaN where there are none; far quicker than `numpy.nanmedian`."""
-    ordered = np.sort(rows, axis=1)  # NaN comes last
-    known = np.isfinite(rows).sum(axis=1)
-    lower = np.take_along_axis(ordered, np.maximum((known - 1) // 2, 0)[:, None], axis=1)
-    upper = np.take_along_axis(ordered, np.minimum(known // 2, rows.shape[1] - 1)[:, None], axis=1)
-    return np.where(known > 0, (lower[:, 0] + upper[:, 0]) / 2, np.nan)
+def _mean(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Mean of the `known` values of each row, NaN where there are none."""
+    count = known.sum(axis=1)
+    return np.where(known, rows, 0).sum(axis=1) / np.where(count > 0, count, np.nan)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     ratio = numerator / denominator
     return np.where(np.isfinite(ratio), np.clip(ratio, *RATIO_RANGE), 1.0)
+
+
+def _share(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    share = numerator / denominator
+    return np.where(np.isnan(share), 0.0, np.clip(share, 0, 1))

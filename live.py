@@ -24,6 +24,7 @@ from predict import (
     Classifier,
     Labelled,
     check_min_confidence,
+    is_sure,
     open_record,
     print_summary,
     summarise,
@@ -83,7 +84,7 @@ def follow(
     check_min_confidence(min_confidence)
     check_writable(out)
     stream = BeatStream(classifier.model, classifier.config, feed.fs_hz)
-    monitor = Monitor(feed.fs_hz, classifier.config.mode)
+    monitor = Monitor(feed.fs_hz, classifier.config.mode, min_confidence)
     stop = None
     try:
         view = view or (Screen if sys.stdout.isatty() else Lines)(feed, classifier.config.mode)
@@ -105,7 +106,7 @@ def follow(
 
 def _sure(beats: Sequence[Beat], min_confidence: float) -> list[Beat]:
     """The beats, those whose confidence is too low as Q."""
-    return [beat if beat.proba.max() >= min_confidence else replace(beat, label=UNCLASSIFIABLE) for beat in beats]
+    return [beat if is_sure(beat.proba, min_confidence) else replace(beat, label=UNCLASSIFIABLE) for beat in beats]
 
 
 def save(feed: Feed, beats: Sequence[Beat], out: Path, min_confidence: float = 0.0):
@@ -192,8 +193,8 @@ class Monitor:
     seen. A pause across a lost signal is none. Demonstrations, not the alarms of a monitor at a bedside.
     """
 
-    def __init__(self, fs_hz: float, mode: str):
-        self.fs_hz = fs_hz
+    def __init__(self, fs_hz: float, mode: str, min_confidence: float = 0.0):
+        self.fs_hz, self.min_confidence = fs_hz, min_confidence
         self.pushed = 0
         self.beats: list[Beat] = []
         self.counts: Counter[str] = Counter()
@@ -271,7 +272,8 @@ class Lines:
 
     def _beat(self, beat: Beat, monitor: Monitor) -> str:
         notes = ", found by looking back" * beat.late + ", the stream ended before all of it came" * (not beat.complete)
-        notes += ", not classified" * bool(beat.label != beat.proba.argmax())
+        notes += ", noisy signal" * (monitor.quality == "noisy")
+        notes += ", not classified" * bool(not is_sure(beat.proba, monitor.min_confidence))
         return f"{CLASSES[beat.label]} {beat.proba.max():.2f}  label after {monitor.delay_ms(beat):.0f} ms{notes}"
 
 

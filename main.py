@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             distributed.refuse()
         command(options)
 
-    return console.exit_status(work, console.GOES_ON)
+    trains = command in (run_command, reproduce_command)
+    return console.exit_status(work, console.GOES_ON if trains else console.FILES_WHOLE)
 
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:

@@ -67,12 +67,17 @@ class Labelled:
     @property
     def classified(self) -> np.ndarray:
         """Whether the network is sure enough of each beat, (beats,) bool."""
-        return self.proba.max(axis=1) >= self.min_confidence
+        return is_sure(self.proba, self.min_confidence)
 
     @property
     def predicted(self) -> np.ndarray:
         """Index into CLASSES of each beat, (beats,): Q, which is AAMI's unclassifiable, where it is not classified."""
         return np.where(self.classified, self.proba.argmax(axis=1), UNCLASSIFIABLE)
+
+
+def is_sure(proba: np.ndarray, min_confidence: float) -> np.ndarray:
+    """Whether the highest of the probabilities (..., classes) is no lower than `min_confidence`, (...) bool."""
+    return proba.max(axis=-1) >= min_confidence
 
 
 def predict_records(

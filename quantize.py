@@ -293,7 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         config = with_overrides(Config(), mode=options.mode, preset=options.preset)
         print(artefacts_table([build(config, options.checkpoint, options.out)]))
 
-    return console.exit_status(command, "Interrupted: files that are there are whole.")
+    return console.exit_status(command, console.FILES_WHOLE)
 
 
 if __name__ == "__main__":

@@ -289,15 +289,18 @@ static void set_levels(struct deep_ecg *ecg, float level_mv)
     ecg->latest = 0;
 }
 
-/* Sets the levels anew where of the latest beats LEAP_BEATS are far above them: the gain has changed. */
+/* Sets the levels anew where the latest beats are far above them or far below: the gain has changed. */
 static void follow_gain(struct deep_ecg *ecg, float level_mv)
 {
     float sorted[DEEP_ECG_LEAP_OF];
-    if (ecg->latest < LEAP_BEATS)
-        return;
     sort(sorted, ecg->latest_mv, ecg->latest);
-    if (sorted[ecg->latest - LEAP_BEATS] > LEAP * level_mv)
+    if (ecg->latest >= LEAP_BEATS && sorted[ecg->latest - LEAP_BEATS] > LEAP * level_mv) {
         set_levels(ecg, sorted[ecg->latest - LEAP_BEATS]);
+    } else if (ecg->latest >= DROP_BEATS) {
+        sort(sorted, ecg->latest_mv + ecg->latest - DROP_BEATS, DROP_BEATS);
+        if (sorted[DROP_BEATS - 1] < DROP * level_mv)
+            set_levels(ecg, sorted[DROP_BEATS - 1]);
+    }
 }
 
 /* Takes a beat, known at sample `known`, into the levels, the rhythm and the queue. */

@@ -191,10 +191,10 @@ def test_memory_does_not_grow():
 
 @pytest.mark.parametrize("change", [
     lambda signal_mv: 10 * signal_mv,
-    lambda signal_mv: 0.1 * signal_mv,
+    lambda signal_mv: 0.25 * signal_mv,
     lambda signal_mv: -signal_mv,
     lambda signal_mv: signal_mv + 300,
-], ids=["gain x10", "gain x0.1", "polarity", "offset"])  # fmt: skip
+], ids=["gain x10", "gain x0.25", "polarity", "offset"])  # fmt: skip
 def test_gain_polarity_and_offset_change_nothing(mitdb, change):
     signal_mv, _ = excerpt(mitdb, "203", 300, 240)
     changed, plain = beats_of(change(signal_mv)), beats_of(signal_mv)
@@ -263,6 +263,29 @@ def test_mains_hum_hides_no_beat(mitdb, mains_hz):
     signal_mv, reference = excerpt(mitdb, "101", 340, 120)
     hum_mv = 0.2 * np.sin(2 * np.pi * mains_hz * np.arange(len(signal_mv)) / FS_HZ)
     assert missed_and_false(reference, beats_of(signal_mv + hum_mv)[:, 0]) == (0, 0)
+
+
+@pytest.mark.parametrize("gain", [0.25, 4.0])
+@pytest.mark.parametrize("name", CLEAN)
+def test_it_works_again_three_seconds_after_a_gain_was_there_and_gone(mitdb, name, gain):
+    signal_mv, reference = excerpt(mitdb, name, 600, 90)
+    signal_mv[FAULT] *= gain
+    peaks, again = beats_of(signal_mv)[:, 0], FAULT.stop + 3 * FS_HZ
+    missed, false = missed_and_false(reference[reference >= again], peaks[peaks >= again])
+    assert missed + false <= 1
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
+def test_no_beat_comes_out_of_the_last_bit_of_a_converter(share):
+    """On a flat line from the start, and where an electrode falls off and is put back."""
+    bits_mv = 0.005 * (np.random.default_rng(1).random(7200) < share)
+    assert len(beats_of(bits_mv)) == 0
+    signal_mv, peaks = ecg()
+    beats = beats_of(np.concatenate((signal_mv, signal_mv[-1] + bits_mv, signal_mv)))[:, 0]
+    end = len(signal_mv) + len(bits_mv)
+    assert not ((beats > len(signal_mv) + 0.2 * FS_HZ) & (beats < end)).any()
+    missed, false = missed_and_false(peaks, beats[beats >= end] - end)
+    assert missed + false == 0
 
 
 @pytest.mark.parametrize("value", [0.0, -0.32, np.nan])

@@ -313,6 +313,18 @@ def test_ctrl_c_ends_with_one_line_and_status_130(synthetic_db, tmp_path):
     assert errors.strip().splitlines() == ["Interrupted: the same command goes on from the last whole epoch."]
 
 
+@pytest.mark.parametrize("command", ["predict 100", "stream 100", "score 100 --test-ann pred", "tables"])
+def test_ctrl_c_where_nothing_trains_says_nothing_of_epochs(command, monkeypatch, capsys):
+    name = command.split()[0]
+
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(main, f"{name}_command", interrupted)
+    assert main.main(command.split()) == 130
+    assert capsys.readouterr().err.strip() == "Interrupted: files that are there are whole."
+
+
 def test_a_killed_training_goes_on_to_the_results_of_an_undisturbed_one(synthetic_db, run, undrawn, tmp_path, capsys):
     """SIGKILL after the first epoch or little later, then the same settings again."""
     process = start(["--preset", "edge", "--data-source", "local"], tmp_path, synthetic_db, ONE_THREAD)
