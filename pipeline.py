@@ -122,7 +122,11 @@ def training_tensors(recorded: Beats, replays: Beats | None) -> engine.BeatTenso
 
 
 def describe(config: Config, source: Source, seed: int) -> dict:
-    """What a checkpoint says of itself; `load_checkpoint` compares it with what is asked for."""
+    """What a checkpoint says of itself; `load_checkpoint` compares it with what is asked for.
+
+    Of the settings, the lists of records are left out: they may be long.
+    """
+    kept = {name: value for name, value in asdict(config).items() if not name.endswith("_records")}
     return {
         "mode": config.mode,
         "preset": config.preset,
@@ -130,36 +134,45 @@ def describe(config: Config, source: Source, seed: int) -> dict:
         "features": list(FEATURES[config.mode]),
         "data_source": source.name,
         "seed": seed,
-        "config": json.loads(json.dumps(asdict(config))),
+        "config": json.loads(json.dumps(kept)),
     }
 
 
 def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Beats) -> tuple[dict, np.ndarray]:
     """The report of one trained network on DS2, without timings, and its DS2 probabilities (beats, 5)."""
-    proba = engine.predict_proba(trained.model, ds2.windows, ds2.features)
-    fitted = isinstance(trained.model, HybridECGNet)  # the temperatures are its alone; another is as sure as it says
+    scored, proba = score_network(trained.model, config, ds2)
     ratio = FEATURES[config.mode].index(f"pre_ratio_{min(MEMORIES_BEATS)}")
     report = {
         "data_source": source.name,
-        "mode": config.mode,
-        "preset": config.preset,
         "seed": trained.seed,
-        "versions": versions(),
         "threads": engine.TRAINING_THREADS,
-        "config": json.loads(json.dumps(asdict(config))),
-        "parameters": sum(p.numel() for p in trained.model.parameters()),
+        **scored,
         "kept_beats": {"ds1": len(ds1), "ds2": len(ds2)},
         "training": {
             "seconds": trained.seconds,
             "history": trained.history.epochs,
         },
-        "ds2": evaluate_beats(ds2.labels, proba, ds2.records, temperature=config.temperature if fitted else 1.0),
         "baselines": {
             "majority": majority_baseline(ds1.labels, ds2.labels, ds2.records),
             "prematurity": prematurity_baseline(
                 ds1.features[:, ratio], ds1.labels, ds2.features[:, ratio], ds2.labels, ds2.records
             ),
         },
+    }
+    return report, proba
+
+
+def score_network(model: nn.Module, config: Config, beats: Beats) -> tuple[dict, np.ndarray]:
+    """The part of a report that a network and the `beats` it is tested on make, and its probabilities (beats, 5)."""
+    proba = engine.predict_proba(model, beats.windows, beats.features)
+    fitted = isinstance(model, HybridECGNet)  # the temperatures are its alone; another is as sure as it says
+    report = {
+        "mode": config.mode,
+        "preset": config.preset,
+        "versions": versions(),
+        "config": json.loads(json.dumps(asdict(config))),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "ds2": evaluate_beats(beats.labels, proba, beats.records, temperature=config.temperature if fitted else 1.0),
     }
     return report, proba
 

@@ -76,7 +76,7 @@ def offline(monkeypatch):
 def opened(monkeypatch):
     """The names of the records read from their files, as the test goes on."""
     names, read = [], data_loader.read_record
-    monkeypatch.setattr(data_loader, "read_record", lambda path, lead: names.append(path.name) or read(path, lead))
+    monkeypatch.setattr(data_loader, "read_record", lambda path, leads: names.append(path.name) or read(path, leads))
     return names
 
 
@@ -250,7 +250,7 @@ def test_auto_without_data_or_network_is_synthetic_and_says_why(offline, synthet
     assert source.synthetic and source.name == "synthetic"
     assert source.folder == tmp_path / "cache" / "synthetic-1min"
     assert "no connection" in source.reason
-    assert not physionet.missing_files(source.folder, DS1 + DS2)
+    assert not physionet.missing_files(source.folder, expected_files(DS1 + DS2))
 
 
 def test_synthetic_is_taken_when_asked_for_even_beside_a_whole_folder(offline, synthetic_db, tmp_path):
