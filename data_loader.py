@@ -6,10 +6,16 @@ config.py and no code.
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import math
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import wfdb
@@ -35,8 +41,8 @@ from config import (
 )
 from dsp_filters import FLAT_MV, SignalWatch, bandpass_sos, clean, resample
 from features import FEATURES, beat_inputs, rr_intervals
-from files import atomic_file, locked
-from workers import run_jobs
+from files import atomic_file, locked, scratch_folder
+from workers import Run, worker_pool
 
 # DS1 by patient for cross-validation: S, V and F spread as evenly as the data allow, the fibrillating 201 and 203 apart
 FOLDS = tuple(
@@ -53,7 +59,13 @@ SPLITS = {"train": tuple(r for r in DS1 if r not in VALIDATION), "validation": V
 AAMI = classes_of_symbols(AAMI_SYMBOLS)
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
 CACHE_VERSION = 6  # raised when the meaning of cached beats changes
+MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "v": 1e3}  # in one unit of a signal
 MAX_MV = 1e9  # beyond any uncalibrated signal, and still a number after filters of any order
+BLOCK_BEATS = 4096  # that are checked at once
+ALIGNED_BYTES = 64  # where arrays begin in a cache file, as NumPy and torch like it
+LOCAL_HEADER_BYTES, ZIP64_BYTES = 30, 20  # before a member of a zip archive, without its name and extra fields
+PADDING = 0xD935  # kind of the extra field by which members of zip archives are aligned
+COPIED_BYTES = 2**20
 REPLAYED = (0.2, 0.5, 0.5, 1.0, 0.0)  # share of the N S V F Q beats of a replay that is kept: enough, in less memory
 
 
@@ -230,7 +242,9 @@ def read_strip(path: Path, config: Config) -> Strip:
     Raises DeepECGError as `read_record` and `read_beats` do.
     """
     first = read_record(path, config.leads)
-    others = [name for name in read_header(path).sig_name if name != first.lead]
+    header = read_header(path)
+    voltages = [name for name, units in zip(header.sig_name, header.units) if str(units).lower() in MILLIVOLTS]
+    others = [name for name in voltages if name != first.lead]
     _, signals = _read_signals(path, others) if others else (first.fs_hz, [])
     usable = [signal for signal in signals if np.isfinite(signal).all() and np.ptp(signal) > FLAT_MV]
     leads_mv = [resample(signal, first.fs_hz, config.fs_hz, causal=False) for signal in (first.signal_mv, *usable)]
@@ -287,7 +301,7 @@ def _header_of(path: Path) -> Path:
 
 
 def _in_millivolts(signal: np.ndarray, units: str, path: Path) -> np.ndarray:
-    scale = {"mv": 1.0, "uv": 1e-3, "v": 1e3}.get(units.lower())
+    scale = MILLIVOLTS.get(units.lower())
     if scale is None:
         raise DeepECGError(f"record {path}: its signal is in {units!r}: millivolts, microvolts or volts are needed")
     return signal * scale
@@ -404,40 +418,56 @@ def read_clean(source: Source, name: str, config: Config, start_s: float, length
     return raw_mv[strip], clean_mv[strip]
 
 
-def load_beats(source: Source, records: Sequence[str], config: Config, progress: bool = False) -> Beats:
+def load_beats(
+    source: Source, records: Sequence[str], config: Config, progress: bool = False, run: Run | None = None
+) -> Beats:
     """Beats of `records`, from the cache where these records and settings have been parsed before.
 
-    Only the files of `records` are opened, each checked against the published hashes where the folder lists them.
+    Only the files of `records` are opened, each checked against the published hashes where the folder lists them, by
+    worker processes: those of `run`, or a pool of their own. The arrays lie in the cache's file, mapped into memory.
     """
-
-    def of_record(name: str) -> Beats:
-        record = replace(read_record(source.folder / name, config.leads), name=name)
-        annotation = read_beats(source.folder / name, config.annotation_extension, config.aami)
-        return beats_of(record, annotation, aami_labels(annotation.symbols, config.aami), config)
-
     files = record_files(source.folder, records, config)
     path = _cache_path("beats", source, records, files, config)
-    title = tqdm(records, "beats", unit="record", disable=None if progress else True, leave=False)
-    return _cached(path, source, files, lambda: [of_record(n) for n in title])
+
+    def build(run: Run) -> Iterable[Beats]:
+        jobs = [delayed(_beats_of_record)(source.folder, name, config) for name in records]
+        return _counted(run(jobs), "beats", records, progress)
+
+    return _cached(path, source, records, files, build, config, run)
 
 
-def load_replays(source: Source, records: Sequence[str], config: Config, progress: bool = False) -> Beats:
+def _beats_of_record(folder: Path, name: str, config: Config) -> Beats:
+    record = replace(read_record(folder / name, config.leads), name=name)
+    annotation = read_beats(folder / name, config.annotation_extension, config.aami)
+    return beats_of(record, annotation, aami_labels(annotation.symbols, config.aami), config)
+
+
+def _counted(done: Iterable, title: str, records: Sequence[str], progress: bool) -> Iterable:
+    return tqdm(done, title, len(records), unit="record", disable=None if progress else True, leave=False)
+
+
+def load_replays(
+    source: Source, records: Sequence[str], config: Config, progress: bool = False, run: Run | None = None
+) -> Beats:
     """Beats of `config.replays` replays of each of the DS1 `records` (augmentation.py), from the cache where possible.
 
     V beats of other patients come from those of the same fold in FOLDS, so that cross-validation stays by patient.
-    Of each class, the share REPLAYED is kept. The same settings give the same replays.
+    Of each class, the share REPLAYED is kept. The same settings give the same replays. `run` is that of `load_beats`.
     """
     files = record_files(source.folder, records, config)
     path = _cache_path("replays", source, records, files, config, config.replays, augmentation.VERSION)
 
-    def build() -> list[Beats]:
-        strips = {name: read_strip(source.folder / name, config) for name in records}
-        donors = {name: augmentation.donor_beats(strip) for name, strip in strips.items()}
-        jobs = [delayed(_replays_of)(name, strips[name], _donors_for(name, donors), config) for name in records]
-        done = run_jobs(jobs, config.threads)
-        return list(tqdm(done, "replays", len(jobs), unit="record", disable=None if progress else True, leave=False))
+    def build(run: Run) -> Iterable[Beats]:
+        found = run(delayed(_donors_of)(source.folder / name, config) for name in records)
+        donors = dict(zip(records, found))
+        jobs = [delayed(_replays_of)(source.folder, name, _donors_for(name, donors), config) for name in records]
+        return _counted(run(jobs), "replays", records, progress)
 
-    return _cached(path, source, files, build)
+    return _cached(path, source, records, files, build, config, run)
+
+
+def _donors_of(path: Path, config: Config) -> np.ndarray | None:
+    return augmentation.donor_beats(read_strip(path, config))
 
 
 def _donors_for(name: str, donors: dict[str, np.ndarray | None]) -> list[np.ndarray]:
@@ -447,8 +477,8 @@ def _donors_for(name: str, donors: dict[str, np.ndarray | None]) -> list[np.ndar
     return [donors[other] for other in ordered if donors.get(other) is not None]
 
 
-def _replays_of(name: str, strip: Strip, donors: list[np.ndarray], config: Config) -> Beats:
-    parts = []
+def _replays_of(folder: Path, name: str, donors: list[np.ndarray], config: Config) -> Beats:
+    strip, parts = read_strip(folder / name, config), []
     for number in range(config.replays):
         rng = np.random.default_rng([*name.encode(), number])
         replay = augmentation.replay(strip, donors, rng)
@@ -457,13 +487,28 @@ def _replays_of(name: str, strip: Strip, donors: list[np.ndarray], config: Confi
     return concatenate(parts)
 
 
-def _cached(path: Path, source: Source, files: Sequence[str], build: Callable[[], list[Beats]]) -> Beats:
-    """The beats stored at `path`, else those that `build` makes from the `files` of the records, which are then stored."""
+def _cached(
+    path: Path,
+    source: Source,
+    records: Sequence[str],
+    files: Sequence[str],
+    build: Callable[[Run], Iterable[Beats]],
+    config: Config,
+    run: Run | None,
+) -> Beats:
+    """The beats stored at `path`, else those that `build` makes from the `files` of the records, which are then stored.
+
+    They are stored record by record, so that no more than a few records are in memory.
+    """
+    beats = _read_cache(path)
+    if beats is not None:
+        return beats
+    physionet.verify_files(source.folder, files)
+    with ExitStack() as stack:
+        _write_cache(path, build(run or stack.enter_context(worker_pool(config.threads))), records)
     beats = _read_cache(path)
     if beats is None:
-        physionet.verify_files(source.folder, files)
-        beats = concatenate(build())
-        _write_cache(path, beats)
+        raise DeepECGError(f"{path} cannot be read back: its disk is broken, set another cache_dir")
     return beats
 
 
@@ -491,16 +536,35 @@ def _cache_path(
 
 
 def _read_cache(path: Path) -> Beats | None:
-    """The cached beats, or None where there are none that can be read whole."""
+    """The cached beats, mapped into memory, or None where there are none that can be read whole."""
     try:
         guard.check_stored(path)
-        with np.load(path, allow_pickle=False) as stored:
-            if stored.zip.testzip():  # a broken array header can pass for a shorter array
+        with zipfile.ZipFile(path) as archive:
+            if archive.testzip():  # a broken array header can pass for a shorter array
                 return None
-            beats = Beats(**{name: stored[name] for name in Beats.__dataclass_fields__})
+            beats = Beats(**{name: _mapped(path, archive, name) for name in Beats.__dataclass_fields__})
     except Exception:  # the parsers of a broken file raise whatever they stumble over
         return None
     return beats if _are_beats(beats) else None
+
+
+def _mapped(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """The array `name` of an uncompressed .npz file, on the file's own pages; writing to it changes no file."""
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("not as it was written here")
+        shape, fortran, kind = np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    if kind.hasobject or fortran or start + kind.itemsize * math.prod(shape) != member.file_size:
+        raise ValueError("not as it was written here")
+    if 0 in shape:
+        return np.empty(shape, kind)
+    with open(path, "rb") as file:
+        file.seek(member.header_offset + LOCAL_HEADER_BYTES - 4)
+        start += member.header_offset + LOCAL_HEADER_BYTES + sum(struct.unpack("<HH", file.read(4)))
+    array = np.asarray(np.memmap(path, kind, "c", start, shape))
+    return array if array.flags.aligned else array.copy()
 
 
 def _are_beats(beats: Beats) -> bool:
@@ -512,10 +576,42 @@ def _are_beats(beats: Beats) -> bool:
             return False
         if len(array) != len(beats):
             return False
-    finite = np.isfinite(beats.windows).all() and np.isfinite(beats.features).all()
+    blocks = range(0, len(beats), BLOCK_BEATS)
+    finite = all(
+        np.isfinite(array[start : start + BLOCK_BEATS]).all()
+        for array in (beats.windows, beats.features)
+        for start in blocks
+    )
     return bool(finite and np.isin(beats.labels, range(len(CLASSES))).all())
 
 
-def _write_cache(path: Path, beats: Beats):
-    with atomic_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **{name: getattr(beats, name) for name in Beats.__dataclass_fields__})
+def _write_cache(path: Path, parts: Iterable[Beats], records: Sequence[str]):
+    """Stores the beats of `parts`, of `records`, one after another: an uncompressed .npz file that can be mapped."""
+    width, count = np.array(records).dtype, 0
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch_folder(path.parent) as scratch, ExitStack() as stack:
+            files = {n: stack.enter_context(open(scratch / n, "w+b")) for n in Beats.__dataclass_fields__}
+            for part in parts:
+                arrays = vars(part) | {"records": part.records.astype(width)}
+                count += len(part)
+                for name, file in files.items():
+                    file.write(arrays[name].tobytes())
+            with atomic_file(path) as temporary, open(temporary, "wb") as file, zipfile.ZipFile(file, "w") as archive:
+                for name in files:
+                    _store(archive, file, name, arrays[name], count, files[name])
+    except OSError as error:
+        raise DeepECGError(f"{path} cannot be written ({error.strerror or error}): set another cache_dir") from None
+
+
+def _store(archive: zipfile.ZipFile, file: BinaryIO, name: str, like: np.ndarray, count: int, values: BinaryIO):
+    """Adds the array `name` of `count` rows such as those of `like`, whose bytes are in `values`, to the `archive`."""
+    member = zipfile.ZipInfo(f"{name}.npy")
+    before = file.tell() + LOCAL_HEADER_BYTES + len(member.filename) + ZIP64_BYTES + 4
+    padding = -before % ALIGNED_BYTES
+    member.extra = struct.pack("<HH", PADDING, padding) + bytes(padding)
+    header = {"descr": like.dtype.str, "fortran_order": False, "shape": (count, *like.shape[1:])}
+    values.seek(0)
+    with archive.open(member, "w", force_zip64=True) as target:
+        np.lib.format.write_array_header_1_0(target, header)
+        shutil.copyfileobj(values, target, COPIED_BYTES)

@@ -38,7 +38,7 @@ from figures import confidence_figure, dashboard_figure, predictions_figure, sig
 from files import check_writable, locked, write_text
 from live import follow, line_feed, record_feed
 from predict import RUNTIMES, SYNTHETIC_NETWORK, load_classifier, network_path, predict_records
-from workers import run_jobs
+from workers import run_jobs, worker_pool
 
 # What trains is imported by the functions that train: `predict` and `stream` run where torch is not installed.
 if TYPE_CHECKING:
@@ -78,10 +78,12 @@ def experiment(
     from pipeline import assess, quantized
 
     with stages("beats", "Beats of the records to train on, and replays of these in other rhythms"):
-        ds1 = load_beats(source, config.train_records, config, progress)
-        print(f"      {describe_beats(ds1)}")
-        if config.replays:
-            print(f"      {describe_beats(load_replays(source, config.train_records, config, progress))}, replayed")
+        with worker_pool(config.threads) as workers:
+            ds1 = load_beats(source, config.train_records, config, progress, workers)
+            print(f"      {describe_beats(ds1)}")
+            if config.replays:
+                replays = load_replays(source, config.train_records, config, progress, workers)
+                print(f"      {describe_beats(replays)}, replayed")
     with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
         validation, *trained = train_all(config, source, folder, fresh)
     with stages("evaluate", f"Evaluate on {name_of_test(config.test_records)}, opened only now"):
