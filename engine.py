@@ -44,6 +44,28 @@ class History:
     epochs: list[dict] = field(default_factory=list)
 
 
+class Rows:
+    """Chosen rows of arrays, one array after the other, each read when it is asked for: (n, ...), as of a tensor.
+
+    So what lies in a file stays there, however much it is. `parts` are arrays with the rows chosen, (rows,) indices.
+    """
+
+    def __init__(self, *parts: tuple[np.ndarray, np.ndarray]):
+        self._parts, self._ends = parts, np.cumsum([len(rows) for _, rows in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        index, first = index.numpy(), self._parts[0][0]
+        gathered = np.empty((len(index), *first.shape[1:]), first.dtype)
+        part = np.searchsorted(self._ends, index, side="right")
+        for number, (array, rows) in enumerate(self._parts):
+            here = part == number
+            gathered[here] = array[rows[index[here] - self._ends[number] + len(rows)]]
+        return torch.from_numpy(gathered)
+
+
 class BeatTensors:
     """Windows (n, channels, samples), features (n, count) and labels (n,) as tensors on the arrays' own memory.
 
@@ -51,9 +73,9 @@ class BeatTensors:
     """
 
     def __init__(
-        self, windows: np.ndarray, features: np.ndarray, labels: np.ndarray, strata: np.ndarray | None = None
+        self, windows: np.ndarray | Rows, features: np.ndarray, labels: np.ndarray, strata: np.ndarray | None = None
     ):
-        self.windows = torch.from_numpy(windows)
+        self.windows = windows if isinstance(windows, Rows) else torch.from_numpy(windows)
         self.features = torch.from_numpy(features)
         self.labels = torch.from_numpy(labels)
         self.strata = self.labels if strata is None else torch.from_numpy(strata)

@@ -21,7 +21,7 @@ from torch import nn
 
 import engine
 from config import CLASSES, Config
-from data_loader import Beats, Source, concatenate
+from data_loader import BLOCK_BEATS, Beats, Source
 from evaluation import evaluate_beats, majority_baseline, prematurity_baseline
 from features import CHANNELS, FEATURES, MEMORIES_BEATS
 from loss import FocalLoss
@@ -81,9 +81,8 @@ def train(
     engine.seed_everything(seed)
     arguments = arguments or hybrid_arguments(config)
     model = network(**arguments)
-    recorded = ds1.where(~np.isin(ds1.records, held_out))
-    model.features.set_normalisation(torch.from_numpy(recorded.features))
-    train_on = training_tensors(recorded, replays and replays.where(~np.isin(replays.records, held_out)))
+    model.features.set_normalisation(torch.from_numpy(ds1.features[~np.isin(ds1.records, held_out)]))
+    train_on = training_tensors(ds1, replays, held_out)
     unseen = ds1.of(held_out)
     history = engine.fit(
         model,
@@ -114,11 +113,20 @@ def schedule_of(config: Config) -> engine.Schedule:
     )
 
 
-def training_tensors(recorded: Beats, replays: Beats | None) -> engine.BeatTensors:
-    """The beats to train on; recorded and replayed ones of a class are strata of their own."""
-    beats = recorded if replays is None else concatenate([recorded, replays])
-    replayed = np.arange(len(beats)) >= len(recorded)
-    return engine.BeatTensors(beats.windows, beats.features, beats.labels, beats.labels + len(CLASSES) * replayed)
+def training_tensors(recorded: Beats, replays: Beats | None, held_out: Sequence[str] = ()) -> engine.BeatTensors:
+    """The beats to train on, but those of `held_out`; recorded and replayed ones of a class are strata of their own.
+
+    Windows, nearly all of their bytes, are read batch by batch from where they are.
+    """
+    parts = [recorded] if replays is None else [recorded, replays]
+    rows = [np.flatnonzero(~np.isin(part.records, held_out)) for part in parts]
+    features, labels = (
+        np.concatenate([getattr(part, name)[chosen] for part, chosen in zip(parts, rows)])
+        for name in ("features", "labels")
+    )
+    replayed = np.arange(len(labels)) >= len(rows[0])
+    windows = engine.Rows(*zip([part.windows for part in parts], rows))
+    return engine.BeatTensors(windows, features, labels, labels + len(CLASSES) * replayed)
 
 
 def describe(config: Config, source: Source, seed: int) -> dict:
@@ -200,10 +208,16 @@ def peak_rss_mb() -> float:
 
 
 def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: type, arguments: dict) -> str:
-    parts = (data.windows, data.features, data.labels, data.strata)
-    hashes = [hashlib.sha256(part.numpy()).hexdigest() for part in parts]
+    hashes = [_digest(part) for part in (data.windows, data.features, data.labels, data.strata)]
     settings = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
     return hashlib.sha256(json.dumps([hashes, settings]).encode()).hexdigest()
+
+
+def _digest(rows: engine.Rows | torch.Tensor) -> str:
+    digest = hashlib.sha256()
+    for block in torch.arange(len(rows)).split(BLOCK_BEATS):
+        digest.update(rows[block].numpy())
+    return digest.hexdigest()
 
 
 def _epoch_line(entry: dict) -> str:

@@ -62,7 +62,8 @@ def benchmark(out: Path, minutes: float = MINUTES, times: Sequence[int] = TIMES,
             folder = Path(scratch) / str(count)
             for copy in range(count):  # a patient a record, each with a seed of its own
                 write_database(folder / "data" / f"copy{copy}", DS1 + DS2, minutes, seed=copy)
-            size = {"times": count, "records": 44 * count, "minutes": 44 * count * minutes}
+            records = count * len(DS1 + DS2)
+            size = {"times": count, "records": records, "minutes": records * minutes}
             size |= {name: timed(name, folder) for name in STAGES}
             size |= {"signal_bytes": _bytes(folder / "data"), "cache_bytes": _bytes(folder / "cache")}
             report["sizes"].append(size)
@@ -220,29 +221,32 @@ def table(report: dict) -> list[str]:
 
 
 def paper(report: dict) -> list[str]:
-    """What PATIENTS of DAYS each would need: the largest database's figures, minute by minute of ECG."""
-    largest, minutes = report["sizes"][-1], PATIENTS * DAYS * 24 * 60
-    share = minutes / largest["minutes"]
-    hours = {name: share * largest[name]["cpu_s"] / 3600 for name in STAGES}
+    """What PATIENTS of DAYS each would need, by what each further minute of ECG takes from the smallest size on."""
+    sizes, minutes = report["sizes"], PATIENTS * DAYS * 24 * 60
+    if len(sizes) < 2:
+        return []
+    share = minutes / sizes[-1]["minutes"]
+    hours = {name: minutes * _growth(sizes, name, "cpu_s") / 3600 for name in STAGES}
     short, long = report["record"]
     hourly_mb = (long["memory_mb"] - short["memory_mb"]) / (long["hours"] - short["hours"])
-    epoch = _growth(report["sizes"], "epoch")
+    held_tb = {name: minutes * _growth(sizes, name, "memory_mb") / 1e6 for name in STAGES}
     rows = [
-        ["signals on disk (two leads, 12 bits, 360 Hz)", f"{share * largest['signal_bytes'] / 1e12:.1f} TB"],
-        ["cache of beats and replays on disk", f"{share * largest['cache_bytes'] / 1e12:.1f} TB"],
+        ["signals on disk (two leads, 12 bits, 360 Hz)", f"{share * sizes[-1]['signal_bytes'] / 1e12:.1f} TB"],
+        ["cache of beats and replays on disk", f"{share * sizes[-1]['cache_bytes'] / 1e12:.1f} TB"],
         ["beats and replays, once", f"{number(round(hours['beats']))} processor hours"],
         [f"training, {TRAINED_EPOCHS} epochs", f"{number(round(TRAINED_EPOCHS * hours['epoch']))} processor hours"],
         ["evaluation, once", f"{number(round(hours['evaluate']))} processor hours"],
         ["memory of a worker that reads a record of two weeks", f"{hourly_mb * 24 * DAYS / 1e3:.0f} GB"],
-        ["memory of one training process, as it is", f"{epoch * minutes / 1e6:.1f} TB"],
+        ["memory of a training: features and labels, without windows", f"{held_tb['epoch']:.1f} TB"],
+        ["memory of an evaluation in one piece", f"{held_tb['evaluate']:.1f} TB"],
     ]
     return markdown_table([f"on paper: {PATIENTS:,} patients, {DAYS} days each", ""], rows)
 
 
-def _growth(sizes: list[dict], name: str) -> float:
-    """Memory in MB that a stage takes for each further minute of ECG, between the smallest and the largest database."""
+def _growth(sizes: list[dict], name: str, what: str) -> float:
+    """How much more of `what` a stage takes for each further minute of ECG, from the smallest to the largest size."""
     first, last = sizes[0], sizes[-1]
-    return max(last[name]["memory_mb"] - first[name]["memory_mb"], 0) / (last["minutes"] - first["minutes"])
+    return max(last[name][what] - first[name][what], 0) / (last["minutes"] - first["minutes"])
 
 
 if __name__ == "__main__":
