@@ -256,13 +256,14 @@ def _check_records(config: Config):
         odd = [record for record in records if not RECORD_NAME.fullmatch(record)]
         twice = [record for record, count in Counter(records).items() if count > 1]
         if not records or odd or twice:
-            what = f"{odd[0]!r} is no name of a record" if odd else f"{twice[0]!r} stands twice" if twice else "is empty"
+            what = f"{twice[0]!r} stands twice" if twice else "is empty"
+            what = f"{odd[0]!r} is no name of a record" if odd else what
             raise DeepECGError(f"setting {name} cannot be used: {what}: list the records' names, each once")
     train, validation, test = (set(records) for records in lists.values())
     if both := [record for record in config.test_records if record in train]:
         raise DeepECGError(
-            f"setting test_records cannot be used: {both[0]!r} is in train_records too: take it out of one, and keep all "
-            "records of a patient in the same list"
+            f"setting test_records cannot be used: {both[0]!r} is in train_records too: take it out of one, and keep "
+            "all records of a patient in the same list"
         )
     if not validation < train:
         raise DeepECGError("setting validation_records cannot be used: name some of train_records, but not all")

@@ -237,7 +237,7 @@ def read_record(path: Path, lead: str | Sequence[str], gaps: bool = False) -> Re
 
 
 def read_strip(path: Path, config: Config) -> Strip:
-    """The record at `path` with all its usable leads, that of `config` first, and its labelled beats, at `config.fs_hz`.
+    """The record at `path` with all its usable leads, that of `config` first, and its beats, at `config.fs_hz`.
 
     Raises DeepECGError as `read_record` and `read_beats` do.
     """
@@ -324,7 +324,8 @@ def _check_signal(signal_mv: np.ndarray, path: Path, lead: str, gaps: bool):
 def read_beats(path: Path, extension: str, aami: Mapping[str, str] = AAMI) -> Annotation:
     """The beats of annotation file `path`.`extension`: non-beat marks are dropped before anything is differenced.
 
-    Beats are the symbols that `aami` gives a class. Raises DeepECGError when the file is missing or broken, or holds fewer than two beats.
+    Beats are the symbols that `aami` gives a class. Raises DeepECGError when the file is missing or broken, or holds
+    fewer than two beats.
     """
     annotation = read_annotations(path, extension)
     symbols = np.array(annotation.symbol, dtype=str)  # an undefined code reads as "nan"

@@ -478,8 +478,8 @@ def _comparison_section(report: dict) -> list[str]:
     lines = markdown_table(header, rows)
     threshold = (baselines.get("prematurity") or {}).get("threshold")
     if threshold is not None:
-        rule = f"S if the pre-RR is below {threshold:.2f} times the running mean RR, else N; threshold chosen on the training records"
-        lines += ["", f"Prematurity rule: {rule}."]
+        rule = f"S if the pre-RR is below {threshold:.2f} times the running mean RR, else N"
+        lines += ["", f"Prematurity rule: {rule}; threshold chosen on the training records."]
     return lines
 
 
@@ -504,7 +504,8 @@ def _seeds_section(report: dict) -> list[str]:
         return []
     seeds = spread["n"]
     rows = []
-    groups = {f"All of {_tested_on(report)}": spread} | {f"Without {name}": part for name, part in (spread.get("without") or {}).items()}
+    without = {f"Without {name}": part for name, part in (spread.get("without") or {}).items()}
+    groups = {f"All of {_tested_on(report)}": spread} | without
     for group, part in groups.items():
         for name, rates in (part.get("per_class") or {}).items():
             rows.append([group, name, *(mean_sd_text(rates.get(rate), seeds) for rate in RATES)])

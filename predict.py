@@ -229,7 +229,8 @@ def choose_lead(header: wfdb.Record, path: Path, preferred: Sequence[str]) -> st
         raise DeepECGError(f"record {path} has no signal in mV: name one of {', '.join(header.sig_name)} with --lead")
     second = [name for name in in_mv if LEAD_II.fullmatch(re.sub(r"[\W_]", "", name.lower()))]
     chosen = (second or in_mv)[0]
-    print(f"{path.name}: no lead {' or '.join(preferred)}, taking {chosen!r} of {', '.join(header.sig_name)} (--lead chooses)")
+    wanted, there = " or ".join(preferred), ", ".join(header.sig_name)
+    print(f"{path.name}: no lead {wanted}, taking {chosen!r} of {there} (--lead chooses)")
     return chosen
 
 

@@ -1,4 +1,4 @@
-"""Another WFDB database by settings alone: other rate, leads, signal files, symbols and extension, small and SYNTHETIC."""
+"""Another WFDB database by settings alone: other rate, leads, symbols and extension; small and SYNTHETIC."""
 
 import dataclasses
 import json

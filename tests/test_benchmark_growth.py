@@ -1,4 +1,4 @@
-"""The benchmark of growth runs every stage for real on a tiny SYNTHETIC database, and its figures on paper are by hand."""
+"""The benchmark of growth runs every stage on a tiny SYNTHETIC database; its figures on paper are by hand."""
 
 import io
 import json

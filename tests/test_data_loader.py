@@ -478,7 +478,7 @@ def test_files_with_their_published_hashes_are_read(few, config):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_beats_carry_what_the_annotations_say(few, config, mode):
-    config = Config(mode=mode, cache_dir=config.cache_dir)
+    config = Config(mode=mode, cache_dir=config.cache_dir, threads=1)
     beats = load_beats(few, ("208", "232"), config)
     assert beats.windows.shape == (len(beats), CHANNELS, 280) and beats.windows.dtype == np.float32
     assert beats.features.shape == (len(beats), len(FEATURES[mode])) and beats.features.dtype == np.float32
@@ -563,7 +563,8 @@ def test_other_settings_or_records_are_parsed_anew(few, config, opened):
         assert len(opened) == done + 1, change
     load_beats(few, ("208",), config)
     assert opened[-1] == "208"
-    load_beats(few, ("100",), Config(cache_dir=config.cache_dir, preset="edge", seeds=(5,), threads=1))  # say nothing of beats
+    same = Config(cache_dir=config.cache_dir, preset="edge", seeds=(5,), threads=1)  # these say nothing of beats
+    load_beats(few, ("100",), same)
     assert len(opened) == len(changes) + 1
 
 
