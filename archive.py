@@ -258,7 +258,7 @@ def label_one(job: Job, one: Found) -> Outcome:
         entry = entry or _label(job, one.name, identity)
         summary, line = entry["summary"], {"record": one.name, "status": "done"}
         line |= {name: entry[name] for name in ("inputs", "synthetic", "files", "summary")}
-        other_lead = job.lead is None and summary.get("lead") != job.config.lead
+        other_lead = job.lead is None and summary.get("lead") not in job.config.leads
         return Outcome(json.dumps(line), None, unchanged, entry["synthetic"], other_lead)
     except DeepECGError as error:
         why = str(error)

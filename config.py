@@ -7,6 +7,9 @@ them for one run; nothing else changes them. Importing this module does nothing.
 import inspect
 import math
 import os
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import get_args, get_origin
@@ -14,9 +17,22 @@ from typing import get_args, get_origin
 CLASSES = ("N", "S", "V", "F", "Q")  # AAMI EC57 beat classes, in the order of the network's five outputs
 DATA_DIR_VARIABLE = "DEEP_ECG_DATA_DIR"
 
+# The MIT-BIH Arrhythmia Database, divided by patient after de Chazal et al. 2004 (IEEE TBME 51:1196-1206)
+DS1 = tuple("101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230".split())
+DS2 = tuple("100 103 105 111 113 117 121 123 200 202 210 212 213 214 219 221 222 228 231 232 233 234".split())
+VALIDATION = ("118", "124", "205", "223")  # DS1 patients with S, V and F; never 201, whose subject is also DS2's 202
+AAMI_SYMBOLS = (
+    ("N", "N L R B e j n"),  # e, j and n count as N in the literature; the EC57 scorer bxb counts them as S
+    ("S", "A a J S"),
+    ("V", "V E r"),
+    ("F", "F"),
+    ("Q", "/ f Q ?"),
+)
+
 MODES = ("diagnostic", "causal")
 DATA_SOURCES = ("auto", "local", "physionet", "synthetic")
 LONGEST_MESSAGE = 1000
+RECORD_NAME = re.compile(r"[-\w]+(/[-\w]+)*")  # in a subfolder of the data folder, perhaps
 
 
 class DeepECGError(ValueError):
@@ -102,8 +118,16 @@ class Config:
     data_source: str = "auto"  # "auto": local folder, else PhysioNet, else SYNTHETIC with a banner
     data_dir: str = "mitdb"  # the environment variable DEEP_ECG_DATA_DIR goes before this value
     physionet_url: str = "https://physionet.org/files/mitdb/1.0.0/"
-    lead: str = "MLII"  # chosen by name: record 114 carries MLII as its second signal
     synthetic_minutes: float = 4.0  # length of each of the 44 synthetic records
+
+    # The database (README.md, "Another database") ---------------------------------------------------------------
+    train_records: tuple[str, ...] = DS1  # every choice is made on these alone
+    validation_records: tuple[str, ...] = VALIDATION  # some of them: held out of one more training, for its curve
+    test_records: tuple[str, ...] = DS2  # of other patients; opened once, when all training has ended
+    lead: str = "MLII"  # chosen by name: record 114 carries MLII as its second signal
+    other_leads: tuple[str, ...] = ()  # of a record without `lead`, the first of these that it has
+    annotation_extension: str = "atr"  # the reference beats of record 100 are in 100.atr
+    annotation_classes: tuple[tuple[str, ...], ...] = AAMI_SYMBOLS  # its symbols of beats; all others are no beats
 
     # Where things go --------------------------------------------------------------------------------------------
     runs_dir: str = "runs"
@@ -130,6 +154,18 @@ class Config:
         _check_kinds(self)
         _check_choices(self)
         _check_numbers(self)
+        _check_records(self)
+        _check_annotations(self)
+
+    @property
+    def leads(self) -> tuple[str, ...]:
+        """Names of leads, the preferred one first."""
+        return (self.lead, *self.other_leads)
+
+    @property
+    def aami(self) -> dict[str, str]:
+        """AAMI class of each annotation symbol of a beat."""
+        return classes_of_symbols(self.annotation_classes)
 
     @property
     def data_folder(self) -> Path:
@@ -152,6 +188,16 @@ class Config:
         if self.mode == "diagnostic":
             return self.window_samples // 2
         return round(self.look_ahead_ms * self.fs_hz / 1000)
+
+
+def classes_of_symbols(annotation_classes: tuple[tuple[str, ...], ...]) -> dict[str, str]:
+    """Class of each symbol in pairs such as ("S", "A a J S")."""
+    return {symbol: name for name, symbols in annotation_classes for symbol in symbols.split()}
+
+
+def name_of_test(records: Sequence[str]) -> str:
+    """What reports call the records that a network is tested on."""
+    return "DS2" if tuple(records) == DS2 else "the test records"
 
 
 def _check_kinds(config: Config):
@@ -202,6 +248,43 @@ def _check_numbers(config: Config):
     for name, holds, need in rules:
         if not holds:
             raise DeepECGError(f"setting {name} = {getattr(config, name)!r} cannot be used: it must be {need}")
+
+
+def _check_records(config: Config):
+    lists = {name: getattr(config, name) for name in ("train_records", "validation_records", "test_records")}
+    for name, records in lists.items():
+        odd = [record for record in records if not RECORD_NAME.fullmatch(record)]
+        twice = [record for record, count in Counter(records).items() if count > 1]
+        if not records or odd or twice:
+            what = f"{twice[0]!r} stands twice" if twice else "is empty"
+            what = f"{odd[0]!r} is no name of a record" if odd else what
+            raise DeepECGError(f"setting {name} cannot be used: {what}: list the records' names, each once")
+    train, validation, test = (set(records) for records in lists.values())
+    if both := [record for record in config.test_records if record in train]:
+        raise DeepECGError(
+            f"setting test_records cannot be used: {both[0]!r} is in train_records too: take it out of one, and keep "
+            "all records of a patient in the same list"
+        )
+    if not validation < train:
+        raise DeepECGError("setting validation_records cannot be used: name some of train_records, but not all")
+
+
+def _check_annotations(config: Config):
+    if not re.fullmatch(r"\w+", config.annotation_extension):
+        raise DeepECGError(
+            f"setting annotation_extension = {config.annotation_extension!r} cannot be used: it must be letters and "
+            "digits, as atr"
+        )
+    pairs = config.annotation_classes
+    if any(len(pair) != 2 for pair in pairs):
+        raise DeepECGError('setting annotation_classes cannot be used: it must be pairs as ("S", "A a J S")')
+    if unknown := [name for name, _ in pairs if name not in CLASSES]:
+        raise DeepECGError(f"setting annotation_classes: class {unknown[0]!r} is unknown: use {', '.join(CLASSES)}")
+    symbols = Counter(symbol for _, symbols in pairs for symbol in symbols.split())
+    if twice := [symbol for symbol, count in symbols.items() if count > 1]:
+        raise DeepECGError(f"setting annotation_classes: symbol {twice[0]!r} stands twice: give it one class")
+    if not symbols:
+        raise DeepECGError("setting annotation_classes names no symbol: without one no annotation is a beat")
 
 
 def _are_shares(values: tuple[float, ...]) -> bool:

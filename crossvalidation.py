@@ -170,7 +170,8 @@ def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Seque
     recorded = ds1.where(~np.isin(ds1.records, fold))
     model.features.set_normalisation(torch.from_numpy(recorded.features))
     mates = [name for group in FOLDS if set(group) & set(fold) for name in group]
-    train_on = pipeline.training_tensors(recorded, replays and replays.where(~np.isin(replays.records, mates)))
+    replays = replays and replays.where(~np.isin(replays.records, mates))
+    train_on = pipeline.training_tensors(recorded, replays, np.unique(recorded.records))
     schedule = replace(pipeline.schedule_of(config), **idea.schedule)
     engine.fit(model, train_on, None, FocalLoss(config.focal_gamma), schedule, seed)
     made = (dense_beats(source, fold, config), second_lead_beats(source, fold, config))

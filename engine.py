@@ -45,6 +45,28 @@ class History:
     epochs: list[dict] = field(default_factory=list)
 
 
+class Rows:
+    """Chosen rows of arrays, one array after the other, each read when it is asked for: (n, ...), as of a tensor.
+
+    So what lies in a file stays there, however much it is. `parts` are arrays with the rows chosen, (rows,) indices.
+    """
+
+    def __init__(self, *parts: tuple[np.ndarray, np.ndarray]):
+        self._parts, self._ends = parts, np.cumsum([len(rows) for _, rows in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        index, first = index.numpy(), self._parts[0][0]
+        gathered = np.empty((len(index), *first.shape[1:]), first.dtype)
+        part = np.searchsorted(self._ends, index, side="right")
+        for number, (array, rows) in enumerate(self._parts):
+            here = part == number
+            gathered[here] = array[rows[index[here] - self._ends[number] + len(rows)]]
+        return torch.from_numpy(gathered)
+
+
 class BeatTensors:
     """Windows (n, channels, samples), features (n, count) and labels (n,) as tensors on the arrays' own memory.
 
@@ -52,9 +74,9 @@ class BeatTensors:
     """
 
     def __init__(
-        self, windows: np.ndarray, features: np.ndarray, labels: np.ndarray, strata: np.ndarray | None = None
+        self, windows: np.ndarray | Rows, features: np.ndarray, labels: np.ndarray, strata: np.ndarray | None = None
     ):
-        self.windows = torch.from_numpy(windows)
+        self.windows = windows if isinstance(windows, Rows) else torch.from_numpy(windows)
         self.features = torch.from_numpy(features)
         self.labels = torch.from_numpy(labels)
         self.strata = self.labels if strata is None else torch.from_numpy(strata)
@@ -226,11 +248,12 @@ def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tenso
 
     Batches are shared among torch's threads, one each, so that the bits do not depend on how many there are.
     """
-    model.eval()
-    run = torch.inference_mode()(model)
+    if model.training:
+        model.eval()
     if len(windows) <= PREDICT_BATCH:
-        with _single_threaded():
-            return run(windows, features)
+        with _single_threaded(), torch.inference_mode():
+            return model(windows, features)
+    run = torch.inference_mode()(model)
     batches = windows.split(PREDICT_BATCH), features.split(PREDICT_BATCH)
     count = len(batches[0])
     silent = True if count < BATCHES_WORTH_A_BAR else None  # None: silent unless at a terminal
@@ -243,6 +266,9 @@ def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tenso
 def _single_threaded() -> Iterator[int]:
     """One thread for each of torch's operations while the block lasts; gives the number that it has otherwise."""
     threads = torch.get_num_threads()
+    if threads == 1:  # nothing to change, which takes its time
+        yield 1
+        return
     torch.set_num_threads(1)
     try:
         yield threads

@@ -13,7 +13,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from confidence import confidence_report
-from config import CLASSES, DeepECGError
+from config import CLASSES, DS2, DeepECGError, name_of_test
 from files import atomic_file
 
 RATES = ("se", "ppv", "f1")
@@ -364,6 +364,9 @@ def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
     return [line(header), rule, *(line(row) for row in rows)]
 
 
+KEPT = {"ds1": "training", "ds2": "test"}
+
+
 def _run_section(report: dict) -> list[str]:
     versions = report.get("versions") or {}
     kept = report.get("kept_beats") or {}
@@ -374,7 +377,7 @@ def _run_section(report: dict) -> list[str]:
         "Seed shown": report.get("seed"),
         "Seeds trained": ", ".join(map(str, report.get("seeds") or [])) or None,
         "Parameters": None if report.get("parameters") is None else number(report["parameters"]),
-        "Kept beats": ", ".join(f"{name.upper()} {number(count)}" for name, count in kept.items()) or None,
+        "Kept beats": ", ".join(f"{KEPT[name]} {number(count)}" for name, count in kept.items()) or None,
         "Threads": report.get("threads"),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or None,
     }
@@ -475,8 +478,8 @@ def _comparison_section(report: dict) -> list[str]:
     lines = markdown_table(header, rows)
     threshold = (baselines.get("prematurity") or {}).get("threshold")
     if threshold is not None:
-        rule = f"S if the pre-RR is below {threshold:.2f} times the running mean RR, else N; threshold chosen on DS1"
-        lines += ["", f"Prematurity rule: {rule}."]
+        rule = f"S if the pre-RR is below {threshold:.2f} times the running mean RR, else N"
+        lines += ["", f"Prematurity rule: {rule}; threshold chosen on the training records."]
     return lines
 
 
@@ -501,7 +504,8 @@ def _seeds_section(report: dict) -> list[str]:
         return []
     seeds = spread["n"]
     rows = []
-    groups = {"All of DS2": spread} | {f"Without {name}": part for name, part in (spread.get("without") or {}).items()}
+    without = {f"Without {name}": part for name, part in (spread.get("without") or {}).items()}
+    groups = {f"All of {_tested_on(report)}": spread} | without
     for group, part in groups.items():
         for name, rates in (part.get("per_class") or {}).items():
             rows.append([group, name, *(mean_sd_text(rates.get(rate), seeds) for rate in RATES)])
@@ -541,7 +545,7 @@ def _training_section(report: dict) -> list[str]:
         for entry, unseen in zip_longest(history, validation, fillvalue={})
     ]
     header = ["Epoch", "Training loss", "Validation loss", "Validation accuracy %", "S F1 %", "V F1 %"]
-    note = "Validation: patients of DS1, held out of a training of its own; nothing is chosen by it."
+    note = "Validation: training patients, held out of a training of its own; nothing is chosen by it."
     return [note, "", *markdown_table(header, rows)]
 
 
@@ -574,10 +578,10 @@ def _config_section(report: dict) -> list[str]:
 
 SECTIONS = (
     ("Run", _run_section),
-    ("Results on DS2", _results_section),
-    ("Confusion matrix on DS2", _confusion_section),
-    ("Confidence on DS2", _confidence_section),
-    ("Baselines, and DS2 without single records", _comparison_section),
+    ("Results on {test}", _results_section),
+    ("Confusion matrix on {test}", _confusion_section),
+    ("Confidence on {test}", _confidence_section),
+    ("Baselines, and {test} without single records", _comparison_section),
     ("Over seeds", _seeds_section),
     ("Per record", _record_section),
     ("Training", _training_section),
@@ -585,6 +589,10 @@ SECTIONS = (
     ("Time and memory", _cost_section),
     ("Settings", _config_section),
 )
+
+
+def _tested_on(report: dict) -> str:
+    return name_of_test((report.get("config") or {}).get("test_records", DS2))
 
 
 def render_markdown(report: dict) -> str:
@@ -599,7 +607,7 @@ def render_markdown(report: dict) -> str:
     for title, section in SECTIONS:
         body = section(report)
         if body:
-            lines += [f"## {stamp}{title}", "", *body, ""]
+            lines += [f"## {stamp}{title.format(test=_tested_on(report))}", "", *body, ""]
     return "\n".join(lines)
 
 
@@ -615,7 +623,7 @@ def results_table(report: dict) -> str:
         return "\n".join([*lines, f"{stamp}no DS2 results in this report"])
     run = ", ".join(f"{name} {report[name]}" for name in ("mode", "preset", "seed") if report.get(name) is not None)
     lines.append(
-        f"{stamp}DS2{f' ({run})' if run else ''}: n = {number(ds2.get('n'))} beats, "
+        f"{stamp}{_tested_on(report)}{f' ({run})' if run else ''}: n = {number(ds2.get('n'))} beats, "
         f"accuracy {percent(ds2.get('accuracy'), 2)} %, micro AUC {number(ds2.get('auc_micro'), '.4f')}"
     )
     auc = ds2.get("auc") or {}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import console
 import pipeline
 from config import MODES, Config, with_overrides
-from data_loader import DS1, DS2, Source, ingest, load_beats, load_replays
+from data_loader import Source, ingest, load_beats, load_replays
 from engine import TRAINING_THREADS
 from evaluation import markdown_table, write_json
 from figures import benchmark_figure
@@ -118,14 +118,14 @@ def benchmark(config: Config, folder: Path | None = None) -> dict:
     progress, seed = console.interactive(), config.seeds[0]
     source = ingest(config, progress)
     folder = folder or Path(config.runs_dir) / f"transformer-{config.mode}{'-SYNTHETIC' * source.synthetic}"
-    ds1 = load_beats(source, DS1, config, progress)
-    replays = load_replays(source, DS1, config, progress) if config.replays else None
+    ds1 = load_beats(source, config.train_records, config, progress)
+    replays = load_replays(source, config.train_records, config, progress) if config.replays else None
     trained = []
     for name, settings, network, arguments in contenders(config):
         print(f"\nTrain: {name}", flush=True)
         own = folder / name.replace(", ", "-")
         trained.append(pipeline.train(settings, source, ds1, replays, seed, own, network, arguments, progress))
-    ds2 = load_beats(source, DS2, config, progress)
+    ds2 = load_beats(source, config.test_records, config, progress)
     rows = []
     for (name, settings, _, _), network in zip(contenders(config), trained):
         report, _ = pipeline.assess(network, settings, source, ds1, ds2)

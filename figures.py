@@ -122,7 +122,7 @@ def _draw_validation(axes: Axes, history: list[dict]):
             last = values[np.isfinite(values)][-1]
             label += f", last {last:.1f} %"
             axes.plot(epochs, values, marker=marker, color=colour, markersize=4, label=label)
-    axes.set(title="Validation (patients of DS1)", ylabel="%", ylim=(0, 102))
+    axes.set(title="Validation (held-out training patients)", ylabel="%", ylim=(0, 102))
     _epoch_axis(axes, epochs)
     if axes.lines:
         axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
@@ -144,7 +144,7 @@ def _draw_confusion(axes: Axes, matrix: np.ndarray):
         )  # fmt: skip
     axes.set_xticks(range(len(CLASSES)), CLASSES)
     axes.set_yticks(range(len(CLASSES)), [f"{name}\n{n:,}" for name, n in zip(CLASSES, totals[:, 0])])
-    axes.set(title="DS2 confusion, % of each reference class", xlabel="predicted", ylabel="reference, beats")
+    axes.set(title="Test confusion, % of each reference class", xlabel="predicted", ylabel="reference, beats")
     axes.tick_params(length=0)
 
 
@@ -176,7 +176,7 @@ def dashboard_figure(
     title: str,
     synthetic: bool,
 ) -> Path:
-    """Training and test at a glance: losses, validation scores, DS2 confusion matrix, micro-average ROC.
+    """Training and test at a glance: losses, validation scores, test confusion matrix, micro-average ROC.
 
     history: one dict per epoch (epoch, train_loss, val_loss, val_accuracy, val_s_f1, val_v_f1; None allowed).
     confusion: (5, 5) counts, rows reference. train_curve, test_curve: (labels (n,), proba (n, 5)) or None.

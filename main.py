@@ -1,6 +1,7 @@
 """Deep-ECG: from raw ECG to a trained, evaluated and quantized classifier of heartbeats.
 
 python main.py               ingest, cut beats, train on DS1, evaluate on DS2, draw, quantize
+python main.py evaluate      score a reference checkpoint on the annotated test records of the settings
 python main.py predict 100   classify the beats of a WFDB record with a reference checkpoint
 python main.py predict DIR   of every record in a folder, going on where an earlier run was stopped
 python main.py stream 100    label its beats as they come, as from a live feed
@@ -16,19 +17,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from joblib import delayed
 
 import console
 import distributed
 from archive import is_folder, label_archive, records_below, records_listed
-from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, DeepECGError, with_overrides
-from data_loader import DS1, DS2, VALIDATION, Beats, Source, ingest, load_beats, load_replays, read_clean
+from config import (
+    CLASSES,
+    DATA_DIR_VARIABLE,
+    DATA_SOURCES,
+    MODES,
+    PRESETS,
+    Config,
+    DeepECGError,
+    name_of_test,
+    with_overrides,
+)
+from data_loader import Beats, Source, ingest, load_beats, load_replays, read_clean, read_header
 from ec57 import score_records
 from figures import confidence_figure, dashboard_figure, predictions_figure, signal_figure
 from files import check_writable, locked, write_text
 from live import follow, line_feed, record_feed
-from predict import RUNTIMES, load_classifier, predict_records
-from workers import run_jobs
+from predict import RUNTIMES, SYNTHETIC_NETWORK, load_classifier, network_path, predict_records
+from workers import run_jobs, worker_pool
 
 # What trains is imported by the functions that train: `predict` and `stream` run where torch is not installed.
 if TYPE_CHECKING:
@@ -55,7 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     """The method: DS1 trains, DS2 is opened once, at the end. Returns the report that it wrote.
 
-    Of several processes (distributed.py) the first one does this, and the others help it train.
+    With another database, its records to train and to test on take the places of DS1 and DS2. Of several processes
+    (distributed.py) the first one does this, and the others help it train.
     """
     with distributed.group():
         return _run(config, name, fresh) if distributed.is_first() else help_train(config)
@@ -86,16 +99,18 @@ def experiment(
     from evaluation import median_seed
     from pipeline import assess, quantized
 
-    with stages("beats", "Beats of DS1, and replays of its records in other rhythms"):
-        ds1 = load_beats(source, DS1, config, progress)
-        print(f"      {describe_beats(ds1)}")
-        if config.replays:
-            print(f"      {describe_beats(load_replays(source, DS1, config, progress))}, replayed")
+    with stages("beats", "Beats of the records to train on, and replays of these in other rhythms"):
+        with worker_pool(config.threads) as workers:
+            ds1 = load_beats(source, config.train_records, config, progress, workers)
+            print(f"      {describe_beats(ds1)}")
+            if config.replays:
+                replays = load_replays(source, config.train_records, config, progress, workers)
+                print(f"      {describe_beats(replays)}, replayed")
         distributed.wait()
     with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
         validation, *trained = train_all(config, source, folder, fresh)
-    with stages("evaluate", "Evaluate on DS2, which is opened only now"):
-        ds2 = load_beats(source, DS2, config, progress)
+    with stages("evaluate", f"Evaluate on {name_of_test(config.test_records)}, opened only now"):
+        ds2 = load_beats(source, config.test_records, config, progress)
         print(f"      {describe_beats(ds2)}")
         assessed = [assess(network, config, source, ds1, ds2) for network in trained]
     reports = [report | {"validation": validation.history.epochs} for report, _ in assessed]
@@ -133,8 +148,8 @@ def train_all(config: Config, source: Source, folder: Path, fresh: bool) -> "lis
     Side by side, one thread each, in folders of their own, or one after the other where processes share each of them;
     goes on from an interrupted training unless the user wants it afresh. The first result is that of the validation.
     """
-    first = config.seeds[0]
-    jobs = [(first, folder / "validation" / f"seed-{first}", f"without {', '.join(VALIDATION)}", VALIDATION)]
+    first, unseen = config.seeds[0], config.validation_records
+    jobs = [(first, folder / "validation" / f"seed-{first}", f"without {', '.join(unseen)}", unseen)]
     jobs += [(seed, folder / f"seed-{seed}", f"seed {seed}", ()) for seed in config.seeds]
     for _, own, title, _ in jobs:
         state = own / "resume.pt"
@@ -157,8 +172,8 @@ def train_one(
     """One training, in a process of its own, on the beats that the cache holds; its lines begin with `title`."""
     from pipeline import train
 
-    ds1 = load_beats(source, DS1, config)
-    replays = load_replays(source, DS1, config) if config.replays else None
+    ds1 = load_beats(source, config.train_records, config)
+    replays = load_replays(source, config.train_records, config) if config.replays else None
 
     def say(line: str):
         print(f"      {title}: {line}", flush=True)
@@ -171,41 +186,85 @@ def draw(folder: Path, config: Config, source: Source, trained: "Trained", asses
     from engine import predict_proba
 
     report, proba = assessed
-    record, start_s, length_s = SIGNAL_STRIP
+    tested = name_of_test(config.test_records)
+    record, start_s, length_s = strip_of(SIGNAL_STRIP, config.train_records)
     raw_mv, clean_mv = read_clean(source, record, config, start_s, length_s)
-    signal_figure(
-        folder / "signal.png", raw_mv, clean_mv, config.fs_hz, start_s, record, config.lead, source.synthetic
-    )
+    lead = " or ".join(config.leads)
+    signal_figure(folder / "signal.png", raw_mv, clean_mv, config.fs_hz, start_s, record, lead, source.synthetic)
     dashboard_figure(
         folder / "dashboard.png",
         report["validation"],
         report["ds2"]["confusion"],
         (ds1.labels, predict_proba(trained.model, ds1.windows, ds1.features)),
         (ds2.labels, proba),
-        f"{config.mode} mode, {config.preset} preset, seed {trained.seed}: test on DS2, n = {len(ds2):,}",
+        f"{config.mode} mode, {config.preset} preset, seed {trained.seed}: test on {tested}, n = {len(ds2):,}",
         source.synthetic,
     )
+    draw_tested(folder, config, source, report, proba, ds2, source.synthetic)
+
+
+def draw_tested(
+    folder: Path, config: Config, source: Source, report: dict, proba: np.ndarray, beats: Beats, synthetic: bool
+):
+    """The two figures of what a network makes of the `beats` that it is tested on: confidence, labelled strip."""
+    network = f"{config.mode} mode, {config.preset} preset" + (f", seed {report['seed']}" if "seed" in report else "")
     confidence_figure(
         folder / "confidence.png",
         report["ds2"]["confidence"],
-        f"Confidence on DS2: {config.mode} mode, {config.preset} preset, seed {trained.seed}, n = {len(ds2):,}",
-        source.synthetic,
+        f"Confidence on {name_of_test(config.test_records)}: {network}, n = {len(beats):,}",
+        synthetic,
     )
-    record, start_s, length_s = PREDICTION_STRIP
+    record, start_s, length_s = strip_of(PREDICTION_STRIP, config.test_records)
     _, clean_mv = read_clean(source, record, config, start_s, length_s)
-    of_record = ds2.records == record
+    of_record = beats.records == record
     predictions_figure(
         folder / "predictions.png",
         clean_mv,
         config.fs_hz,
         start_s,
-        ds2.samples[of_record] / config.fs_hz,
+        beats.samples[of_record] / read_header(source.folder / record).fs,
         proba[of_record].argmax(axis=1),
-        ds2.labels[of_record],
+        beats.labels[of_record],
         record,
-        source.synthetic,
+        synthetic,
         mode=config.mode,
     )
+
+
+def strip_of(preferred: tuple[str, float, float], records: Sequence[str]) -> tuple[str, float, float]:
+    """Record, start and length in seconds of a strip: `preferred`, or the start of the first of other `records`."""
+    return preferred if preferred[0] in records else (records[0], 0.0, preferred[2])
+
+
+def evaluate(config: Config, checkpoint: Path | None = None, name: str | None = None) -> dict:
+    """Scores a trained network, by default the pretrained one, on the annotated test records of `config`.
+
+    Where these are and what they are called (leads, extension, symbols) is as `config` says, all else of the network's
+    inputs as its checkpoint does. Writes report.json, report.md and figures as a run does; returns the report.
+    """
+    from evaluation import render_markdown, results_table, write_json
+    from pipeline import score_network
+
+    classifier, progress = load_classifier(config, checkpoint), console.interactive()
+    config = with_overrides(classifier.config, lead=config.lead)
+    source = ingest(config, progress, config.test_records)
+    announce(source)
+    synthetic = source.synthetic or classifier.synthetic
+    if classifier.synthetic:
+        print(SYNTHETIC_NETWORK)
+    folder = Path(config.runs_dir) / (name or f"evaluate-{config.mode}-{config.preset}{'-SYNTHETIC' * synthetic}")
+    check_writable(folder)
+    with locked(folder):
+        beats = load_beats(source, config.test_records, config, progress)
+        print(f"      {describe_beats(beats)}")
+        scored, proba = score_network(classifier.model, config, beats)
+        checkpoint = network_path(config, checkpoint, "torch")
+        report = {"data_source": "synthetic" if synthetic else source.name, "checkpoint": str(checkpoint), **scored}
+        draw_tested(folder / "images", config, source, report, proba, beats, synthetic)
+        write_json(folder / "report.json", report)
+        write_text(folder / "report.md", render_markdown(report))
+    print(f"\n{results_table(report)}\n\nreport       {folder / 'report.md'}, {folder / 'report.json'}")
+    return report
 
 
 def finish(folder: Path, trained: "list[Trained]", reports: list[dict], shown: int, timings_s: dict) -> dict:
@@ -250,6 +309,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--name", help="folder of the run under runs/ (default MODE-PRESET)")
     top.add_argument("--fresh", action="store_true", help="do not go on from an interrupted training")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
+    add_evaluate(commands)
     add_predict(commands)
     add_stream(commands)
     add_score(commands)
@@ -274,6 +334,20 @@ def add_network_options(target: argparse.ArgumentParser):
     target.add_argument("--checkpoint", type=Path, metavar="FILE", help=about)
     about = "beats whose highest probability is below P are not classified: Q (0 to 1, default 0: all are)"
     target.add_argument("--min-confidence", type=float, metavar="P", help=about)
+
+
+def add_evaluate(commands: argparse._SubParsersAction):
+    """The command `evaluate`."""
+    target = commands.add_parser(
+        "evaluate", help="score a checkpoint on annotated records", argument_default=argparse.SUPPRESS
+    )
+    about = "record of the data folder, with reference annotations (default: test_records of config.py)"
+    target.add_argument("records", nargs="*", default=[], metavar="RECORD", help=about)
+    add_model_options(target)
+    about = "checkpoint of a training (default pretrained/MODE-PRESET.pt)"
+    target.add_argument("--checkpoint", type=Path, metavar="FILE", help=about)
+    target.add_argument("--name", help="folder of the report under runs/ (default evaluate-MODE-PRESET)")
+    target.set_defaults(command=evaluate_command)
 
 
 def add_predict(commands: argparse._SubParsersAction):
@@ -331,6 +405,13 @@ def run_command(options: dict):
     if "seeds" in options:
         options["seeds"] = tuple(options["seeds"])
     run(with_overrides(Config(), **options), **run_options)
+
+
+def evaluate_command(options: dict):
+    """`python main.py evaluate`: the report of an existing checkpoint on the test records."""
+    overrides = {name: options[name] for name in ("mode", "preset") if name in options}
+    config = with_overrides(Config(), test_records=tuple(options["records"]) or None, **overrides)
+    evaluate(config, options.get("checkpoint"), options.get("name"))
 
 
 def predict_command(options: dict):

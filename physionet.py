@@ -24,7 +24,7 @@ from files import locked
 
 HASH_LIST = "SHA256SUMS.txt"
 RECORD_LIST = "RECORDS"
-EXTENSIONS = ("hea", "dat", "atr")
+ANNOTATIONS = "atr"  # extension of the reference annotations
 
 # `hashes_digest` of the published list of mitdb 1.0.0. Not the hash of the list's own bytes: its order, spacing and
 # extra files (.xws, x_mitdb/) differ between the copies that are about, the hashes of the records do not. To check:
@@ -42,14 +42,14 @@ _HASH_LINE = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(\S.*)")
 _RECORD_FILE = re.compile(r"RECORDS|[0-9]{3}\.(atr|dat|hea)")
 
 
-def expected_files(records: Sequence[str]) -> list[str]:
+def expected_files(records: Sequence[str], annotations: str = ANNOTATIONS) -> list[str]:
     """The header, signal and reference annotation file of each record, e.g. 100.hea, 100.dat, 100.atr."""
-    return [f"{record}.{extension}" for record in records for extension in EXTENSIONS]
+    return [f"{record}.{extension}" for record in records for extension in ("hea", "dat", annotations)]
 
 
-def missing_files(folder: Path, records: Sequence[str]) -> list[str]:
-    """Those of `expected_files` that are not in the folder; an empty or `.part` file does not count as there."""
-    return [name for name in expected_files(records) if not _has_content(Path(folder) / name)]
+def missing_files(folder: Path, names: Sequence[str]) -> list[str]:
+    """The named files that are not in the folder; an empty or `.part` file does not count as there."""
+    return [name for name in names if not _has_content(Path(folder) / name)]
 
 
 def read_hashes(folder: Path) -> dict[str, str]:
@@ -89,13 +89,18 @@ def verify_files(folder: Path, names: Sequence[str]) -> None:
 
 
 def download(
-    folder: Path, url: str, records: Sequence[str], progress: bool = False, sums_sha256: str | None = None
+    folder: Path,
+    url: str,
+    records: Sequence[str],
+    progress: bool = False,
+    sums_sha256: str | None = None,
+    annotations: str = ANNOTATIONS,
 ) -> None:
     """Bring the records into the folder from `url`, a folder laid out as PhysioNet's, every file checked.
 
     Files already there with the published hash are kept. Each other file grows as `NAME.part`, which a later call
     continues, and takes its name only once its hash is right. Nothing but SHA256SUMS.txt, RECORDS and
-    `expected_files(records)` is written, whatever the list of hashes names.
+    `expected_files(records, annotations)` is written, whatever the list of hashes names.
 
     progress: show a bar over the files, on a terminal only.
     sums_sha256: `hashes_digest` that the list of hashes must have; None trusts the server's list.
@@ -108,7 +113,8 @@ def download(
         folder.mkdir(parents=True, exist_ok=True)
         with locked(folder, lambda: print(f"waiting for another run that downloads into {folder}", flush=True)):
             with requests.Session() as session:
-                _download(session, folder, url.rstrip("/") + "/", records, progress, sums_sha256)
+                files = expected_files(records, annotations)
+                _download(session, folder, url.rstrip("/") + "/", files, progress, sums_sha256)
     except OSError as error:
         raise DeepECGError(
             f"cannot write to {folder} ({error.strerror or error}): free some space, or set data_dir or "
@@ -116,10 +122,10 @@ def download(
         ) from error
 
 
-def _download(session, folder: Path, url: str, records: Sequence[str], progress: bool, sums_sha256: str | None):
+def _download(session, folder: Path, url: str, files: Sequence[str], progress: bool, sums_sha256: str | None):
     _fetch_hash_list(session, folder, url, sums_sha256)
     hashes = read_hashes(folder)
-    names = [RECORD_LIST, *expected_files(records)]
+    names = [RECORD_LIST, *files]
     for name in names:
         if name not in hashes:
             raise DeepECGError(
@@ -146,6 +152,7 @@ def _fetch_hash_list(session, folder: Path, url: str, sums_sha256: str | None):
 def _fetch(session, url: str, target: Path, is_good: Callable[[Path], bool]):
     """Bring one file to its final name once `is_good` accepts it; one that is whole but wrong is fetched once more."""
     part = _part_of(target)
+    part.parent.mkdir(exist_ok=True)  # a record may lie in a subfolder
     for _ in range(2):
         # A run stopped just before the rename leaves a part that is whole.
         if not (part.is_file() and is_good(part)):

@@ -22,7 +22,7 @@ from torch import nn
 import distributed
 import engine
 from config import CLASSES, Config
-from data_loader import Beats, Source, concatenate
+from data_loader import BLOCK_BEATS, Beats, Source
 from evaluation import evaluate_beats, majority_baseline, prematurity_baseline
 from features import CHANNELS, FEATURES, MEMORIES_BEATS
 from loss import FocalLoss
@@ -84,10 +84,10 @@ def train(
     arguments = arguments or hybrid_arguments(config)
     model = network(**arguments)
     patients = distributed.share_of(ds1.records[~np.isin(ds1.records, held_out)])
-    recorded = ds1.of(patients)
-    model.features.set_normalisation(torch.from_numpy(recorded.features))
-    distributed.pool_normalisation(model.features, len(recorded))
-    train_on = training_tensors(recorded, replays and replays.of(patients))
+    features = ds1.features[np.isin(ds1.records, patients)]
+    model.features.set_normalisation(torch.from_numpy(features))
+    distributed.pool_normalisation(model.features, len(features))
+    train_on = training_tensors(ds1, replays, patients)
     unseen = ds1.of(held_out)
     history = engine.fit(
         model,
@@ -119,15 +119,28 @@ def schedule_of(config: Config) -> engine.Schedule:
     )
 
 
-def training_tensors(recorded: Beats, replays: Beats | None) -> engine.BeatTensors:
-    """The beats to train on; recorded and replayed ones of a class are strata of their own."""
-    beats = recorded if replays is None else concatenate([recorded, replays])
-    replayed = np.arange(len(beats)) >= len(recorded)
-    return engine.BeatTensors(beats.windows, beats.features, beats.labels, beats.labels + len(CLASSES) * replayed)
+def training_tensors(recorded: Beats, replays: Beats | None, patients: Sequence[str]) -> engine.BeatTensors:
+    """The beats of `patients` to train on; recorded and replayed ones of a class are strata of their own.
+
+    Windows, nearly all of their bytes, are read batch by batch from where they are.
+    """
+    parts = [recorded] if replays is None else [recorded, replays]
+    rows = [np.flatnonzero(np.isin(part.records, patients)) for part in parts]
+    features, labels = (
+        np.concatenate([getattr(part, name)[chosen] for part, chosen in zip(parts, rows)])
+        for name in ("features", "labels")
+    )
+    replayed = np.arange(len(labels)) >= len(rows[0])
+    windows = engine.Rows(*zip([part.windows for part in parts], rows))
+    return engine.BeatTensors(windows, features, labels, labels + len(CLASSES) * replayed)
 
 
 def describe(config: Config, source: Source, seed: int) -> dict:
-    """What a checkpoint says of itself; `load_checkpoint` compares it with what is asked for."""
+    """What a checkpoint says of itself; `load_checkpoint` compares it with what is asked for.
+
+    Of the settings, the lists of records are left out: they may be long.
+    """
+    kept = {name: value for name, value in asdict(config).items() if not name.endswith("_records")}
     return {
         "mode": config.mode,
         "preset": config.preset,
@@ -135,36 +148,45 @@ def describe(config: Config, source: Source, seed: int) -> dict:
         "features": list(FEATURES[config.mode]),
         "data_source": source.name,
         "seed": seed,
-        "config": json.loads(json.dumps(asdict(config))),
+        "config": json.loads(json.dumps(kept)),
     }
 
 
 def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Beats) -> tuple[dict, np.ndarray]:
     """The report of one trained network on DS2, without timings, and its DS2 probabilities (beats, 5)."""
-    proba = engine.predict_proba(trained.model, ds2.windows, ds2.features)
-    fitted = isinstance(trained.model, HybridECGNet)  # the temperatures are its alone; another is as sure as it says
+    scored, proba = score_network(trained.model, config, ds2)
     ratio = FEATURES[config.mode].index(f"pre_ratio_{min(MEMORIES_BEATS)}")
     report = {
         "data_source": source.name,
-        "mode": config.mode,
-        "preset": config.preset,
         "seed": trained.seed,
-        "versions": versions(),
         "threads": engine.TRAINING_THREADS,
-        "config": json.loads(json.dumps(asdict(config))),
-        "parameters": sum(p.numel() for p in trained.model.parameters()),
+        **scored,
         "kept_beats": {"ds1": len(ds1), "ds2": len(ds2)},
         "training": {
             "seconds": trained.seconds,
             "history": trained.history.epochs,
         },
-        "ds2": evaluate_beats(ds2.labels, proba, ds2.records, temperature=config.temperature if fitted else 1.0),
         "baselines": {
             "majority": majority_baseline(ds1.labels, ds2.labels, ds2.records),
             "prematurity": prematurity_baseline(
                 ds1.features[:, ratio], ds1.labels, ds2.features[:, ratio], ds2.labels, ds2.records
             ),
         },
+    }
+    return report, proba
+
+
+def score_network(model: nn.Module, config: Config, beats: Beats) -> tuple[dict, np.ndarray]:
+    """The part of a report that a network and the `beats` it is tested on make, and its probabilities (beats, 5)."""
+    proba = engine.predict_proba(model, beats.windows, beats.features)
+    fitted = isinstance(model, HybridECGNet)  # the temperatures are its alone; another is as sure as it says
+    report = {
+        "mode": config.mode,
+        "preset": config.preset,
+        "versions": versions(),
+        "config": json.loads(json.dumps(asdict(config))),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "ds2": evaluate_beats(beats.labels, proba, beats.records, temperature=config.temperature if fitted else 1.0),
     }
     return report, proba
 
@@ -192,10 +214,16 @@ def peak_rss_mb() -> float:
 
 
 def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: type, arguments: dict) -> str:
-    parts = (data.windows, data.features, data.labels, data.strata)
-    hashes = [hashlib.sha256(part.numpy()).hexdigest() for part in parts]
+    hashes = [_digest(part) for part in (data.windows, data.features, data.labels, data.strata)]
     settings = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
     return hashlib.sha256(json.dumps([distributed.gathered(hashes), settings]).encode()).hexdigest()
+
+
+def _digest(rows: engine.Rows | torch.Tensor) -> str:
+    digest = hashlib.sha256()
+    for block in torch.arange(len(rows)).split(BLOCK_BEATS):
+        digest.update(rows[block].numpy())
+    return digest.hexdigest()
 
 
 def _epoch_line(entry: dict) -> str:

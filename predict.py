@@ -14,7 +14,7 @@ import wfdb
 
 from confidence import tempered
 from config import CLASSES, Config, DeepECGError, with_overrides
-from data_loader import AAMI, Annotation, Record, cleaned, network_inputs, read_beats, read_header, read_record
+from data_loader import Annotation, Record, aami_labels, cleaned, network_inputs, read_beats, read_header, read_record
 from detector import causal_r_peaks
 from dsp_filters import SignalWatch, detect_r_peaks, resample
 from evaluation import number
@@ -189,9 +189,10 @@ def label_record(path: Path, classifier: Classifier, peaks: str | None = None, l
     read or holds fewer than two beats.
     """
     record, synthetic = open_record(path, classifier, lead)
-    annotation = _detected(record, path, classifier.config.mode) if peaks is None else _read_peaks(path, peaks)
+    config = classifier.config
+    annotation = _detected(record, path, config.mode) if peaks is None else _read_peaks(path, peaks, config)
     proba = probabilities(record, annotation, classifier)
-    return Labelled(record, annotation.samples, proba, _reference(annotation, peaks), synthetic)
+    return Labelled(record, annotation.samples, proba, _reference(annotation, peaks, config), synthetic)
 
 
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
@@ -210,7 +211,7 @@ def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> 
     if not RATES_HZ[0] <= header.fs <= RATES_HZ[1]:
         low, high = RATES_HZ
         raise DeepECGError(f"record {path} is sampled at {header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
-    lead = lead or choose_lead(header, path, classifier.config.lead)
+    lead = lead or choose_lead(header, path, classifier.config.leads)
     record = read_record(path, lead, gaps=classifier.config.mode == "causal")
     return record, classifier.synthetic or is_synthetic(header)
 
@@ -220,19 +221,21 @@ def is_synthetic(header: wfdb.Record) -> bool:
     return any("SYNTHETIC" in comment for comment in header.comments)
 
 
-def choose_lead(header: wfdb.Record, path: Path, preferred: str) -> str:
-    """The lead named `preferred`, else a lead II of another name, else the first signal in millivolts.
+def choose_lead(header: wfdb.Record, path: Path, preferred: Sequence[str]) -> str:
+    """The first name of `preferred` that there is, else a lead II of another name, else the first signal in millivolts.
 
-    Prints a line when it is not the preferred one. Raises DeepECGError when no signal is in millivolts.
+    Prints a line when it is not a preferred one. Raises DeepECGError when no signal is in millivolts.
     """
-    if preferred in header.sig_name:
-        return preferred
+    for name in preferred:
+        if name in header.sig_name:
+            return name
     in_mv = [name for name, units in zip(header.sig_name, header.units) if str(units).lower() == "mv"]
     if not in_mv:
         raise DeepECGError(f"record {path} has no signal in mV: name one of {', '.join(header.sig_name)} with --lead")
     second = [name for name in in_mv if LEAD_II.fullmatch(re.sub(r"[\W_]", "", name.lower()))]
     chosen = (second or in_mv)[0]
-    print(f"{path.name}: no lead {preferred}, taking {chosen!r} of {', '.join(header.sig_name)} (--lead chooses)")
+    wanted, there = " or ".join(preferred), ", ".join(header.sig_name)
+    print(f"{path.name}: no lead {wanted}, taking {chosen!r} of {there} (--lead chooses)")
     return chosen
 
 
@@ -261,18 +264,18 @@ def _detected(record: Record, path: Path, mode: str) -> Annotation:
     return Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
 
 
-def _read_peaks(path: Path, extension: str) -> Annotation:
-    annotation = read_beats(path, extension)
+def _read_peaks(path: Path, extension: str, config: Config) -> Annotation:
+    annotation = read_beats(path, extension, config.aami)
     if (np.diff(annotation.samples) <= 0).any():
         raise DeepECGError(f"annotation file {path}.{extension}: its beats do not follow one another in time: mend it")
     return annotation
 
 
-def _reference(annotation: Annotation, extension: str | None) -> np.ndarray | None:
+def _reference(annotation: Annotation, extension: str | None, config: Config) -> np.ndarray | None:
     """AAMI classes of the annotated beats; None for a detector's file, which calls every beat N."""
-    if extension is None or (extension != "atr" and set(annotation.symbols) == {"N"}):
+    if extension is None or (extension != config.annotation_extension and set(annotation.symbols) == {"N"}):
         return None
-    return np.array([CLASSES.index(AAMI[symbol]) for symbol in annotation.symbols])
+    return aami_labels(annotation.symbols, config.aami)
 
 
 # Results ---------------------------------------------------------------------------------------------------------

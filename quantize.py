@@ -19,7 +19,7 @@ from torch import nn
 
 import console
 from config import CLASSES, MODES, PRESETS, Config, DeepECGError, with_overrides
-from data_loader import DS1, DS2, Beats, ingest, load_beats
+from data_loader import Beats, ingest, load_beats
 from engine import load_checkpoint, predict_proba, read_torch_file, write_torch_file
 from evaluation import markdown_table, number, score_changes, write_json
 from features import FEATURES
@@ -231,7 +231,7 @@ def build(config: Config, checkpoint: Path | None = None, out: Path | None = Non
     name = f"{config.mode}-{description['preset']}{'-SYNTHETIC' * synthetic}"
     out = out or Path("artefacts") / name
     check_writable(out)
-    ds1, ds2 = (load_beats(source, records, config, progress) for records in (DS1, DS2))
+    ds1, ds2 = (load_beats(source, names, config, progress) for names in (config.train_records, config.test_records))
     rows = [row for builder in BUILDERS for row in builder(model, description, ds1, ds2, out)]
     for row in rows:
         row["ratio"] = rows[0]["bytes"] / row["bytes"] if row["bytes"] else None

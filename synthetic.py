@@ -554,8 +554,9 @@ def _noise(level: float, t_s: np.ndarray, respiration: np.ndarray, rng: np.rando
     return noise_mv, artefacts
 
 
-def is_synthetic(folder: Path) -> bool:
-    """Whether the records in `folder` were written by `write_database`, finished or not."""
+def is_synthetic(folder: Path, records: Sequence[str] = ()) -> bool:
+    """Whether a record in `folder`, or one of `records` in its subfolders, says that it is SYNTHETIC."""
     if (folder / MARKER_NAME).exists():
         return True
-    return any("SYNTHETIC" in header.read_text(errors="replace") for header in folder.glob("*.hea"))
+    headers = [*folder.glob("*.hea"), *(folder / f"{name}.hea" for name in records if "/" in name)]
+    return any("SYNTHETIC" in header.read_text(errors="replace") for header in headers)

@@ -6,8 +6,8 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from joblib import Parallel
@@ -25,8 +25,18 @@ SHARED_MEMORY = Path("/dev/shm")
 LEFT = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)[-_].*")  # with the number of its process
 
 
+Run = Callable[[Iterable], Iterator]  # jobs (joblib's `delayed`) -> their results in the same order
+
+
 def run_jobs(jobs: Iterable, threads: int) -> Iterator:
-    """The results of `jobs` (joblib's `delayed`) in their order, worked on by `threads` processes, 0: one a core.
+    """The results of `jobs` in their order, worked on by a `worker_pool` of their own."""
+    with worker_pool(threads) as run:
+        yield from run(jobs)
+
+
+@contextmanager
+def worker_pool(threads: int) -> Iterator[Run]:
+    """Gives what runs jobs in `threads` processes, 0: one a core, which live as long as the block.
 
     Arrays are sent, not shared: joblib would put large ones into files in memory, which outlive a run that is killed.
     The workers of such a run end within LOOK_S, where joblib's own wait for work for five minutes; the empty folders
@@ -37,7 +47,7 @@ def run_jobs(jobs: Iterable, threads: int) -> Iterator:
     watched = {"initializer": _end_with, "initargs": (os.getpid(),)}
     try:
         how = {"return_as": "generator", "max_nbytes": None, "batch_size": 1}  # a job is long enough on its own
-        yield from Parallel(n_jobs=threads or -1, **how, **watched)(jobs)
+        yield lambda jobs: Parallel(n_jobs=threads or -1, **how, **watched)(jobs)
     except BrokenProcessPool:
         raise WorkerDied("a worker process has died: there was too little memory, or its input is broken") from None
     finally:

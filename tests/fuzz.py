@@ -465,7 +465,7 @@ def write_valid(folder: Path):
         records=np.array(["100"] * 6),
         samples=np.arange(6),
     )
-    _write_cache(folder / "beats.npz", cached)
+    _write_cache(folder / "beats.npz", [cached], ["100"])
     training_run().store(folder / "resume.pt", "fingerprint")
     shutil.copy(NETWORK, folder / "network.onnx")
     (folder / "LIST").write_text("r\nlong\nabsent\n")

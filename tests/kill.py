@@ -44,12 +44,9 @@ LIMIT_S = 600
 WORKERS_END_S = 60  # on a busy machine
 SMALL = f"""import dataclasses, functools, sys
 sys.path.insert(0, {str(ROOT)!r})
-import config, data_loader, main
+import config, main
 
 def shrink():
-    for module in (data_loader, main):
-        module.DS1, module.DS2 = {tuple(TRAINED)}, {tuple(TESTED)}
-    main.VALIDATION = ("118", "124")
     config.PRESETS["edge"] = dataclasses.replace(config.PRESETS["edge"], epochs=3)
 
 def train_one(*arguments, train_one=main.train_one):  # a worker process imports the modules anew
@@ -61,7 +58,8 @@ def train_one(*arguments, train_one=main.train_one):  # a worker process imports
 shrink()
 main.train_one = train_one
 main.Config = functools.partial(main.Config, preset="edge", threads=2, replays=1, batch_size=32,
-    data_source="physionet", data_dir="mitdb", physionet_url=sys.argv[1])
+    data_source="physionet", data_dir="mitdb", physionet_url=sys.argv[1],
+    train_records={tuple(TRAINED)}, validation_records=("118", "124"), test_records={tuple(TESTED)})
 sys.exit(main.main(["--name", "run"]))
 """
 

@@ -27,6 +27,13 @@ NAN, INFINITE = float("nan"), float("inf")
         ("data_dir", None),
         ("physionet_url", 7),
         ("lead", 1),
+        ("other_leads", "V5"),
+        ("other_leads", ("V5", 2)),
+        ("annotation_extension", ""),
+        ("annotation_extension", "../atr"),
+        ("annotation_classes", ("N", "S")),
+        ("train_records", "100"),
+        ("test_records", (100,)),
         ("synthetic_minutes", 0.5),
         ("synthetic_minutes", INFINITE),
         ("runs_dir", None),
@@ -71,6 +78,40 @@ def test_a_value_that_cannot_be_used_is_refused_by_name_in_one_line(name, value)
     message = str(refusal.value)
     assert f"setting {name} = {value!r}" in message
     assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    "change, named",
+    [
+        ({"train_records": ()}, "train_records cannot be used: is empty"),
+        ({"test_records": ()}, "test_records cannot be used: is empty"),
+        ({"test_records": ("100", "103", "100")}, "test_records cannot be used: '100' stands twice"),
+        ({"test_records": ("100", "../101")}, "'../101' is no name of a record"),
+        ({"test_records": ("/data/a",)}, "'/data/a' is no name of a record"),
+        ({"test_records": ("100", "118")}, "'118' is in train_records too"),
+        ({"validation_records": ("100",)}, "validation_records cannot be used: name some of train_records"),
+        ({"train_records": ("101", "106")}, "validation_records cannot be used: name some of train_records"),
+        ({"train_records": ("118",), "validation_records": ("118",)}, "but not all"),
+        ({"annotation_classes": (("N", "N"), ("X", "V"))}, "class 'X' is unknown: use N, S, V, F, Q"),
+        ({"annotation_classes": (("N", "N B"), ("V", "V B"))}, "symbol 'B' stands twice"),
+        ({"annotation_classes": (("N", "N", "L"),)}, "pairs"),
+        ({"annotation_classes": (("N", ""),)}, "names no symbol"),
+        ({"annotation_classes": ()}, "names no symbol"),
+    ],
+)
+def test_a_database_that_cannot_be_used_is_refused_in_one_line(change, named):
+    with pytest.raises(DeepECGError) as refusal:
+        Config(**change)
+    assert named in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_the_database_is_mit_bih_unless_the_settings_say_otherwise():
+    """The division of de Chazal et al. 2004, without the four paced records."""
+    config = Config()
+    assert len(config.train_records) == len(config.test_records) == 22
+    assert not {"102", "104", "107", "217"} & {*config.train_records, *config.test_records}
+    assert config.aami["e"] == "N" and config.aami["a"] == "S" and config.aami["f"] == "Q" and len(config.aami) == 19
+    assert config.leads == ("MLII",) and config.annotation_extension == "atr"
 
 
 def test_an_unknown_choice_names_the_ones_there_are():

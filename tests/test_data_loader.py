@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import weakref
 from collections import Counter
 
 import numpy as np
@@ -61,7 +62,7 @@ def few(synthetic_db, tmp_path):
 
 @pytest.fixture
 def config(tmp_path):
-    return Config(cache_dir=str(tmp_path / "cache"))
+    return Config(cache_dir=str(tmp_path / "cache"), threads=1)  # in this process, where it can be watched
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def offline(monkeypatch):
 def opened(monkeypatch):
     """The names of the records read from their files, as the test goes on."""
     names, read = [], data_loader.read_record
-    monkeypatch.setattr(data_loader, "read_record", lambda path, lead: names.append(path.name) or read(path, lead))
+    monkeypatch.setattr(data_loader, "read_record", lambda path, leads: names.append(path.name) or read(path, leads))
     return names
 
 
@@ -250,7 +251,7 @@ def test_auto_without_data_or_network_is_synthetic_and_says_why(offline, synthet
     assert source.synthetic and source.name == "synthetic"
     assert source.folder == tmp_path / "cache" / "synthetic-1min"
     assert "no connection" in source.reason
-    assert not physionet.missing_files(source.folder, DS1 + DS2)
+    assert not physionet.missing_files(source.folder, expected_files(DS1 + DS2))
 
 
 def test_synthetic_is_taken_when_asked_for_even_beside_a_whole_folder(offline, synthetic_db, tmp_path):
@@ -477,7 +478,7 @@ def test_files_with_their_published_hashes_are_read(few, config):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_beats_carry_what_the_annotations_say(few, config, mode):
-    config = Config(mode=mode, cache_dir=config.cache_dir)
+    config = Config(mode=mode, cache_dir=config.cache_dir, threads=1)
     beats = load_beats(few, ("208", "232"), config)
     assert beats.windows.shape == (len(beats), CHANNELS, 280) and beats.windows.dtype == np.float32
     assert beats.features.shape == (len(beats), len(FEATURES[mode])) and beats.features.dtype == np.float32
@@ -558,11 +559,12 @@ def test_other_settings_or_records_are_parsed_anew(few, config, opened):
     changes = ({}, {"mode": "causal"}, {"mode": "causal", "look_ahead_ms": 100.0}, {"band_hz": (0.5, 40.0)})
     changes += ({"filter_order": 3}, {"window_samples": 240}, {"fs_hz": 250.0}, {"lead": "V5"})
     for done, change in enumerate(changes):
-        load_beats(few, ("100",), Config(cache_dir=config.cache_dir, **change))
+        load_beats(few, ("100",), Config(cache_dir=config.cache_dir, threads=1, **change))
         assert len(opened) == done + 1, change
     load_beats(few, ("208",), config)
     assert opened[-1] == "208"
-    load_beats(few, ("100",), Config(cache_dir=config.cache_dir, preset="edge", seeds=(5,)))  # say nothing of beats
+    same = Config(cache_dir=config.cache_dir, preset="edge", seeds=(5,), threads=1)  # these say nothing of beats
+    load_beats(few, ("100",), same)
     assert len(opened) == len(changes) + 1
 
 
@@ -584,6 +586,50 @@ def test_another_folder_with_the_same_names_is_another_source(few, config, opene
     assert opened == ["100", "100"]
 
 
+def test_the_beats_do_not_depend_on_the_number_of_processes_and_are_those_of_each_record(few, config, tmp_path):
+    names = ("232", "100", "208")
+    alone = load_beats(few, names, config)
+    assert_equal(load_beats(few, names, Config(cache_dir=str(tmp_path / "two"), threads=2)), alone)
+    each = [load_beats(few, (name,), config) for name in names]
+    assert_equal(concatenate(each), alone)
+
+
+def test_beats_lie_in_the_file_of_the_cache_and_not_in_memory(few, config):
+    """So that memory does not grow with the database; what is written into them stays with this process."""
+    beats = load_beats(few, ("100", "208"), config)
+    (cached,) = (few.folder.parent / "cache").iterdir()
+    for name in ("windows", "features", "labels", "samples"):
+        array = getattr(beats, name)
+        assert isinstance(array.base, np.memmap) and array.ctypes.data % 64 == 0, name
+    before = cached.read_bytes()
+    beats.windows[:] = 0
+    assert cached.read_bytes() == before
+    with np.load(cached) as stored:  # it is what numpy.savez would write
+        assert stored["windows"].any() and np.array_equal(stored["labels"], beats.labels)
+
+
+def test_no_more_than_one_record_is_held_while_beats_are_stored(few, config, tmp_path, monkeypatch):
+    """Beats are written as they come: those of a record can be gone before the next ones are made."""
+    made = []
+
+    def parts():
+        for name in ("100", "208"):
+            beats = load_beats(few, (name,), config)
+            made.append(weakref.ref(copy := beats.where(np.ones(len(beats), bool))))
+            yield copy
+            del copy
+            assert len(made) == 1 or made[0]() is None
+
+    data_loader._write_cache(tmp_path / "all.npz", parts(), ("100", "208"))
+    assert_equal(data_loader._read_cache(tmp_path / "all.npz"), load_beats(few, ("100", "208"), config))
+
+
+def replace_file(path, content):
+    """As every writer does: in a file that is cut short in place, mapped arrays would lose their ground."""
+    path.unlink()
+    path.write_bytes(content)
+
+
 def broken_copies(whole):
     """A cache file cut short, replaced and with single bits turned over, in its headers, values and directory."""
     yield from (b"", b"PK", whole[: len(whole) // 2], whole[:-1], b"no archive at all")
@@ -597,7 +643,7 @@ def test_a_broken_cache_is_parsed_anew_and_never_trusted(few, config):
     (cached,) = (few.folder.parent / "cache").iterdir()
     whole = cached.read_bytes()
     for broken in broken_copies(whole):
-        cached.write_bytes(broken)
+        replace_file(cached, broken)
         assert_equal(load_beats(few, ("100",), config), beats)
 
 
@@ -607,14 +653,14 @@ def test_a_cache_whose_header_promises_fewer_beats_is_not_trusted(few, config):
     whole = cached.read_bytes()
     shorter = whole.replace(b"'shape': (%d," % len(beats), b"'shape': (%d," % (len(beats) - 1), 1)
     assert len(shorter) == len(whole) and shorter != whole
-    cached.write_bytes(shorter)
+    replace_file(cached, shorter)
     assert_equal(load_beats(few, ("100",), config), beats)
 
 
 def test_a_broken_cache_is_replaced_by_a_whole_one(few, config, opened):
     load_beats(few, ("100",), config)
     (cached,) = (few.folder.parent / "cache").iterdir()
-    cached.write_bytes(cached.read_bytes()[:5000])
+    replace_file(cached, cached.read_bytes()[:5000])
     load_beats(few, ("100",), config)
     load_beats(few, ("100",), config)
     assert opened == ["100", "100"]

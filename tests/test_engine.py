@@ -471,3 +471,21 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, write):
 
 def assert_one_line(error: DeepECGError, path: Path):
     assert "\n" not in str(error) and str(path) in str(error)
+
+
+# Rows ----------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_several_arrays_are_read_in_any_order():
+    """The first array gives its rows 0 and 2, the second its last: 10, 30, 200."""
+    rows = engine.Rows(
+        (np.array([[10.0], [20.0], [30.0]]), np.array([0, 2])), (np.array([[100.0], [200.0]]), np.array([1]))
+    )
+    assert len(rows) == 3
+    assert rows[torch.tensor([2, 0, 1, 2])].tolist() == [[200.0], [10.0], [30.0], [200.0]]
+    assert rows[torch.tensor([], dtype=torch.int64)].shape == (0, 1)
+
+
+def test_rows_of_an_array_without_any_chosen_are_passed_over():
+    rows = engine.Rows((np.array([[1.0]]), np.array([], np.int64)), (np.array([[2.0], [3.0]]), np.array([0, 1])))
+    assert len(rows) == 2 and rows[torch.tensor([1, 0])].tolist() == [[3.0], [2.0]]
