@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import archive, endurance, faults, growth, look_ahead, noise_stress, streaming
+from benchmarks import archive, endurance, faults, growth, look_ahead, noise_stress, streaming, torchrun
 from config import MODES, PRESETS, Config, DeepECGError
 from crossvalidation import ideas_table, records_table
 from ec57 import MEASURES
@@ -118,6 +118,7 @@ def readme_blocks() -> dict[str, str]:
         "faults": "\n".join(faults.table(read_json(RESULTS / "faults.json"))),
         "endurance": "\n".join(endurance.table(read_json(RESULTS / "endurance.json"))),
         "archive": "\n".join(archive.table(read_json(RESULTS / "archive.json"))),
+        "torchrun": "\n".join(torchrun.table(read_json(RESULTS / "torchrun.json"))),
         "growth": "\n".join(growth.table(read_json(RESULTS / "growth.json"))),
         "look_ahead": "\n".join(look_ahead.table(read_json(RESULTS / "look_ahead.json"))),
         "noise": "\n".join(noise_stress.table(read_json(RESULTS / "noise.json"))),
