@@ -2,11 +2,10 @@
 
 import re
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import archive, endurance, faults, growth, look_ahead, noise_stress, streaming, torchrun
+from benchmarks import archive, endurance, faults, growth, look_ahead, noise_stress, speed, streaming, torchrun
 from config import MODES, PRESETS, Config, DeepECGError
 from crossvalidation import ideas_table, records_table
 from ec57 import MEASURES
@@ -50,7 +49,6 @@ def reproduce(run: Callable[..., dict]):
         _artefacts(mode, preset, base / "artefacts" / f"{mode}-{preset}")
     for figure in ("signal.png", "dashboard.png", "predictions.png"):
         _copy(base / "-".join(SHOWN) / "images" / figure, IMAGES / figure)
-    _single_run(base / "single", run)
     benchmark(_config(*SHOWN), base / "transformer")
     _copy(base / "transformer" / "benchmark.json", RESULTS / "transformer.json")
     _copy(base / "transformer" / "benchmark.png", IMAGES / "transformer.png")
@@ -71,13 +69,6 @@ def _artefacts(mode: str, preset: str, folder: Path):
     build(_config(mode, preset), out=folder)
     _copy(folder / f"quantization-{mode}-{preset}.json", RESULTS / f"quantization-{mode}-{preset}.json")
     _copy(folder / "model_int8.onnx", PRETRAINED / f"{mode}-{preset}.onnx")
-
-
-def _single_run(folder: Path, run: Callable[..., dict]):
-    """One `python main.py` of one seed without any cache, for its times and memory."""
-    with tempfile.TemporaryDirectory() as empty:
-        run(_config(*SHOWN, seeds=SEEDS[:1], cache_dir=empty), "reproduce/single")
-    _copy(folder / "report.json", RESULTS / "single.json")
 
 
 def _refuse_synthetic(report: dict):
@@ -102,14 +93,14 @@ def render_readme(text: str) -> str:
 def readme_blocks() -> dict[str, str]:
     """The marked blocks of the README by name, as Markdown."""
     reports = {variant: read_json(RESULTS / f"{'-'.join(variant)}.json") for variant in VARIANTS}
-    single, comparison = read_json(RESULTS / "single.json"), read_json(RESULTS / "transformer.json")
+    comparison = read_json(RESULTS / "transformer.json")
     shown = reports[SHOWN]
     return {
         "results": _results(reports),
         "classes": _classes(shown),
         "records": per_record_table(shown["ds2"]["per_record"]),
         "transformer": benchmark_table(comparison),
-        "cost": _cost(single),
+        "speed": "\n".join(speed.table(read_json(RESULTS / "speed.json"))),
         "published": _published(reports),
         "ablation": ideas_table(read_json(ABLATION)),
         "patients": records_table(read_json(ABLATION)),
@@ -202,9 +193,3 @@ def _embedded(report: dict) -> str:
     row = [number(len(report["records"])), *(number(found[name]) for name in ("beats", "r_peaks_moved"))]
     row += [number(found["label_differs"]), f"{found['window_difference']:.0e}"]
     return "\n".join(markdown_table([*header, "bytes of its state"], [[*row, number(report["state_bytes"])]]))
-
-
-def _cost(report: dict) -> str:
-    header = [*report["timings_s"], "peak memory"]
-    row = [*(f"{seconds:.1f} s" for seconds in report["timings_s"].values()), f"{report['peak_rss_mb']:.0f} MB"]
-    return "\n".join(markdown_table(header, [row]))

@@ -81,6 +81,7 @@ def timed(program: list[str], folder: Path) -> dict:
         "wall_s": wall_s,
         "scored_s": wall_s - sum(stages[name] for name in AFTER_SCORING),
         "stages_s": stages,
+        "peak_rss_mb": report["peak_rss_mb"],
         "accuracy": scores["accuracy"],
         "v_se": scores["per_class"]["V"]["se"],
     }
@@ -115,8 +116,9 @@ def table(report: dict) -> list[str]:
         runs = report[kind]
         stages = [_spread([run["stages_s"][name] for run in runs]) for name in ("beats", "train", "evaluate")]
         worth = [percent(min(run[name] for run in runs)) for name in ("accuracy", "v_se")]
-        rows.append([title, _spread([run[clock] for run in runs]), *stages, *worth])
-    header = ["run", "s", "of these beats", "train", "evaluate", "least accuracy %", "least PVC Se %"]
+        memory = f"{max(run['peak_rss_mb'] for run in runs):.0f} MB"
+        rows.append([title, _spread([run[clock] for run in runs]), *stages, *worth, memory])
+    header = ["run", "s", "of these beats", "train", "evaluate", "least accuracy %", "least PVC Se %", "peak memory"]
     shares = (f"{one['preset']}: {100 * one['loading_s'] / one['epoch_s']:.1f} %" for one in report["loading_share"])
     note = f"Mean ± sd of {len(report['cold'])} runs, {report['machine']}. Fetching batches, of an epoch's time: "
     return [*markdown_table(header, rows), "", f"{note}{', '.join(shares)}."]

@@ -8,7 +8,9 @@ from config import DATA_DIR_VARIABLE, DeepECGError
 
 def run(seconds: float) -> dict:
     stages = {"beats": seconds / 4, "train": seconds / 2, "evaluate": seconds / 10}
-    return {"wall_s": seconds, "scored_s": seconds - 1, "stages_s": stages, "accuracy": 0.96, "v_se": seconds / 100}
+    return {"wall_s": seconds, "scored_s": seconds - 1, "stages_s": stages, "accuracy": 0.96, "v_se": seconds / 100} | {
+        "peak_rss_mb": 10 * seconds
+    }
 
 
 def test_the_table_by_hand():
@@ -17,7 +19,7 @@ def test_the_table_by_hand():
     report = {"machine": "m, 2 cores", "quick": runs, "cold": runs, "cached": runs, "loading_share": [share]}
     lines = speed.table(report)
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:5]]
-    stages = ["23.8 ± 1.8", "47.5 ± 3.5", "9.5 ± 0.7", "96.0", "90.0"]
+    stages = ["23.8 ± 1.8", "47.5 ± 3.5", "9.5 ± 0.7", "96.0", "90.0", "1000 MB"]
     assert cells[0] == ["to a scored `edge` network", "94.0 ± 7.1", *stages]
     assert cells[1] == ["whole run, no cache", "95.0 ± 7.1", *stages]
     assert lines[-1].startswith("Mean ± sd of 2 runs, m, 2 cores.") and lines[-1].endswith("edge: 2.5 %.")
