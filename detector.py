@@ -126,8 +126,14 @@ class RPeakDetector:
         chunk_mv = one_row(chunk_mv)
         if len(chunk_mv) == 0:
             return []
-        self._remember(chunk_mv)
-        beats = [beat for at in self._summits(len(chunk_mv)) for beat in self._judged(at)]
+        watched = self._watch(chunk_mv)
+        self._watch.forget(self._pushed)
+        return self.push_watched(*watched)
+
+    def push_watched(self, filled_mv: np.ndarray, missing: np.ndarray) -> list[tuple[int, int]]:
+        """`push` for a caller whose own `SignalWatch` has seen the samples (n,), n > 0, and has given these."""
+        self._remember(filled_mv, missing)
+        beats = [beat for at in self._summits(len(filled_mv)) for beat in self._judged(at)]
         self._forget()
         return beats
 
@@ -148,17 +154,15 @@ class RPeakDetector:
     def _samples(self, seconds: float) -> int:
         return round(seconds * self._fs_hz)
 
-    def _remember(self, chunk_mv: np.ndarray):
-        """Appends the chunk, its gaps filled with the sample before them, and its energy to what is remembered."""
-        filled_mv, missing = self._watch(chunk_mv)
-        self._watch.forget(self._pushed)
+    def _remember(self, filled_mv: np.ndarray, missing: np.ndarray):
+        """Appends a chunk, its gaps filled with the sample before them, and its energy to what is remembered."""
         if self._pushed == 0:
             self._signal_mv[:] = filled_mv[0]
         energy_mv = self._moving_sum(np.abs(self._band_pass(filled_mv))) / self._moving_sum.samples
         self._signal_mv = np.concatenate((self._signal_mv, filled_mv))
         self._energy_mv = np.concatenate((self._energy_mv, energy_mv))
         self._missing = np.concatenate((self._missing, missing))
-        self._pushed += len(chunk_mv)
+        self._pushed += len(filled_mv)
 
     def _forget(self):
         self._signal_mv = self._signal_mv[-self._history :].copy()

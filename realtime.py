@@ -95,9 +95,9 @@ class GivenPeaks:
         self._next = next(self._coming, None)
         self._pushed = 0
 
-    def push(self, chunk_mv: np.ndarray) -> list[tuple[int, int]]:
-        """The beats within the next samples (n,), as `RPeakDetector.push` tells them."""
-        self._pushed += len(chunk_mv)
+    def push_watched(self, filled_mv: np.ndarray, missing: np.ndarray) -> list[tuple[int, int]]:
+        """The beats within the next samples (n,), as `RPeakDetector.push_watched` tells them."""
+        self._pushed += len(filled_mv)
         beats = []
         while self._next is not None and self._next < self._pushed:
             beats.append((int(self._next), int(self._next)))
@@ -170,10 +170,10 @@ class BeatStream:
         chunk_mv = one_row(chunk_mv)
         if len(chunk_mv) == 0:
             return []
-        filled_mv, _ = self._watch(chunk_mv)
+        filled_mv, missing = self._watch(chunk_mv)
         self._pushed += len(chunk_mv)
         self._remember(self._filter(self._resample(filled_mv)))
-        for sample, detected in self._source.push(chunk_mv):
+        for sample, detected in self._source.push_watched(filled_mv, missing):
             self._expect(sample, detected)
         prepared = self._prepared(ended=False)
         self._forget()

@@ -355,7 +355,7 @@ def test_wrong_uses_are_refused_with_one_line(causal):
     with pytest.raises(DeepECGError, match="100 to 1000 Hz"):
         BeatStream(causal, CAUSAL, 50.0)
     with pytest.raises(DeepECGError, match="give them in order"):
-        GivenPeaks([5, 5]).push(np.zeros(10))
+        GivenPeaks([5, 5]).push_watched(np.zeros(10), np.zeros(10, bool))
 
 
 # Many streams --------------------------------------------------------------------------------------------------------
