@@ -36,6 +36,8 @@ DEFINITIONS = {
     "second_previous_ratio": "the second RR before pre-RR over the mean of the last `memory` RR before pre-RR",
     "rr_step": "median step between neighbouring RR of the last `memory`, over their mean",
     "rr_variation": "standard deviation of the last `memory` RR, over their mean",
+    "rr_low_step": "lower quartile of the steps between neighbouring RR of the last `memory`, over their mean",
+    "early_share": "share of the last `memory` RR that are shorter than 0.85 of their mean",
     "pre_previous_ratio": "RR before the beat over the RR before it",
     "previous_second_ratio": "the RR before pre-RR over the one before it",
     "pre_rank": "share of the last 32 RR that are shorter than pre-RR",
