@@ -16,16 +16,14 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from config import DeepECGError
 
-class WorkerDied(DeepECGError):
-    """A worker process ended before its work was done."""
-
-
 LOOK_S = 0.5  # how often a worker looks whether its run is still there
 SHARED_MEMORY = Path("/dev/shm")
 LEFT = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)[-_].*")  # with the number of its process
-
-
 Run = Callable[[Iterable], Iterator]  # jobs (joblib's `delayed`) -> their results in the same order
+
+
+class WorkerDied(DeepECGError):
+    """A worker process ended before its work was done."""
 
 
 def run_jobs(jobs: Iterable, threads: int) -> Iterator:
