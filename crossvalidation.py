@@ -89,6 +89,7 @@ ABLATION = {
     "without irregularity features": Idea(without=LOCAL),
     "without lower quartile of the steps and share of early intervals": Idea(without=MIXTURE),
     "without shape features": Idea(without=SHAPE),
+    "without the running prior of S": Idea(settings={"prior_weight": 0.0}),
     "without hiding the wave": Idea(network={"wave_dropout": 0.0}),
     "every N beat in every epoch": Idea(settings={"record_shares": (1.0,) * len(CLASSES)}),
 }
@@ -176,7 +177,7 @@ def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Seque
     engine.fit(model, train_on, None, FocalLoss(config.focal_gamma), schedule, seed)
     made = (dense_beats(source, fold, config), second_lead_beats(source, fold, config))
     tested = (ds1.of(fold), *(_shown(beats, columns, idea.channels) if beats else ds1.of(()) for beats in made))
-    proba = [engine.predict_proba(model, beats.windows, beats.features) for beats in tested]
+    proba = [pipeline.network_proba(model, config, beats) for beats in tested]
     return *(_predicted(*pair) for pair in zip(tested, proba)), proba[0]
 
 

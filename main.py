@@ -183,7 +183,7 @@ def train_one(
 
 def draw(folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats):
     """The four figures of a run: cleaned signal, dashboard, labelled strip, confidence."""
-    from engine import predict_proba
+    from pipeline import network_proba
 
     report, proba = assessed
     tested = name_of_test(config.test_records)
@@ -195,7 +195,7 @@ def draw(folder: Path, config: Config, source: Source, trained: "Trained", asses
         folder / "dashboard.png",
         report["validation"],
         report["ds2"]["confusion"],
-        (ds1.labels, predict_proba(trained.model, ds1.windows, ds1.features)),
+        (ds1.labels, network_proba(trained.model, config, ds1)),
         (ds2.labels, proba),
         f"{config.mode} mode, {config.preset} preset, seed {trained.seed}: test on {tested}, n = {len(ds2):,}",
         source.synthetic,

@@ -27,6 +27,7 @@ from evaluation import evaluate_beats, majority_baseline, prematurity_baseline
 from features import CHANNELS, FEATURES, MEMORIES_BEATS
 from loss import FocalLoss
 from model import HybridECGNet
+from prior import with_running_prior
 from quantize import measure
 
 
@@ -178,7 +179,7 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
 
 def score_network(model: nn.Module, config: Config, beats: Beats) -> tuple[dict, np.ndarray]:
     """The part of a report that a network and the `beats` it is tested on make, and its probabilities (beats, 5)."""
-    proba = engine.predict_proba(model, beats.windows, beats.features)
+    proba = network_proba(model, config, beats)
     fitted = isinstance(model, HybridECGNet)  # the temperatures are its alone; another is as sure as it says
     report = {
         "mode": config.mode,
@@ -189,6 +190,12 @@ def score_network(model: nn.Module, config: Config, beats: Beats) -> tuple[dict,
         "ds2": evaluate_beats(beats.labels, proba, beats.records, temperature=config.temperature if fitted else 1.0),
     }
     return report, proba
+
+
+def network_proba(model: nn.Module, config: Config, beats: Beats) -> np.ndarray:
+    """The probabilities (beats, 5) by which `beats` are labelled: those of the network, with each patient's prior."""
+    proba = engine.predict_proba(model, beats.windows, beats.features)
+    return with_running_prior(proba, beats.records, config.prior_weight)
 
 
 def quantized(trained: Trained, ds2: Beats) -> dict:

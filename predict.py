@@ -22,6 +22,7 @@ from features import CHANNELS, FEATURES
 from figures import predictions_figure
 from files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from onnx_network import OnnxNetwork, load_onnx, predict_proba
+from prior import RunningPrior
 
 if TYPE_CHECKING:
     from torch import nn
@@ -198,7 +199,8 @@ def label_record(path: Path, classifier: Classifier, peaks: str | None = None, l
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
     """Calibrated class probabilities (beats, 5) of the beats of `record` at the R-peaks of `annotation`."""
     windows, features = network_inputs(record, annotation, classifier.config)
-    return tempered(predict_proba(classifier.model, windows, features), classifier.config.temperature)
+    proba = RunningPrior(classifier.config.prior_weight)(predict_proba(classifier.model, windows, features))
+    return tempered(proba, classifier.config.temperature)
 
 
 def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:

@@ -25,6 +25,7 @@ from features import (
     shape_inputs,
 )
 from onnx_network import OnnxNetwork, predict_proba
+from prior import RunningPrior
 
 if TYPE_CHECKING:
     from torch import nn
@@ -145,6 +146,7 @@ class BeatStream:
         self._watch = SignalWatch(fs_hz)
         self._last_r: int | None = None
         self._waiting: deque[_Waiting] = deque()
+        self._prior = RunningPrior(config.prior_weight)
         self._finished = False
 
     def push(self, chunk_mv: np.ndarray) -> list[Beat]:
@@ -157,6 +159,14 @@ class BeatStream:
     def finish(self) -> list[Beat]:
         """The beats that still wait when the stream has ended; those that lacked something say so in `complete`."""
         return _classified([self], [self.prepare_rest()])[0]
+
+    def labelled(self, prepared: Sequence[Prepared], proba: np.ndarray) -> list[Beat]:
+        """The next beats, `prepared`, with the network's answers `proba` (beats, 5), by which the prior goes on."""
+        rows = tempered(self._prior(proba), self.config.temperature)
+        return [
+            Beat(beat.sample, int(row.argmax()), row, beat.known, beat.late, beat.complete)
+            for beat, row in zip(prepared, rows)
+        ]
 
     @property
     def quality(self) -> str:
@@ -269,9 +279,6 @@ def _classified(streams: Sequence[BeatStream], prepared: list[list[Prepared]]) -
     if not beats:
         return [[] for _ in prepared]
     windows, features = (np.stack([getattr(beat, name) for beat in beats]) for name in ("window", "features"))
-    rows = iter(tempered(predict_proba(streams[0].model, windows, features), streams[0].config.temperature))
-    return [[_labelled(beat, next(rows)) for beat in of_stream] for of_stream in prepared]
-
-
-def _labelled(beat: Prepared, proba: np.ndarray) -> Beat:
-    return Beat(beat.sample, int(proba.argmax()), proba, beat.known, beat.late, beat.complete)
+    ends = np.cumsum([len(of_stream) for of_stream in prepared])
+    rows = np.split(predict_proba(streams[0].model, windows, features), ends[:-1])
+    return [stream.labelled(*own) if own[0] else [] for stream, *own in zip(streams, prepared, rows)]

@@ -19,8 +19,7 @@ from config import MODES, PRESETS, Config  # noqa: E402
 from data_loader import DS2, Source, load_beats, real_source  # noqa: E402
 from evaluation import confidence_table, write_json  # noqa: E402
 from figures import confidence_figure  # noqa: E402
-from onnx_network import predict_proba  # noqa: E402
-from pipeline import versions  # noqa: E402
+from pipeline import network_proba, versions  # noqa: E402
 from predict import load_classifier  # noqa: E402
 
 SHOWN = f"{Config.mode}, {Config.preset}"
@@ -48,7 +47,7 @@ def measured(mode: str, preset: str, source: Source) -> dict:
     """The confidence report of the pretrained network of `mode` and `preset`."""
     classifier = load_classifier(Config(mode=mode, preset=preset))
     beats = load_beats(source, DS2, classifier.config)
-    proba = predict_proba(classifier.model, beats.windows, beats.features)
+    proba = network_proba(classifier.model, classifier.config, beats)
     return confidence_report(beats.labels, proba, beats.records, classifier.config.temperature)
 
 

@@ -26,7 +26,7 @@ import config as settings  # noqa: E402
 import console  # noqa: E402
 from config import DS1, DS2, Config, DeepECGError  # noqa: E402
 from data_loader import Source, ingest, load_beats, load_replays  # noqa: E402
-from evaluation import SYNTHETIC_LINE, evaluate_beats, markdown_table, number, write_json  # noqa: E402
+from evaluation import SYNTHETIC_LINE, markdown_table, number, write_json  # noqa: E402
 from synthetic import write_database  # noqa: E402
 from workers import worker_pool  # noqa: E402
 
@@ -142,12 +142,12 @@ def _epoch(config: Config, folder: Path):
 def _evaluate(config: Config, folder: Path):
     import engine
     from model import HybridECGNet
+    from pipeline import score_network
 
     model, _ = engine.load_checkpoint(folder / "run" / "checkpoint.pt", (HybridECGNet,))
     engine.torch.set_num_threads(1)
     beats = load_beats(_source(config), config.test_records, config)
-    proba = engine.predict_proba(model, beats.windows, beats.features)
-    evaluate_beats(beats.labels, proba, beats.records, temperature=config.temperature)
+    score_network(model, config, beats)
 
 
 def _record(config: Config, folder: Path):
