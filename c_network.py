@@ -24,7 +24,8 @@ HEADER = """/* {title}
  *
  * Research code, not a medical device. Generated: change the network, not this file.
  *
- * The classes, in order: {classes}. The label of a beat is the class of its largest logit, the first of equal ones.
+ * The classes, in order: {classes}. The network's own label of a beat is the class of its largest logit, the first of
+ * equal ones.
  * Not re-entrant: {ram} bytes of static memory hold what the layers give.
  */
 #ifndef DEEP_ECG_NETWORK_H
@@ -36,13 +37,14 @@ HEADER = """/* {title}
 #define DEEP_ECG_CHANNELS {channels}
 #define DEEP_ECG_FEATURES {features}
 #define DEEP_ECG_CLASSES {class_count}
+#define DEEP_ECG_LOGIT_SCALE {logit_scale}f
 
 /* Float inputs to int8. window is channel-first [CHANNELS][WINDOW_SAMPLES], features [FEATURES] are raw: they are
  * standardised here. window_q comes out as [WINDOW_SAMPLES][CHANNELS], as the network and model.tflite take it.
  * The same to the bit everywhere where float is computed in single precision. */
 void deep_ecg_network_quantize(const float *window, const float *features, int8_t *window_q, int8_t *features_q);
 
-/* logits[i] stands for {logit_scale} * (logits[i] - ({logit_zero})). */
+/* logits[i] stands for DEEP_ECG_LOGIT_SCALE * (logits[i] - ({logit_zero})). */
 void deep_ecg_network_run(const int8_t *window_q, const int8_t *features_q, int8_t logits[DEEP_ECG_CLASSES]);
 
 #endif

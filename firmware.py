@@ -17,6 +17,7 @@ import numpy as np
 import c_network
 import detector as det
 import features as ft
+import prior
 from c_network import compile_c, compiler
 from config import CLASSES, Config, DeepECGError, with_overrides
 from dsp_filters import FLAT_MV, FLAT_S, LIMIT_MV, MISSING_S, bandpass_sos
@@ -161,6 +162,7 @@ def constants(config: Config, rate_hz: Fraction, features: list[str]) -> dict[st
         _summit_constants(float(rate_hz))
         | _judge_constants(float(rate_hz))
         | _input_constants(config, rate_hz)
+        | _prior_constants(config)
         | {"SHAPE_FEATURES": int(any(name in ft.SHAPE for name in features))}
     )
 
@@ -240,6 +242,18 @@ def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float
         "FLAT_MV": FLAT_MV,
         "DIFFERENCE_LIMIT": ft.DIFFERENCE_LIMIT,
         "ROOT_OF_WINDOW": math.sqrt(config.window_samples),
+    }
+
+
+def _prior_constants(config: Config) -> dict[str, int | float]:
+    low, high = prior.SHARE_RANGE
+    return {
+        "S_CLASS": prior.S,
+        "S_MEMORY_BEATS": float(prior.MEMORY_BEATS),
+        "S_USUAL_SHARE": prior.USUAL_SHARE,
+        "S_SHARE_LOW": low,
+        "S_SHARE_HIGH": high,
+        "S_WEIGHT": config.prior_weight,
     }
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn.functional import conv1d
 
@@ -127,6 +128,10 @@ class IntegerNetwork:
     def predict(self, windows: np.ndarray, features: np.ndarray) -> np.ndarray:
         """int8 logits (n, classes) of the float inputs of `features.beat_inputs`."""
         return self.run(*self.quantize(windows, features))
+
+    def proba(self, windows: np.ndarray, features: np.ndarray) -> np.ndarray:
+        """Class probabilities (n, classes) by what the logits of `predict` stand for."""
+        return softmax(self.head[-1].output.real(self.predict(windows, features)), axis=1)
 
 
 def standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

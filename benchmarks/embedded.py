@@ -25,6 +25,7 @@ from integer_network import IntegerNetwork, quantized  # noqa: E402
 from model import HybridECGNet  # noqa: E402
 from pipeline import versions  # noqa: E402
 from predict import PRETRAINED, input_settings  # noqa: E402
+from prior import RunningPrior  # noqa: E402
 from realtime import BeatStream  # noqa: E402
 
 NEIGHBOURS = 400  # beats whose rhythm a moved R-peak may still be part of
@@ -75,7 +76,7 @@ def compare(
     samples, known = (np.array([getattr(beat, name) for beat in prepared]) for name in ("sample", "known"))
     windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
     both, here, there = np.intersect1d(samples, found.samples, return_indices=True)
-    labels = network.predict(windows, features).argmax(axis=1)
+    labels = RunningPrior(config.prior_weight)(network.proba(windows, features)).argmax(axis=1)
     clean = clean_beats(samples, both)[here]
     return {
         "record": record.name,

@@ -887,6 +887,24 @@ static void make_inputs(struct deep_ecg *ecg, const struct deep_ecg_waiting *bea
     normalise(beat_mv, difference_mv);
 }
 
+/* The label by the logits and the running prior of S, which goes one beat on (prior.py). */
+static uint8_t label_of(struct deep_ecg *ecg, const int8_t *logits)
+{
+    const float share = limited(ecg->s_share, S_SHARE_LOW, S_SHARE_HIGH);
+    const float raised = S_WEIGHT * logf(share / S_USUAL_SHARE) / DEEP_ECG_LOGIT_SCALE; /* in steps of the logits */
+    float highest = (float)logits[0];
+    uint8_t label = 0;
+    for (uint8_t i = 1; i < DEEP_ECG_CLASSES; i++) {
+        const float logit = (float)logits[i] + (i == S_CLASS ? raised : 0.0f);
+        if (logit > highest) {
+            highest = logit;
+            label = i;
+        }
+    }
+    ecg->s_share += ((label == S_CLASS ? 1.0f : 0.0f) - ecg->s_share) / S_MEMORY_BEATS;
+    return label;
+}
+
 int deep_ecg_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)
 {
     const struct deep_ecg_waiting waiting = ecg->waiting[0];
@@ -904,10 +922,7 @@ int deep_ecg_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)
     beat->sample = waiting.sample;
     beat->known = waiting.sample + waiting.known_after;
     beat->late = waiting.late;
-    beat->label = 0;
-    for (uint8_t i = 1; i < DEEP_ECG_CLASSES; i++)
-        if (beat->logits[i] > beat->logits[beat->label])
-            beat->label = i;
+    beat->label = label_of(ecg, beat->logits);
     return 1;
 }
 
@@ -917,6 +932,7 @@ void deep_ecg_init(struct deep_ecg *ecg)
 {
     memset(ecg, 0, sizeof *ecg);
     append(ecg->intervals_samples, &ecg->intervals, DEEP_ECG_LEVEL_BEATS, FIRST_RR);
+    ecg->s_share = S_USUAL_SHARE;
 }
 
 int deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat)

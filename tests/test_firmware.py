@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 
 import firmware
 from c_network import compiler
@@ -16,6 +17,7 @@ from firmware import HostChain, build, compile_chain, generate
 from integer_network import quantized
 from model import HybridECGNet
 from pipeline import describe, hybrid_arguments
+from prior import RunningPrior
 from realtime import BeatStream
 
 CONFIG = Config(mode="causal", preset="edge")
@@ -26,6 +28,7 @@ SHIFTED_BEATS = 2  # of a record: two samples of an R-peak that are equal but fo
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C compiler (cc) here")
 
+LOGIT_SCALE = 0.03
 NETWORK_H = f"""#ifndef DEEP_ECG_NETWORK_H
 #define DEEP_ECG_NETWORK_H
 #include <stdint.h>
@@ -33,6 +36,7 @@ NETWORK_H = f"""#ifndef DEEP_ECG_NETWORK_H
 #define DEEP_ECG_CHANNELS {CHANNELS}
 #define DEEP_ECG_FEATURES {len(NAMES)}
 #define DEEP_ECG_CLASSES {len(CLASSES)}
+#define DEEP_ECG_LOGIT_SCALE {LOGIT_SCALE}f
 void deep_ecg_network_quantize(const float *window, const float *features, int8_t *window_q, int8_t *features_q);
 void deep_ecg_network_run(const int8_t *window_q, const int8_t *features_q, int8_t logits[DEEP_ECG_CLASSES]);
 #endif
@@ -198,11 +202,13 @@ def test_gain_and_offset_do_not_matter(chain):
 
 
 @needs_compiler
-def test_the_label_is_the_first_of_the_highest_logits(chain):
+def test_the_label_is_that_of_the_logits_with_the_running_prior(chain):
     found = chain.label(ecg())
     logits = (np.float32(40) * found.features[:, : len(CLASSES)]).astype(np.int8)
     assert (found.logits == logits).all() and len(set(found.labels.tolist())) > 1
-    assert (found.labels == logits.argmax(axis=1)).all()
+    proba = softmax(LOGIT_SCALE * logits.astype(float), axis=1)
+    expected = RunningPrior(CONFIG.prior_weight)(proba).argmax(axis=1)
+    assert (found.labels == expected).all() and (found.labels != logits.argmax(axis=1)).any()
 
 
 @needs_compiler
@@ -288,7 +294,8 @@ def test_what_build_writes_labels_as_the_integer_network_does(tmp_path):
     assert row["file"] == "deep_ecg.h deep_ecg.c" and row["accuracy_change"] is None
     found = HostChain(tmp_path / "edge").label(signal_mv)
     assert (found.logits == reference.run(*reference.quantize(found.windows, found.features))).all()
-    assert (found.labels == reference.predict(windows, features).argmax(axis=1)).mean() > 0.98
+    labels = RunningPrior(CONFIG.prior_weight)(reference.proba(windows, features)).argmax(axis=1)
+    assert (found.labels == labels).mean() > 0.98
 
 
 def test_the_rate_is_in_the_header():
