@@ -151,7 +151,8 @@ class Config:
     threads: int = 0  # how many processes work side by side, one thread each, 0: one a core; no result depends on it
 
     # Decision ---------------------------------------------------------------------------------------------------
-    prior_weight: float = 0.5  # how far S among a patient's latest labels makes the next S likelier (prior.py); 0: off
+    s_prior_weight: float = 0.5  # how far S among a patient's latest labels makes the next S likelier (prior.py)
+    v_prior_weight: float = 0.5  # how far the V of beats of the same shape make the next V likelier; both: 0 is off
 
     def __post_init__(self):
         _check_kinds(self)
@@ -245,7 +246,8 @@ def _check_numbers(config: Config):
         ("batch_size", config.batch_size >= 2, "2 or more"),
         ("weight_decay", config.weight_decay >= 0, "0 or more"),
         ("dropout", 0 <= config.dropout < 1, "from 0 to below 1"),
-        ("prior_weight", 0 <= config.prior_weight <= 1, "from 0 (off) to 1"),
+        ("s_prior_weight", 0 <= config.s_prior_weight <= 1, "from 0 (off) to 1"),
+        ("v_prior_weight", 0 <= config.v_prior_weight <= 1, "from 0 (off) to 1"),
         ("threads", config.threads >= 0, "0 (one a core) or more"),
         ("synthetic_minutes", config.synthetic_minutes >= 1, "1 or more"),
     )

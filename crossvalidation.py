@@ -89,7 +89,8 @@ ABLATION = {
     "without irregularity features": Idea(without=LOCAL),
     "without lower quartile of the steps and share of early intervals": Idea(without=MIXTURE),
     "without shape features": Idea(without=SHAPE),
-    "without the running prior of S": Idea(settings={"prior_weight": 0.0}),
+    "without the running prior of S": Idea(settings={"s_prior_weight": 0.0}),
+    "without the running prior of V": Idea(settings={"v_prior_weight": 0.0}),
     "without hiding the wave": Idea(network={"wave_dropout": 0.0}),
     "every N beat in every epoch": Idea(settings={"record_shares": (1.0,) * len(CLASSES)}),
 }

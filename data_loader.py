@@ -40,7 +40,7 @@ from config import (
     with_overrides,
 )
 from dsp_filters import FLAT_MV, SignalWatch, bandpass_sos, clean, resample
-from features import FEATURES, beat_inputs, rr_intervals
+from features import FEATURES, GROUPS, beat_inputs, rr_intervals
 from files import atomic_file, locked, scratch_folder
 from workers import Run, worker_pool
 
@@ -58,7 +58,7 @@ SPLITS = {"train": tuple(r for r in DS1 if r not in VALIDATION), "validation": V
 
 AAMI = classes_of_symbols(AAMI_SYMBOLS)
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
-CACHE_VERSION = 6  # raised when the meaning of cached beats changes
+CACHE_VERSION = 7  # raised when the meaning of cached beats changes
 MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "v": 1e3}  # in one unit of a signal
 MAX_MV = 1e9  # beyond any uncalibrated signal, and still a number after filters of any order
 BLOCK_BEATS = 4096  # that are checked at once
@@ -106,7 +106,8 @@ class Beats:
     """What the network is fed, one row a beat.
 
     windows (beats, CHANNELS, window_samples) float32, features (beats, features) float32, labels (beats,) int64 into
-    CLASSES, records (beats,) names, samples (beats,) R-peak samples at the record's own rate.
+    CLASSES, records (beats,) names, samples (beats,) R-peak samples at the record's own rate, groups (beats,) int64 of
+    beats of one shape (`features.RunningTemplate`).
     """
 
     windows: np.ndarray
@@ -114,6 +115,7 @@ class Beats:
     labels: np.ndarray
     records: np.ndarray
     samples: np.ndarray
+    groups: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -358,8 +360,10 @@ def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
 # Beats -----------------------------------------------------------------------------------------------------------
 
 
-def network_inputs(record: Record, annotation: Annotation, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """Windows and features (see `features.beat_inputs`) of every beat of `record`, as the mode of `config` allows.
+def network_inputs(
+    record: Record, annotation: Annotation, config: Config
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Windows, features and groups (see `features.beat_inputs`) of every beat of `record`, as the mode of `config` allows.
 
     Missing samples are filled, and an RR interval across lost signal is none, as in a live stream: see
     `dsp_filters.SignalWatch`. Raises DeepECGError when an annotation lies outside the signal, or that is shorter than
@@ -387,13 +391,14 @@ def cleaned(signal_mv: np.ndarray, config: Config) -> np.ndarray:
 
 def beats_of(record: Record, annotation: Annotation, labels: np.ndarray, config: Config) -> Beats:
     """Every annotated beat of `record`, with its label of `labels` (beats,)."""
-    windows, features = network_inputs(record, annotation, config)
+    windows, features, groups = network_inputs(record, annotation, config)
     return Beats(
         windows=windows,
         features=features,
         labels=labels,
         records=np.full(len(windows), record.name),
         samples=annotation.samples.astype(np.int64),
+        groups=groups,
     )
 
 
@@ -571,7 +576,7 @@ def _mapped(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
 def _are_beats(beats: Beats) -> bool:
     """Whether the arrays are of the kinds, shapes and lengths that `Beats` promises, and hold numbers and classes."""
     kinds = {"windows": (np.float32, 3), "features": (np.float32, 2), "labels": (np.int64, 1), "records": (np.str_, 1)}
-    for name, (kind, dimensions) in (kinds | {"samples": (np.int64, 1)}).items():
+    for name, (kind, dimensions) in (kinds | {"samples": (np.int64, 1), "groups": (np.int64, 1)}).items():
         array = getattr(beats, name)
         if not isinstance(array, np.ndarray) or array.dtype.type is not kind or array.ndim != dimensions:
             return False
@@ -583,7 +588,8 @@ def _are_beats(beats: Beats) -> bool:
         for array in (beats.windows, beats.features)
         for start in blocks
     )
-    return bool(finite and np.isin(beats.labels, range(len(CLASSES))).all())
+    classes, groups = np.isin(beats.labels, range(len(CLASSES))), np.isin(beats.groups, range(-GROUPS, GROUPS))
+    return bool(finite and classes.all() and groups.all())
 
 
 def _write_cache(path: Path, parts: Iterable[Beats], records: Sequence[str]):

@@ -63,17 +63,18 @@ TEMPLATE_BEATS = 20  # how many of its latest beats a group's mean stands for
 
 def beat_inputs(
     cleaned_mv: np.ndarray, peaks: np.ndarray, rr_s: np.ndarray, before: int, after: int, fs_hz: float, mode: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Both inputs of the network for every beat of one record, in order of time.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Both inputs of the network for every beat of one record, in order of time, and its group of shapes.
 
     cleaned_mv (samples,) is the filtered signal at `fs_hz`, peaks (beats,) the R-peak samples, rr_s (beats,) from
     `rr_intervals`. The window is samples R - before ... R + after - 1. Returns windows (beats, CHANNELS, before +
-    after) and features (beats, len(FEATURES[mode])), both float32.
+    after) and features (beats, len(FEATURES[mode])), both float32, and groups (beats,) int64 (`RunningTemplate`).
     """
     beats_mv = cut_windows(cleaned_mv, peaks, before, after)
     qrs = qrs_span(before, after, fs_hz)
-    windows, shape = shape_inputs(beats_mv, *running_templates(beats_mv, qrs, fs_hz), qrs)
-    return windows, np.concatenate([rhythm_features(rr_s, mode), shape], axis=1)
+    aligned_mv, templates_mv, groups = running_templates(beats_mv, qrs, fs_hz)
+    windows, shape = shape_inputs(beats_mv, aligned_mv, templates_mv, qrs)
+    return windows, np.concatenate([rhythm_features(rr_s, mode), shape], axis=1), groups
 
 
 def shape_inputs(
@@ -118,7 +119,8 @@ class RunningTemplate:
     A beat joins the group whose QRS it correlates with most, if with more than ALIKE, else it starts a group in the
     place of the smallest: beats of two shapes in turn (bigeminy) are not blended. Beats are compared at the shift, up
     to ALIGN_S, at which they agree best (`shifts`, in samples, are those tried): R-peaks of annotators and detectors
-    jump between the deflections of a QRS.
+    jump between the deflections of a QRS. `group` is that of the latest beat, from 0 to GROUPS - 1; ~group where the
+    beat has started it anew.
     """
 
     def __init__(self, samples: int, qrs: slice, fs_hz: float):
@@ -130,6 +132,7 @@ class RunningTemplate:
         self._groups_mv = np.zeros((GROUPS, samples))
         self._units = np.zeros((GROUPS, qrs.stop - qrs.start))
         self._sizes = np.zeros(GROUPS)
+        self.group = 0
 
     def spans(self, beats_mv: np.ndarray) -> np.ndarray:
         """The QRS of each of `beats_mv` (beats, samples) at every shift, centred, of length 1, (beats, shifts, span)."""
@@ -156,26 +159,30 @@ class RunningTemplate:
         self._sizes *= FORGETTING
         if similarity[shift, group] > ALIKE:
             self._sizes[group] += 1
+            self.group = int(group)
             beat_mv = _shifted(beat_mv, self.shifts[shift])
         else:
             group = self._sizes.argmin()
             self._sizes[group] = 1
+            self.group = ~int(group)
         self._groups_mv[group] += (beat_mv - self._groups_mv[group]) / min(self._sizes[group], TEMPLATE_BEATS)
         self._units[group] = _centred_unit(self._groups_mv[group, self._qrs])
 
 
-def running_templates(beats_mv: np.ndarray, qrs: slice, fs_hz: float) -> tuple[np.ndarray, np.ndarray]:
-    """Each beat aligned with the patient's running template, and that template as it was when the beat came.
+def running_templates(beats_mv: np.ndarray, qrs: slice, fs_hz: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each beat aligned with the patient's running template, that template as it was when the beat came, its group.
 
-    beats_mv (beats, samples), both results too; see `RunningTemplate`.
+    beats_mv (beats, samples), the first two results too, the groups (beats,) int64; see `RunningTemplate`.
     """
     template = RunningTemplate(beats_mv.shape[1], qrs, fs_hz)
     aligned_mv, templates_mv = np.empty_like(beats_mv), np.empty_like(beats_mv)
+    groups = np.empty(len(beats_mv), np.int64)
     for start in range(0, len(beats_mv), BLOCK_SPANS):
         block = slice(start, start + BLOCK_SPANS)
         for i, spans in enumerate(template.spans(beats_mv[block]), start):
             aligned_mv[i], templates_mv[i] = template.step(beats_mv[i], spans)
-    return aligned_mv, templates_mv
+            groups[i] = template.group
+    return aligned_mv, templates_mv, groups
 
 
 def _shifted(beat_mv: np.ndarray, shift: int) -> np.ndarray:

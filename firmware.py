@@ -253,7 +253,13 @@ def _prior_constants(config: Config) -> dict[str, int | float]:
         "S_USUAL_SHARE": prior.USUAL_SHARE,
         "S_SHARE_LOW": low,
         "S_SHARE_HIGH": high,
-        "S_WEIGHT": config.prior_weight,
+        "S_WEIGHT": config.s_prior_weight,
+        "V_CLASS": prior.V,
+        "V_GROUP_BEATS": float(prior.GROUP_BEATS),
+        "V_START_BEATS": float(prior.START_BEATS),
+        "V_LOW": prior.V_RANGE[0],
+        "V_HIGH": prior.V_RANGE[1],
+        "V_WEIGHT": config.v_prior_weight,
     }
 
 

@@ -195,7 +195,7 @@ def score_network(model: nn.Module, config: Config, beats: Beats) -> tuple[dict,
 def network_proba(model: nn.Module, config: Config, beats: Beats) -> np.ndarray:
     """The probabilities (beats, 5) by which `beats` are labelled: those of the network, with each patient's prior."""
     proba = engine.predict_proba(model, beats.windows, beats.features)
-    return with_running_prior(proba, beats.records, config.prior_weight)
+    return with_running_prior(proba, beats.groups, beats.records, config)
 
 
 def quantized(trained: Trained, ds2: Beats) -> dict:

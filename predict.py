@@ -198,8 +198,8 @@ def label_record(path: Path, classifier: Classifier, peaks: str | None = None, l
 
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
     """Calibrated class probabilities (beats, 5) of the beats of `record` at the R-peaks of `annotation`."""
-    windows, features = network_inputs(record, annotation, classifier.config)
-    proba = RunningPrior(classifier.config.prior_weight)(predict_proba(classifier.model, windows, features))
+    windows, features, groups = network_inputs(record, annotation, classifier.config)
+    proba = RunningPrior(classifier.config)(predict_proba(classifier.model, windows, features), groups)
     return tempered(proba, classifier.config.temperature)
 
 

@@ -1,53 +1,81 @@
-"""The running prior of S: how many of a patient's latest beats were called S decides how readily the next one is.
+"""Running priors: what a patient's earlier beats were taken for has a say in what the next one is.
 
-Most patients have next to no S beats, those who have them often have many: one threshold would be too bold for the
-first or too cautious for the second. It is the adjustment of a classifier to the priors of where it is used (Saerens,
-Latinne and Decaestecker, Neural Computation 14:21-41, 2002), in a running form that goes by the labels given so far:
-no reference label, no later beat. The constants were chosen on DS1 (docs/experiments.md).
+Of S: most patients have next to no S beats, those who have them often have many, so one threshold would be too bold for
+the first or too cautious for the second. The share of S among the latest labels moves it: the adjustment of a
+classifier to the priors of where it is used (Saerens, Latinne and Decaestecker, Neural Computation 14:21-41, 2002), in
+a running form.
+
+Of V: beats of one shape, a group of the patient's running templates, are mostly of one origin. What the network thought
+of those before, on average, is evidence on the next.
+
+Only the past and the network's own answers are used: no later beat, no reference label. The constants were chosen on
+DS1 (docs/experiments.md).
 """
 
+import math
 from collections import defaultdict
 
 import numpy as np
 
-from config import CLASSES
+from config import CLASSES, Config
+from features import GROUPS
 
-S = CLASSES.index("S")
-OTHERS = [k for k in range(len(CLASSES)) if k != S]
-MEMORY_BEATS = 300
-USUAL_SHARE = 0.06  # of S among the latest labels: then, and at the start, the network's probabilities stay
+S, V = CLASSES.index("S"), CLASSES.index("V")
+REST = [k for k in range(len(CLASSES)) if k not in (S, V)]
+
+MEMORY_BEATS = 300  # labels from which the share of S is
+USUAL_SHARE = 0.06  # of S among them: then, and at the start, S stays as likely as the network says
 SHARE_RANGE = (0.01, 0.3)  # beyond it the share counts as its end: no patient is given up, none runs away
+
+GROUP_BEATS = 200  # of one shape, over which the mean of the network's log odds of V is taken
+START_BEATS = 3  # with log odds of 0, as many as stand at the start of each group
+V_RANGE = (0.05, 0.95)  # a probability of V beyond it counts as its end: no beat outweighs many
 
 
 class RunningPrior:
-    """The prior of one patient, whose beats come in order of time.
+    """The priors of one patient, whose beats come in order of time; how far they count is set by `config`."""
 
-    `weight` is the exponent of the share of S over the usual one, by which the probability of S is multiplied; 0: off.
-    """
+    def __init__(self, config: Config):
+        self._s_weight, self._v_weight = config.s_prior_weight, config.v_prior_weight
+        self._share = USUAL_SHARE
+        self._log_odds, self._counts = [0.0] * GROUPS, [START_BEATS] * GROUPS
 
-    def __init__(self, weight: float):
-        self._weight, self._share = weight, USUAL_SHARE
+    def __call__(self, proba: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """The network's probabilities (n, classes) of the next n beats, as the beats before each make them, float64.
 
-    def __call__(self, proba: np.ndarray) -> np.ndarray:
-        """The probabilities (n, classes) of the patient's next n beats, as the labels before each make them."""
-        if self._weight == 0 or len(proba) == 0:
-            return proba
-        adapted = proba.astype(float)
-        rivals = adapted[:, OTHERS].max(axis=1).tolist()
-        adapted[:, S] *= [self._factor(*beat) for beat in zip(adapted[:, S].tolist(), rivals)]
+        groups (n,) are those of `features.RunningTemplate`.
+        """
+        adapted = np.asarray(proba, float).copy()
+        rivals = adapted[:, REST].max(axis=1).tolist()
+        beats = zip(groups.tolist(), adapted[:, S].tolist(), adapted[:, V].tolist(), rivals)
+        factors = [self._factors(*beat) for beat in beats]
+        if factors:
+            adapted[:, (S, V)] *= factors
         return adapted / adapted.sum(axis=1, keepdims=True)
 
-    def _factor(self, of_s: float, rival: float) -> float:
-        """What the probability `of_s` is multiplied by; the beat is S if it then exceeds its `rival`, the next best."""
+    def _factors(self, group: int, of_s: float, of_v: float, rival: float) -> tuple[float, float]:
+        """What the probabilities `of_s` and `of_v` are multiplied by; `rival` is the highest of the others."""
         low, high = SHARE_RANGE
-        factor = (min(max(self._share, low), high) / USUAL_SHARE) ** self._weight
-        self._share += ((of_s * factor > rival) - self._share) / MEMORY_BEATS
-        return factor
+        s_factor = (min(max(self._share, low), high) / USUAL_SHARE) ** self._s_weight
+        v_factor = self._v_factor(group, of_v)
+        called_s = of_s * s_factor > max(rival, of_v * v_factor)
+        self._share += (called_s - self._share) / MEMORY_BEATS
+        return s_factor, v_factor
+
+    def _v_factor(self, group: int, of_v: float) -> float:
+        if group < 0:  # started anew by this beat
+            group = ~group
+            self._log_odds[group], self._counts[group] = 0.0, START_BEATS
+        before = self._log_odds[group]
+        of_v = min(max(of_v, V_RANGE[0]), V_RANGE[1])
+        self._counts[group] = min(self._counts[group] + 1, GROUP_BEATS)
+        self._log_odds[group] += (math.log(of_v / (1 - of_v)) - before) / self._counts[group]
+        return math.exp(self._v_weight * before)
 
 
-def with_running_prior(proba: np.ndarray, records: np.ndarray, weight: float) -> np.ndarray:
-    """`proba` (n, classes) of the beats of `records` (n,), each record in order of time, with each its RunningPrior."""
-    priors = defaultdict(lambda: RunningPrior(weight))
+def with_running_prior(proba: np.ndarray, groups: np.ndarray, records: np.ndarray, config: Config) -> np.ndarray:
+    """`proba` (n, classes) as the RunningPrior of each of `records` (n,) makes them; each record in order of time."""
+    priors = defaultdict(lambda: RunningPrior(config))
     edges = np.flatnonzero(records[1:] != records[:-1]) + 1
-    parts = [priors[part[0]](rows) for part, rows in zip(np.split(records, edges), np.split(proba, edges)) if len(part)]
-    return np.concatenate(parts) if parts else proba
+    parts = zip(*(np.split(rows, edges) for rows in (records, proba, groups)))
+    return np.concatenate([priors[names[0]](*rows) if len(names) else rows[0] for names, *rows in parts])

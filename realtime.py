@@ -58,7 +58,10 @@ class Beat:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A beat whose network inputs are ready: window (CHANNELS, samples), features (count,); the rest as in `Beat`."""
+    """A beat whose network inputs are ready: window (CHANNELS, samples), features (count,), group of shapes.
+
+    The rest as in `Beat`.
+    """
 
     sample: int
     known: int
@@ -66,6 +69,7 @@ class Prepared:
     complete: bool
     window: np.ndarray
     features: np.ndarray
+    group: int
 
 
 @dataclass
@@ -146,7 +150,7 @@ class BeatStream:
         self._watch = SignalWatch(fs_hz)
         self._last_r: int | None = None
         self._waiting: deque[_Waiting] = deque()
-        self._prior = RunningPrior(config.prior_weight)
+        self._prior = RunningPrior(config)
         self._finished = False
 
     def push(self, chunk_mv: np.ndarray) -> list[Beat]:
@@ -162,7 +166,8 @@ class BeatStream:
 
     def labelled(self, prepared: Sequence[Prepared], proba: np.ndarray) -> list[Beat]:
         """The next beats, `prepared`, with the network's answers `proba` (beats, 5), by which the prior goes on."""
-        rows = tempered(self._prior(proba), self.config.temperature)
+        groups = np.array([beat.group for beat in prepared])
+        rows = tempered(self._prior(proba, groups), self.config.temperature)
         return [
             Beat(beat.sample, int(row.argmax()), row, beat.known, beat.late, beat.complete)
             for beat, row in zip(prepared, rows)
@@ -259,6 +264,7 @@ class BeatStream:
             complete=complete,
             window=windows[0],
             features=np.concatenate([rhythm, shape], axis=1)[0],
+            group=self._template.group,
         )
 
 

@@ -76,7 +76,8 @@ def compare(
     samples, known = (np.array([getattr(beat, name) for beat in prepared]) for name in ("sample", "known"))
     windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
     both, here, there = np.intersect1d(samples, found.samples, return_indices=True)
-    labels = RunningPrior(config.prior_weight)(network.proba(windows, features)).argmax(axis=1)
+    groups = np.array([beat.group for beat in prepared])
+    labels = RunningPrior(config)(network.proba(windows, features), groups).argmax(axis=1)
     clean = clean_beats(samples, both)[here]
     return {
         "record": record.name,

@@ -739,11 +739,13 @@ static int smallest_group(const struct deep_ecg *ecg)
     return smallest;
 }
 
-/* The beat joins the group that it agrees with most, or starts one in the place of the smallest. */
-static void join(struct deep_ecg *ecg, const float *beat_mv, const struct similarity *similarity)
+/* The beat joins the group that it agrees with most, or starts one in the place of the smallest. Returns the group, or
+ * -1 less the group where the beat has started it. */
+static int join(struct deep_ecg *ecg, const float *beat_mv, const struct similarity *similarity)
 {
     int shift = 0, group = 0;
     float weight, size;
+    bool joined;
     for (int s = 0; s < SHIFTS; s++)
         for (int g = 0; g < DEEP_ECG_GROUPS; g++)
             if (similarity->of[s][g] > similarity->of[shift][group]) {
@@ -753,7 +755,8 @@ static void join(struct deep_ecg *ecg, const float *beat_mv, const struct simila
     for (int g = 0; g < DEEP_ECG_GROUPS; g++)
         if (ecg->group_sizes[g] > LEAST_SIZE)
             ecg->group_sizes[g] *= FORGETTING;
-    if (similarity->of[shift][group] > ALIKE) {
+    joined = similarity->of[shift][group] > ALIKE;
+    if (joined) {
         ecg->group_sizes[group] += 1.0f;
         shift = shift_at(shift);
     } else {
@@ -765,6 +768,7 @@ static void join(struct deep_ecg *ecg, const float *beat_mv, const struct simila
     weight = 1.0f / (size < TEMPLATE_BEATS ? size : TEMPLATE_BEATS);
     for (int i = 0; i < DEEP_ECG_WINDOW_SAMPLES; i++)
         ecg->groups_mv[group][i] += weight * (shifted(beat_mv, i, shift) - ecg->groups_mv[group][i]);
+    return joined ? group : -1 - group;
 }
 
 /* Brings both channels to standard deviations of the beat: channel 0 about its mean, channel 1 within the limit. */
@@ -861,8 +865,9 @@ static struct shape shape_of(const float *qrs_mv, const float *template_mv)
 
 #include "deep_ecg_features.h"
 
-/* Makes the window and features of a beat, by which the running template and the rhythm go one beat on. */
-static void make_inputs(struct deep_ecg *ecg, const struct deep_ecg_waiting *beat)
+/* Makes the window and features of a beat, by which the running template and the rhythm go one beat on. Returns its
+ * group, as `join` does. */
+static int make_inputs(struct deep_ecg *ecg, const struct deep_ecg_waiting *beat)
 {
     float *beat_mv = ecg->window, *difference_mv = ecg->window + DEEP_ECG_WINDOW_SAMPLES;
     const int64_t start = place_at_network_rate(beat->sample) - BEFORE_R;
@@ -870,7 +875,7 @@ static void make_inputs(struct deep_ecg *ecg, const struct deep_ecg_waiting *bea
     const bool first = !(ecg->group_sizes[largest] > 0.0f);
     const float *template_mv = first ? beat_mv : ecg->groups_mv[largest];
     struct similarity similarity;
-    int shift;
+    int shift, group;
 
     remember_rr(ecg, beat->rr_samples);
     rhythm_features(ecg, ecg->window, ecg->features); /* the window serves as room to sort in, and is filled then */
@@ -883,21 +888,50 @@ static void make_inputs(struct deep_ecg *ecg, const struct deep_ecg_waiting *bea
 #if SHAPE_FEATURES
     shape_features(beat_mv + QRS_START + shift, template_mv + QRS_START, ecg->features);
 #endif
-    join(ecg, beat_mv, &similarity);
+    group = join(ecg, beat_mv, &similarity);
     normalise(beat_mv, difference_mv);
+    return group;
 }
 
-/* The label by the logits and the running prior of S, which goes one beat on (prior.py). */
-static uint8_t label_of(struct deep_ecg *ecg, const int8_t *logits)
+/* The label of a beat by its logits and the running priors, which go one beat on (prior.py) ------------------------ */
+
+/* The logarithm of the odds of V by the network alone. */
+static float log_odds_of_v(const int8_t *logits)
+{
+    float of_others = 0.0f, of_v;
+    for (int i = 0; i < DEEP_ECG_CLASSES; i++)
+        if (i != V_CLASS)
+            of_others += expf(DEEP_ECG_LOGIT_SCALE * (float)(logits[i] - logits[V_CLASS]));
+    of_v = limited(1.0f / (1.0f + of_others), V_LOW, V_HIGH);
+    return logf(of_v / (1.0f - of_v));
+}
+
+/* The mean of these over the earlier beats of the shape of this one; `group` is what `join` returned. */
+static float usual_log_odds_of_v(struct deep_ecg *ecg, int group, float log_odds)
+{
+    float before;
+    if (group < 0) {
+        group = -1 - group;
+        ecg->v_log_odds[group] = 0.0f;
+        ecg->v_beats[group] = V_START_BEATS;
+    }
+    before = ecg->v_log_odds[group];
+    ecg->v_beats[group] = limited(ecg->v_beats[group] + 1.0f, 0.0f, V_GROUP_BEATS);
+    ecg->v_log_odds[group] += (log_odds - before) / ecg->v_beats[group];
+    return before;
+}
+
+static uint8_t label_of(struct deep_ecg *ecg, int group, const int8_t *logits)
 {
     const float share = limited(ecg->s_share, S_SHARE_LOW, S_SHARE_HIGH);
-    const float raised = S_WEIGHT * logf(share / S_USUAL_SHARE) / DEEP_ECG_LOGIT_SCALE; /* in steps of the logits */
-    float highest = (float)logits[0];
+    float raised[DEEP_ECG_CLASSES] = {0.0f}, highest; /* raised: by how many steps of the logits */
     uint8_t label = 0;
+    raised[S_CLASS] = S_WEIGHT * logf(share / S_USUAL_SHARE) / DEEP_ECG_LOGIT_SCALE;
+    raised[V_CLASS] = V_WEIGHT * usual_log_odds_of_v(ecg, group, log_odds_of_v(logits)) / DEEP_ECG_LOGIT_SCALE;
+    highest = (float)logits[0] + raised[0];
     for (uint8_t i = 1; i < DEEP_ECG_CLASSES; i++) {
-        const float logit = (float)logits[i] + (i == S_CLASS ? raised : 0.0f);
-        if (logit > highest) {
-            highest = logit;
+        if ((float)logits[i] + raised[i] > highest) {
+            highest = (float)logits[i] + raised[i];
             label = i;
         }
     }
@@ -908,12 +942,13 @@ static uint8_t label_of(struct deep_ecg *ecg, const int8_t *logits)
 int deep_ecg_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)
 {
     const struct deep_ecg_waiting waiting = ecg->waiting[0];
+    int group;
     if (ecg->waiting_count == 0 || ecg->pushed <= waiting.sample + waiting.known_after)
         return 0;
     ecg->waiting_count--;
     memmove(ecg->waiting, ecg->waiting + 1, ecg->waiting_count * sizeof ecg->waiting[0]);
 
-    make_inputs(ecg, &waiting);
+    group = make_inputs(ecg, &waiting);
     deep_ecg_network_quantize(ecg->window, ecg->features, ecg->window_q, ecg->features_q);
     deep_ecg_network_run(ecg->window_q, ecg->features_q, beat->logits);
 #ifdef DEEP_ECG_INPUTS_HOOK /* for tests: sees the inputs of each beat as they go to the network */
@@ -922,7 +957,7 @@ int deep_ecg_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)
     beat->sample = waiting.sample;
     beat->known = waiting.sample + waiting.known_after;
     beat->late = waiting.late;
-    beat->label = label_of(ecg, beat->logits);
+    beat->label = label_of(ecg, group, beat->logits);
     return 1;
 }
 

@@ -29,7 +29,7 @@ struct deep_ecg_beat {
     int64_t known;                    /* everything that the label depends on was there: nothing later changes it */
     uint8_t label;                    /* index into DEEP_ECG_CLASS_NAMES */
     bool late;                        /* found by looking back, more than 150 ms after its R-peak */
-    int8_t logits[DEEP_ECG_CLASSES];  /* of the int8 network; the running prior of S has a say in the label, too */
+    int8_t logits[DEEP_ECG_CLASSES];  /* of the int8 network; the running priors have a say in the label, too */
 };
 
 enum deep_ecg_quality {
@@ -100,7 +100,8 @@ struct deep_ecg {
     float features[DEEP_ECG_FEATURES];
     int8_t window_q[DEEP_ECG_CHANNELS * DEEP_ECG_WINDOW_SAMPLES], features_q[DEEP_ECG_FEATURES];
 
-    float s_share; /* of the latest labels */
+    /* running priors: the share of S among the latest labels; of each group of shapes the log odds of V, its beats */
+    float s_share, v_log_odds[DEEP_ECG_GROUPS], v_beats[DEEP_ECG_GROUPS];
 };
 
 /* Starts a stream. */

@@ -464,6 +464,7 @@ def write_valid(folder: Path):
         labels=np.arange(6) % 5,
         records=np.array(["100"] * 6),
         samples=np.arange(6),
+        groups=np.zeros(6, np.int64),
     )
     _write_cache(folder / "beats.npz", [cached], ["100"])
     training_run().store(folder / "resume.pt", "fingerprint")

@@ -61,6 +61,7 @@ def named_beats(each: int, offset: int) -> Beats:
         labels=np.resize(np.array([0, 0, 1, 2, 3], np.int64), len(records)),
         records=records,
         samples=np.arange(len(records)),
+        groups=np.zeros(len(records), np.int64),
     )
 
 

@@ -437,7 +437,7 @@ def test_r_lies_in_its_place_at_any_sampling_rate(mode, fs_hz):
     signal_mv = np.exp(-0.5 * ((t_s[:, None] - beats / fs_hz) / 0.012) ** 2).sum(axis=1)
     annotation = Annotation(beats, np.full(len(beats), "N"), np.zeros(len(beats), bool))
     config = Config(mode=mode)
-    windows, features = network_inputs(Record("x", "MLII", fs_hz, signal_mv), annotation, config)
+    windows, features, _ = network_inputs(Record("x", "MLII", fs_hz, signal_mv), annotation, config)
     r_at = 280 - config.look_ahead_samples
     assert np.abs(windows[:, 0].argmax(axis=1) - r_at).max() <= (2 if mode == "causal" else 1)  # one pass lags a little
     np.testing.assert_allclose(features[2:, FEATURES[mode].index("pre_previous_ratio")], 1, atol=0.02)
@@ -448,7 +448,7 @@ def test_r_lies_in_its_place_at_any_sampling_rate(mode, fs_hz):
 def test_a_beat_on_the_last_sample_survives_resampling(mode, fs_hz):
     signal_mv = np.sin(np.arange(int(10 * fs_hz)) / 20)
     annotation = Annotation(np.array([100, len(signal_mv) - 1]), np.array(["N", "N"]), np.zeros(2, bool))
-    windows, _ = network_inputs(Record("x", "MLII", fs_hz, signal_mv), annotation, Config(mode=mode))
+    windows, *_ = network_inputs(Record("x", "MLII", fs_hz, signal_mv), annotation, Config(mode=mode))
     assert windows.shape == (2, CHANNELS, 280)
 
 

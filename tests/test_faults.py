@@ -87,7 +87,7 @@ def short(monkeypatch):
 
 
 def many_beats() -> Beats:
-    return Beats(np.zeros((50, 2, 280), np.float32), np.zeros((50, 3), np.float32), *np.zeros((3, 50), np.int64))
+    return Beats(np.zeros((50, 2, 280), np.float32), np.zeros((50, 3), np.float32), *np.zeros((4, 50), np.int64))
 
 
 def labelled() -> predict.Labelled:

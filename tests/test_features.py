@@ -270,7 +270,7 @@ def test_windows_lie_around_r_and_repeat_the_ends_of_the_record():
 
 @pytest.mark.parametrize("mode", MODES)
 def test_shapes_and_types_of_the_inputs(record, annotation, mode):
-    windows, rows = network_inputs(record, annotation, Config(mode=mode))
+    windows, rows, _ = network_inputs(record, annotation, Config(mode=mode))
     assert windows.shape == (len(annotation.samples), CHANNELS, 280) and windows.dtype == np.float32
     assert rows.shape == (len(annotation.samples), len(FEATURES[mode])) and rows.dtype == np.float32
     assert np.isfinite(windows).all() and np.isfinite(rows).all()
@@ -282,14 +282,14 @@ def test_r_lies_where_the_mode_puts_it():
     signal[peaks] = 1.0
     rr_s = rr_intervals(peaks, 360.0)
     for mode, after in (("diagnostic", 140), ("causal", 54)):
-        windows, _ = beat_inputs(signal, peaks, rr_s, 280 - after, after, 360.0, mode)
+        windows, *_ = beat_inputs(signal, peaks, rr_s, 280 - after, after, 360.0, mode)
         assert list(windows[:, 0].argmax(axis=1)) == [280 - after] * 3
 
 
 def test_a_beat_of_another_shape_stands_out_and_leaves_the_template_alone():
     beats = [NARROW] * 20 + [WIDE] + [NARROW] * 5
     peaks = 140 + 280 * np.arange(len(beats))
-    _, rows = beat_inputs(np.concatenate(beats), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "causal")
+    _, rows, _ = beat_inputs(np.concatenate(beats), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "causal")
     residual = rows[:, FEATURES["causal"].index("qrs_residual")]
     np.testing.assert_allclose(residual[:20], 0, atol=1e-6)
     assert residual[20] > 0.5
@@ -300,7 +300,7 @@ def test_both_channels_by_hand():
     """A beat that repeats the first one three times as high, a flat one, and the first one again."""
     beats = [NARROW, 3 * NARROW, 0 * NARROW, NARROW]
     peaks = 140 + 280 * np.arange(4)
-    windows, _ = beat_inputs(np.concatenate(beats), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "diagnostic")
+    windows, *_ = beat_inputs(np.concatenate(beats), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "diagnostic")
     scored = (NARROW - NARROW.mean()) / NARROW.std()
     template = 2 * NARROW  # the mean of the first two, which are of one shape; their ranks fade by 0.2 % a beat
     for beat, expected in ((0, scored), (1, scored), (2, 0 * T), (3, scored)):
@@ -313,7 +313,7 @@ def test_both_channels_by_hand():
 def test_the_difference_is_limited():
     """A beat of a thousandth of the template's height differs by thousands of its own standard deviations."""
     peaks = 140 + 280 * np.arange(2)
-    windows, _ = beat_inputs(
+    windows, *_ = beat_inputs(
         np.concatenate([NARROW, NARROW / 1000]), peaks, rr_intervals(peaks, 360.0), 140, 140, 360.0, "diagnostic"
     )
     assert windows[1, 1].min() == -20.0
@@ -361,11 +361,11 @@ def test_a_beat_without_need_is_not_shifted():
 def test_the_template_of_a_beat_is_of_the_beats_before_it():
     rng = np.random.default_rng(0)
     beats_mv = rng.normal(size=(40, 280))
-    aligned_mv, templates_mv = running_templates(beats_mv, slice(110, 170), 360.0)
+    aligned_mv, templates_mv, _ = running_templates(beats_mv, slice(110, 170), 360.0)
     assert np.array_equal(templates_mv[0], beats_mv[0]) and np.array_equal(aligned_mv[0], beats_mv[0])
     for beat in (1, 5, 39):
         changed = np.concatenate([beats_mv[:beat], rng.normal(size=(40 - beat, 280))])
-        other_aligned_mv, other_templates_mv = running_templates(changed, slice(110, 170), 360.0)
+        other_aligned_mv, other_templates_mv, _ = running_templates(changed, slice(110, 170), 360.0)
         assert np.array_equal(other_templates_mv[: beat + 1], templates_mv[: beat + 1])
         assert np.array_equal(other_aligned_mv[:beat], aligned_mv[:beat])
 
@@ -380,15 +380,22 @@ def test_templates_of_a_stream_are_those_of_the_record(record, annotation, monke
     monkeypatch.setattr(features, "BLOCK_SPANS", 7)
     beats_mv = cut_windows(record.signal_mv, annotation.samples, 140, 140)
     template = RunningTemplate(280, slice(110, 171), 360.0)
-    steps = [template.step(beat_mv) for beat_mv in beats_mv]
+    steps = [(*template.step(beat_mv), template.group) for beat_mv in beats_mv]
     for of_steps, of_record in zip(zip(*steps), running_templates(beats_mv, slice(110, 171), 360.0)):
         assert np.array_equal(np.array(of_steps), of_record)
+
+
+def test_beats_of_a_shape_are_of_one_group_and_a_new_shape_starts_one():
+    """Narrow, wide and narrow beats in turn; the first of each shape is told by ~group."""
+    beats_mv = np.stack([WIDE if i % 3 == 1 else NARROW for i in range(12)])
+    _, _, groups = running_templates(beats_mv, slice(110, 171), 360.0)
+    assert groups.tolist() == [~0, ~1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0]
 
 
 def test_the_template_is_the_mean_of_the_latest_twenty_beats_of_its_shape():
     """Of beats that grow by 1 a beat up to 20: the mean of 1 ... n. Then each new one moves it by a twentieth."""
     heights = np.arange(1.0, 32.0)
-    _, templates_mv = running_templates(heights[:, None] * NARROW, slice(110, 171), 360.0)
+    _, templates_mv, _ = running_templates(heights[:, None] * NARROW, slice(110, 171), 360.0)
     expected = [1.0] + [(n + 1) / 2 for n in range(1, 20)]  # of beats 0 ... 19, before each
     np.testing.assert_allclose(templates_mv[:20].max(axis=1), expected, rtol=0.01)  # ranks fade by 0.2 % a beat
     moved = np.diff(templates_mv.max(axis=1))[22:]
@@ -410,8 +417,8 @@ def test_inputs_are_numbers_at_every_look_ahead_and_for_flat_beats(record, annot
 def test_gain_and_offset_of_the_recorder_change_nothing(record, annotation, window, gain, offset_mv):
     config = settings(window)
     changed = Record(record.name, record.lead, record.fs_hz, record.signal_mv * gain + offset_mv)
-    windows, rows = network_inputs(record, annotation, config)
-    other_windows, other_rows = network_inputs(changed, annotation, config)
+    windows, rows, _ = network_inputs(record, annotation, config)
+    other_windows, other_rows, _ = network_inputs(changed, annotation, config)
     np.testing.assert_allclose(other_windows, windows, atol=1e-4)
     for name, values, others in zip(FEATURES[config.mode], rows.T, other_rows.T):
         np.testing.assert_allclose(others, values, atol=1e-4, err_msg=name)
@@ -434,11 +441,11 @@ def with_another_future(record, annotation, beat, from_sample, rng):
 @pytest.mark.parametrize("window", ["causal", "causal, 60 ms"])
 def test_causal_inputs_are_the_same_bits_whatever_comes_later(record, annotation, window):
     config, rng = settings(window), np.random.default_rng(0)
-    windows, rows = network_inputs(record, annotation, config)
+    windows, rows, _ = network_inputs(record, annotation, config)
     for beat in (0, 1, 33, 60, len(annotation.samples) - 2):
         from_sample = annotation.samples[beat] + config.look_ahead_samples
         others = with_another_future(record, annotation, beat, from_sample, rng)
-        other_windows, other_rows = network_inputs(*others, config)
+        other_windows, other_rows, _ = network_inputs(*others, config)
         assert np.array_equal(other_windows[: beat + 1], windows[: beat + 1])
         assert np.array_equal(other_rows[: beat + 1], rows[: beat + 1])
 
@@ -446,7 +453,7 @@ def test_causal_inputs_are_the_same_bits_whatever_comes_later(record, annotation
 def test_causal_inputs_do_use_the_look_ahead(record, annotation):
     """The probe above is not empty: one sample earlier, the window changes."""
     config = Config(mode="causal")
-    windows, _ = network_inputs(record, annotation, config)
+    windows, *_ = network_inputs(record, annotation, config)
     from_sample = annotation.samples[33] + config.look_ahead_samples - 1
     others = with_another_future(record, annotation, 33, from_sample, np.random.default_rng(0))
     assert not np.array_equal(network_inputs(*others, config)[0][33], windows[33])
@@ -455,11 +462,11 @@ def test_causal_inputs_do_use_the_look_ahead(record, annotation):
 def test_resampled_causal_inputs_look_ahead_by_less_than_one_more_sample(record, annotation):
     slow = Record(record.name, record.lead, 250.0, record.signal_mv)
     config, rng = Config(mode="causal"), np.random.default_rng(0)
-    windows, rows = network_inputs(slow, annotation, config)
+    windows, rows, _ = network_inputs(slow, annotation, config)
     for beat in (0, 33, 60):
         last_s = (round(annotation.samples[beat] * 360 / 250) + config.look_ahead_samples - 1) / 360
         others = with_another_future(slow, annotation, beat, int(np.floor(last_s * 250)) + 2, rng)
-        other_windows, other_rows = network_inputs(*others, config)
+        other_windows, other_rows, _ = network_inputs(*others, config)
         assert np.array_equal(other_windows[: beat + 1], windows[: beat + 1])
         assert np.array_equal(other_rows[: beat + 1], rows[: beat + 1])
 
@@ -483,7 +490,7 @@ def test_diagnostic_rhythm_looks_one_beat_ahead_and_no_further():
 def test_the_template_is_the_commoner_shape_and_never_a_blend():
     """Two shapes in turn from the very first beat: bigeminy. The template is one of them, then the commoner one."""
     beats = np.array([WIDE, NARROW] * 20 + [NARROW] * 10)
-    _, templates = running_templates(beats, slice(110, 171), 360.0)
+    _, templates, _ = running_templates(beats, slice(110, 171), 360.0)
     is_narrow = np.isclose(templates, NARROW).all(axis=1)
     assert (is_narrow | np.isclose(templates, WIDE).all(axis=1)).all()
     assert is_narrow[-8:].all()

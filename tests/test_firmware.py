@@ -97,6 +97,10 @@ def streamed(signal_mv: np.ndarray, fs_hz: float = 360.0) -> list:
     return BeatStream(model, CONFIG, fs_hz).prepare(signal_mv.astype(float))
 
 
+def groups_of(signal_mv: np.ndarray) -> np.ndarray:
+    return np.array([beat.group for beat in streamed(signal_mv)])
+
+
 def assert_same(found: firmware.LabelledBeats, expected: list):
     assert found.samples.tolist() == [beat.sample for beat in expected]
     assert found.known.tolist() == [beat.known for beat in expected]
@@ -207,7 +211,7 @@ def test_the_label_is_that_of_the_logits_with_the_running_prior(chain):
     logits = (np.float32(40) * found.features[:, : len(CLASSES)]).astype(np.int8)
     assert (found.logits == logits).all() and len(set(found.labels.tolist())) > 1
     proba = softmax(LOGIT_SCALE * logits.astype(float), axis=1)
-    expected = RunningPrior(CONFIG.prior_weight)(proba).argmax(axis=1)
+    expected = RunningPrior(CONFIG)(proba, groups_of(ecg())).argmax(axis=1)
     assert (found.labels == expected).all() and (found.labels != logits.argmax(axis=1)).any()
 
 
@@ -287,14 +291,14 @@ def test_what_build_writes_labels_as_the_integer_network_does(tmp_path):
     prepared = streamed(signal_mv)
     windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
     labels = np.zeros(len(prepared), np.int64)
-    beats = Beats(windows, features, labels, np.full(len(labels), "a"), np.arange(len(labels)))
+    beats = Beats(windows, features, labels, np.full(len(labels), "a"), *np.zeros((2, len(labels)), np.int64))
     reference = quantized(model, beats)
     (row,) = build(reference, description(), tmp_path / "edge")
     assert {path.name for path in (tmp_path / "edge").iterdir()} == {"deep_ecg.h", "deep_ecg.c", "example.c"}
     assert row["file"] == "deep_ecg.h deep_ecg.c" and row["accuracy_change"] is None
     found = HostChain(tmp_path / "edge").label(signal_mv)
     assert (found.logits == reference.run(*reference.quantize(found.windows, found.features))).all()
-    labels = RunningPrior(CONFIG.prior_weight)(reference.proba(windows, features)).argmax(axis=1)
+    labels = RunningPrior(CONFIG)(reference.proba(windows, features), groups_of(signal_mv)).argmax(axis=1)
     assert (found.labels == labels).mean() > 0.98
 
 

@@ -52,6 +52,7 @@ def made_up_beats(mode="diagnostic", count=60, seed=0) -> Beats:
         labels=np.arange(count, dtype=np.int64) % 5,
         records=np.full(count, "100"),
         samples=np.arange(count, dtype=np.int64),
+        groups=np.zeros(count, np.int64),
     )
 
 

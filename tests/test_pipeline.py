@@ -36,6 +36,7 @@ def beats_of(records: tuple[str, ...], each: int = 40, seed: int = 0, mode: str 
         labels=np.tile(np.array([0, 0, 0, 0, 0, 1, 2, 3, 4, 2], np.int64), count // 10),
         records=np.repeat(np.array(records), each),
         samples=np.arange(count, dtype=np.int64),
+        groups=np.zeros(count, np.int64),
     )
 
 

@@ -1,92 +1,148 @@
-"""The running prior of S: expected values by hand, from the share of S among the latest labels."""
+"""The running priors of S and V: expected values by hand."""
 
 import numpy as np
 import pytest
 
 from config import Config, DeepECGError
-from prior import MEMORY_BEATS, SHARE_RANGE, USUAL_SHARE, RunningPrior, with_running_prior
+from features import GROUPS
+from prior import RunningPrior, with_running_prior
 
+S_ALONE, V_ALONE = Config(v_prior_weight=0), Config(s_prior_weight=0)
+OFF = Config(s_prior_weight=0, v_prior_weight=0)
 SURE_N = np.array([0.9, 0.04, 0.03, 0.02, 0.01])
 SURE_S = np.array([0.05, 0.9, 0.03, 0.01, 0.01])
-UNSURE = np.array([0.5, 0.4, 0.05, 0.03, 0.02])  # N by the network alone
+MAYBE_S = np.array([0.5, 0.4, 0.05, 0.03, 0.02])  # N by the network alone
+MAYBE_V = np.array([0.5, 0.05, 0.4, 0.03, 0.02])
+RATHER_V = np.array([0.15, 0.02, 0.8, 0.02, 0.01])  # odds of V: 4
+RATHER_N = np.array([0.7, 0.05, 0.2, 0.03, 0.02])  # odds of V: 1/4
 
 
-def factor(share: float, weight: float) -> float:
-    return (min(max(share, 0.01), 0.3) / 0.06) ** weight
+def adapted(config: Config, *proba: np.ndarray, groups: list[int] | None = None) -> np.ndarray:
+    groups = [0] * len(proba) if groups is None else groups
+    return RunningPrior(config)(np.stack(proba), np.array(groups))
+
+
+def with_factor(proba: np.ndarray, of_class: int, factor: float) -> np.ndarray:
+    changed = proba * np.where(np.arange(5) == of_class, factor, 1)
+    return changed / changed.sum()
+
+
+def random_beats(count: int = 100) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    return rng.dirichlet(np.ones(5), count).astype(np.float32), rng.integers(-GROUPS, GROUPS, count)
 
 
 def test_the_first_beat_stays_as_the_network_gives_it():
-    np.testing.assert_allclose(RunningPrior(0.5)(UNSURE[None])[0], UNSURE)
+    np.testing.assert_allclose(adapted(Config(), MAYBE_S)[0], MAYBE_S)
+    np.testing.assert_allclose(adapted(Config(), MAYBE_V, groups=[~0])[0], MAYBE_V)
 
 
-def test_the_constants_are_those_of_the_experiments():
-    assert (MEMORY_BEATS, USUAL_SHARE, SHARE_RANGE, Config.prior_weight) == (300, 0.06, (0.01, 0.3), 0.5)
+# S: the share of S among the latest 300 labels, from 0.06 at the start, over 0.06, to the power of the weight
 
 
-def test_the_second_beat_goes_by_the_label_of_the_first():
-    for first, is_s in ((SURE_S, 1), (SURE_N, 0)):
-        share = 0.06 + (is_s - 0.06) / 300
-        expected = UNSURE * [1, factor(share, 0.5), 1, 1, 1]
-        np.testing.assert_allclose(RunningPrior(0.5)(np.stack([first, UNSURE]))[1], expected / expected.sum())
+@pytest.mark.parametrize("first, is_s", [(SURE_S, 1), (SURE_N, 0)])
+def test_the_second_beat_goes_by_the_label_of_the_first(first, is_s):
+    share = 0.06 + (is_s - 0.06) / 300
+    expected = with_factor(MAYBE_S, 1, (share / 0.06) ** 0.5)
+    np.testing.assert_allclose(adapted(S_ALONE, first, MAYBE_S)[1], expected)
 
 
 def test_many_s_beats_make_the_next_one_likelier_and_none_less_likely():
-    often, never = (RunningPrior(0.5)(np.stack([before] * 3000 + [UNSURE]))[-1] for before in (SURE_S, SURE_N))
-    assert UNSURE.argmax() == never.argmax() == 0 and often.argmax() == 1
-    # S times the square roots of 0.3 / 0.06 and 0.01 / 0.06, then all to 1
-    assert often[1] == pytest.approx(0.4 * 5**0.5 / (0.6 + 0.4 * 5**0.5))
-    assert never[1] == pytest.approx(0.4 / 6**0.5 / (0.6 + 0.4 / 6**0.5))
+    """The share counts for 0.3 at most and 0.01 at least."""
+    often, never = (adapted(S_ALONE, *[before] * 3000, MAYBE_S)[-1] for before in (SURE_S, SURE_N))
+    assert MAYBE_S.argmax() == never.argmax() == 0 and often.argmax() == 1
+    np.testing.assert_allclose(often, with_factor(MAYBE_S, 1, 5**0.5))
+    np.testing.assert_allclose(never, with_factor(MAYBE_S, 1, 6**-0.5))
 
 
 def test_the_labels_that_count_are_its_own():
     """A beat that only the prior makes S keeps the prior up: 0.4 sqrt(5) > 0.5."""
-    prior = RunningPrior(0.5)
-    prior(np.stack([SURE_S] * 3000))
-    assert (prior(np.stack([UNSURE] * 3000)).argmax(axis=1) == 1).all()
+    labels = adapted(S_ALONE, *[SURE_S] * 3000, *[MAYBE_S] * 3000).argmax(axis=1)
+    assert (labels == 1).all()
+
+
+# V: the mean log odds of V of the earlier beats of the group, with three of 0 before them, times the weight
+
+
+def test_a_beat_goes_by_what_those_of_its_shape_were_taken_for():
+    np.testing.assert_allclose(adapted(V_ALONE, RATHER_V, MAYBE_V)[1], with_factor(MAYBE_V, 2, 4 ** (0.5 / 4)))
+    np.testing.assert_allclose(adapted(V_ALONE, RATHER_N, MAYBE_V)[1], with_factor(MAYBE_V, 2, 4 ** (-0.5 / 4)))
+    both = adapted(V_ALONE, RATHER_V, RATHER_V, RATHER_N, MAYBE_V)[3]
+    np.testing.assert_allclose(both, with_factor(MAYBE_V, 2, 4 ** (0.5 / 6)))
+
+
+def test_other_shapes_do_not_count_and_a_new_one_starts_without_a_past():
+    found = adapted(V_ALONE, RATHER_V, MAYBE_V, MAYBE_V, MAYBE_V, groups=[~0, ~1, ~0, 1])
+    np.testing.assert_allclose(found[1:3], [MAYBE_V, MAYBE_V])
+    odds = 0.4 / 0.6
+    np.testing.assert_allclose(found[3], with_factor(MAYBE_V, 2, odds ** (0.5 / 4)))
+
+
+def test_a_shape_that_was_v_makes_an_unsure_beat_v_and_one_that_was_not_n():
+    assert adapted(V_ALONE, *[RATHER_V] * 50, MAYBE_V)[-1].argmax() == 2
+    unsure = np.array([0.4, 0.05, 0.5, 0.03, 0.02])
+    assert adapted(V_ALONE, *[RATHER_N] * 50, unsure)[-1].argmax() == 0
+
+
+def test_no_beat_counts_for_more_than_odds_of_19():
+    certain_v, certain_n = np.eye(5)[2], np.eye(5)[0]
+    np.testing.assert_allclose(adapted(V_ALONE, certain_v, MAYBE_V)[1], with_factor(MAYBE_V, 2, 19 ** (0.5 / 4)))
+    np.testing.assert_allclose(adapted(V_ALONE, certain_n, MAYBE_V)[1], with_factor(MAYBE_V, 2, 19 ** (-0.5 / 4)))
+
+
+def test_the_mean_is_over_the_latest_200_beats_of_a_shape():
+    """After very many beats each new one moves it by a 200th."""
+    before, after = (adapted(V_ALONE, *[RATHER_V] * 5000, *more, MAYBE_V)[-1] for more in ([], [RATHER_N]))
+    moved = np.log(before[2] / before[0]) - np.log(after[2] / after[0])
+    assert moved == pytest.approx(0.5 * 2 * np.log(4) / 200, rel=1e-3)
+
+
+# Both
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_the_chunks_change_nothing(size):
-    proba = np.random.default_rng(0).dirichlet(np.ones(5), 100).astype(np.float32)
-    prior = RunningPrior(0.5)
-    chunks = [prior(proba[start : start + size]) for start in range(0, 100, size)]
-    assert (np.concatenate(chunks) == RunningPrior(0.5)(proba)).all()
+    proba, groups = random_beats()
+    prior = RunningPrior(Config())
+    chunks = [prior(proba[i : i + size], groups[i : i + size]) for i in range(0, 100, size)]
+    assert (np.concatenate(chunks) == RunningPrior(Config())(proba, groups)).all()
 
 
 def test_a_later_beat_changes_no_earlier_one():
-    proba = np.random.default_rng(0).dirichlet(np.ones(5), 100)
-    changed = proba.copy()
-    changed[60:] = SURE_S
-    assert (RunningPrior(0.5)(changed)[:60] == RunningPrior(0.5)(proba)[:60]).all()
+    proba, groups = random_beats()
+    changed, others = proba.copy(), groups.copy()
+    changed[60:], others[60:] = SURE_S, 0
+    assert (RunningPrior(Config())(changed, others)[:60] == RunningPrior(Config())(proba, groups)[:60]).all()
 
 
-def test_each_record_has_its_own_prior():
-    proba = np.stack([SURE_S] * 1000 + [UNSURE])
-    records = np.array(["a"] * 1000 + ["b"])
-    np.testing.assert_allclose(with_running_prior(proba, records, 0.5)[-1], UNSURE)
-    again = with_running_prior(np.concatenate([proba, UNSURE[None]]), np.append(records, "a"), 0.5)
-    assert again[-1].argmax() == 1  # a record that is gone on with has kept its prior
+def test_each_record_has_its_own_priors():
+    proba = np.stack([*[SURE_S] * 1000, MAYBE_S, MAYBE_S])
+    records = np.array([*["a"] * 1000, "b", "a"])
+    found = with_running_prior(proba, np.zeros(1002, int), records, S_ALONE)
+    np.testing.assert_allclose(found[-2], MAYBE_S)
+    assert found[-1].argmax() == 1  # a record that is gone on with has kept its own
 
 
 def test_probabilities_stay_probabilities():
-    proba = np.random.default_rng(1).dirichlet(np.ones(5), 500).astype(np.float32)
-    adapted = RunningPrior(1.0)(proba)
-    assert adapted.min() >= 0
-    np.testing.assert_allclose(adapted.sum(axis=1), 1)
+    proba, groups = random_beats(500)
+    found = RunningPrior(Config(s_prior_weight=1, v_prior_weight=1))(proba, groups)
+    assert found.min() >= 0
+    np.testing.assert_allclose(found.sum(axis=1), 1)
 
 
-def test_weight_0_is_the_network_alone():
-    proba = np.stack([SURE_S] * 50 + [UNSURE])
-    assert RunningPrior(0)(proba) is proba
+def test_weights_of_0_are_the_network_alone():
+    proba, groups = random_beats()
+    np.testing.assert_allclose(RunningPrior(OFF)(proba, groups), proba, atol=1e-7)
 
 
 def test_no_beat_is_no_beat():
-    empty = np.empty((0, 5))
-    assert RunningPrior(0.5)(empty).shape == (0, 5)
-    assert with_running_prior(empty, np.empty(0, str), 0.5).shape == (0, 5)
+    empty, none = np.empty((0, 5)), np.empty(0, int)
+    assert RunningPrior(Config())(empty, none).shape == (0, 5)
+    assert with_running_prior(empty, none, np.empty(0, str), Config()).shape == (0, 5)
 
 
+@pytest.mark.parametrize("name", ["s_prior_weight", "v_prior_weight"])
 @pytest.mark.parametrize("weight", [-0.1, 1.1])
-def test_a_weight_that_cannot_be_is_refused(weight):
-    with pytest.raises(DeepECGError, match="prior_weight .* from 0 .off. to 1"):
-        Config(prior_weight=weight)
+def test_a_weight_that_cannot_be_is_refused(name, weight):
+    with pytest.raises(DeepECGError, match=f"{name} .* from 0 .off. to 1"):
+        Config(**{name: weight})

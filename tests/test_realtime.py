@@ -69,12 +69,13 @@ def beats_of(stream: BeatStream, signal_mv: np.ndarray, chunk: int) -> list:
     return [beat for chunk_mv in chunks_mv for beat in stream.push(chunk_mv)] + stream.finish()
 
 
-def stacked(beats: list) -> tuple[np.ndarray, np.ndarray]:
-    return np.stack([beat.window for beat in beats]), np.stack([beat.features for beat in beats])
+def stacked(beats: list) -> tuple[np.ndarray, ...]:
+    """Windows, features and groups."""
+    return tuple(np.stack([getattr(beat, name) for beat in beats]) for name in ("window", "features", "group"))
 
 
 def of_whole_record(signal_mv: np.ndarray, fs_hz: float, peaks: np.ndarray, config: Config) -> tuple:
-    """Windows and features as in training."""
+    """Windows, features and groups as in training."""
     annotation = Annotation(peaks, np.full(len(peaks), "N"), np.zeros(len(peaks), bool))
     return network_inputs(Record("whole", "MLII", fs_hz, signal_mv), annotation, config)
 
@@ -97,10 +98,11 @@ def test_causal_inputs_equal_those_of_training_to_the_bit(mitdb, causal, name, f
         signal_mv = resample_poly(signal_mv, fs_hz // 10, 36, padtype="line")
         peaks = np.round(peaks * fs_hz / 360).astype(np.int64)
     beats = inputs_of(BeatStream(causal, CAUSAL, fs_hz, peaks=peaks), signal_mv, 77)
-    windows, features = of_whole_record(signal_mv, fs_hz, peaks, CAUSAL)
+    windows, features, groups = of_whole_record(signal_mv, fs_hz, peaks, CAUSAL)
     assert [beat.sample for beat in beats] == peaks.tolist()
     assert np.array_equal(stacked(beats)[0], windows)
     assert np.array_equal(stacked(beats)[1], features)
+    assert np.array_equal(stacked(beats)[2], groups)
 
 
 def test_more_beats_than_are_remembered_change_nothing(causal):
@@ -108,7 +110,7 @@ def test_more_beats_than_are_remembered_change_nothing(causal):
     peaks = np.cumsum(np.random.default_rng(5).integers(120, 300, 700))
     signal_mv = np.random.default_rng(6).normal(size=peaks[-1] + 300)
     beats = inputs_of(BeatStream(causal, CAUSAL, FS_HZ, peaks=peaks), signal_mv, 3600)
-    windows, features = of_whole_record(signal_mv, FS_HZ, peaks, CAUSAL)
+    windows, features, groups = of_whole_record(signal_mv, FS_HZ, peaks, CAUSAL)
     assert np.array_equal(stacked(beats)[0], windows) and np.array_equal(stacked(beats)[1], features)
 
 
@@ -155,7 +157,7 @@ def test_inputs_across_lost_signal_equal_those_of_the_whole_record(mitdb, config
     signal_mv, peaks = excerpt(mitdb, "208", 60, 70)
     signal_mv = with_losses(signal_mv)
     beats = inputs_of(BeatStream(network(config), config, fs_hz, peaks=peaks), signal_mv, chunk)
-    windows, features = of_whole_record(signal_mv, fs_hz, peaks, config)
+    windows, features, groups = of_whole_record(signal_mv, fs_hz, peaks, config)
     rhythm = len(RHYTHM[config.mode])
     assert np.array_equal(stacked(beats)[1][:, :rhythm], features[:, :rhythm])
     assert config is DIAGNOSTIC or np.array_equal(stacked(beats)[0], windows)
@@ -192,7 +194,7 @@ def test_predict_of_a_record_with_gaps_gives_the_labels_of_the_stream(mitdb, tmp
 def test_diagnostic_rhythm_equals_that_of_training_and_windows_nearly(mitdb, diagnostic):
     signal_mv, peaks = excerpt(mitdb, "208", 60, 90)
     beats = inputs_of(BeatStream(diagnostic, DIAGNOSTIC, FS_HZ, peaks=peaks), signal_mv, 360)
-    windows, features = of_whole_record(signal_mv, FS_HZ, peaks, DIAGNOSTIC)
+    windows, features, groups = of_whole_record(signal_mv, FS_HZ, peaks, DIAGNOSTIC)
     rhythm = len(RHYTHM["diagnostic"])
     assert np.array_equal(stacked(beats)[1][:, :rhythm], features[:, :rhythm])
     inner = (peaks > 8 * FS_HZ) & (peaks < len(signal_mv) - 8 * FS_HZ)
@@ -288,7 +290,7 @@ def test_a_beat_found_by_looking_back_comes_late_and_in_order(causal):
         values = [getattr(beat, name) for beat in beats]
         assert values == sorted(values)
     peaks = np.array([beat.sample for beat in beats])
-    windows, features = of_whole_record(signal_mv, FS_HZ, peaks, CAUSAL)  # knows all R-peaks beforehand
+    windows, features, groups = of_whole_record(signal_mv, FS_HZ, peaks, CAUSAL)  # knows all R-peaks beforehand
     assert np.array_equal(stacked(beats)[0], windows) and np.array_equal(stacked(beats)[1], features)
 
 
@@ -327,7 +329,7 @@ def test_a_stream_recovers_from_a_fault(causal, fault):
     after = [beat.sample for beat in beats if beat.sample > 14400 + 5 * FS_HZ]
     expected = [peak for peak in np.round((1 + 0.8 * np.arange(80)) * FS_HZ) if peak > 14400 + 5 * FS_HZ]
     assert len(after) == len(expected) and np.abs(np.subtract(after, expected)).max() <= 2
-    windows, features = stacked(beats)
+    windows, features, _ = stacked(beats)
     assert np.isfinite(windows).all() and np.isfinite(features).all()
 
 
