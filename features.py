@@ -99,8 +99,7 @@ def cut_windows(signal_mv: np.ndarray, peaks: np.ndarray, before: int, after: in
 
     Beyond the record's ends the first or last sample is repeated, so that no beat is left out.
     """
-    padded = np.pad(signal_mv, (before, after), mode="edge")
-    return sliding_window_view(padded, before + after)[peaks]
+    return signal_mv.take(peaks[:, None] + np.arange(-before, after), mode="clip")
 
 
 def qrs_span(before: int, after: int, fs_hz: float) -> slice:
@@ -126,14 +125,14 @@ class RunningTemplate:
         reach = min(round(ALIGN_S * fs_hz), qrs.start, samples - qrs.stop)
         self.shifts = np.arange(-(reach // ALIGN_STEP) * ALIGN_STEP, reach + 1, ALIGN_STEP)
         self._nearness = (1 - SHIFT_COST * np.abs(self.shifts) / fs_hz)[:, None]
-        self._starts = qrs.start + self.shifts
+        self._places = np.arange(qrs.start, qrs.stop) + self.shifts[:, None]
         self._groups_mv = np.zeros((GROUPS, samples))
         self._units = np.zeros((GROUPS, qrs.stop - qrs.start))
         self._sizes = np.zeros(GROUPS)
 
     def spans(self, beats_mv: np.ndarray) -> np.ndarray:
         """The QRS of each of `beats_mv` (beats, samples) at every shift, centred, of length 1, (beats, shifts, span)."""
-        return _centred_unit(sliding_window_view(beats_mv, self._units.shape[1], axis=1)[:, self._starts])
+        return _centred_unit(beats_mv[:, self._places])
 
     def step(self, beat_mv: np.ndarray, spans: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """`beat_mv` (samples,) aligned with the template, and the template as it was before this beat.
@@ -196,34 +195,40 @@ def shape_features(beats_mv: np.ndarray, templates_mv: np.ndarray, qrs: slice) -
     beats_mv and templates_mv are (beats, samples); `qrs` is the span of the QRS in them. No feature depends on the
     gain.
     """
-    beat_qrs, template_qrs = beats_mv[:, qrs], templates_mv[:, qrs]
-    own_mv, amplitude_mv = np.ptp(beat_qrs, axis=1), np.maximum(np.ptp(template_qrs, axis=1), FLAT_MV)
+    both_mv = np.stack([beats_mv[:, qrs], templates_mv[:, qrs]])
+    highest_mv, lowest_mv = both_mv.max(axis=-1), both_mv.min(axis=-1)
+    own_mv, template_mv = highest_mv - lowest_mv
+    amplitude_mv = np.maximum(template_mv, FLAT_MV)
+    residual_mv = np.sqrt(((both_mv[0] - both_mv[1]) ** 2).mean(axis=1))
     values = {
         "log_amplitude_ratio": _log_ratio(own_mv, amplitude_mv),
-        "peak_difference": _limited((beat_qrs.max(axis=1) - template_qrs.max(axis=1)) / amplitude_mv),
-        "trough_difference": _limited((beat_qrs.min(axis=1) - template_qrs.min(axis=1)) / amplitude_mv),
-        "qrs_residual": _limited(np.sqrt(((beat_qrs - template_qrs) ** 2).mean(axis=1)) / amplitude_mv),
-        "log_spread_ratio": _log_ratio(_spread(beat_qrs), _spread(template_qrs)),
-        "log_width_ratio": _log_ratio(_half_width(beat_qrs), _half_width(template_qrs)),
+        "peak_difference": _limited((highest_mv[0] - highest_mv[1]) / amplitude_mv),
+        "trough_difference": _limited((lowest_mv[0] - lowest_mv[1]) / amplitude_mv),
+        "qrs_residual": _limited(residual_mv / amplitude_mv),
+        "log_spread_ratio": _log_ratio(*_spread(both_mv)),
+        "log_width_ratio": _log_ratio(*_half_width(both_mv)),
     }
     return np.stack([values[name] for name in SHAPE], axis=1).astype(np.float32)
 
 
 def _spread(qrs_mv: np.ndarray) -> np.ndarray:
-    """Standard deviation, in samples, of the time at which the QRS's slope has its energy, plus one, (beats,)."""
-    energy = np.diff(qrs_mv, axis=1) ** 2
-    share = energy / np.maximum(energy.sum(axis=1, keepdims=True), FLAT_MV**2)
-    at = np.arange(energy.shape[1])
-    centre = (share * at).sum(axis=1, keepdims=True)
-    return 1 + np.sqrt((share * (at - centre) ** 2).sum(axis=1))
+    """Standard deviation, in samples, of the time at which each QRS's slope has its energy, plus one.
+
+    qrs_mv (..., samples); the result (...).
+    """
+    energy = (qrs_mv[..., 1:] - qrs_mv[..., :-1]) ** 2
+    share = energy / np.maximum(energy.sum(axis=-1, keepdims=True), FLAT_MV**2)
+    at = np.arange(energy.shape[-1])
+    centre = (share * at).sum(axis=-1, keepdims=True)
+    return 1 + np.sqrt((share * (at - centre) ** 2).sum(axis=-1))
 
 
 def _half_width(qrs_mv: np.ndarray) -> np.ndarray:
-    """Samples in which the QRS is more than half its largest deflection from its median, plus one, (beats,)."""
-    ordered_mv, samples = np.sort(qrs_mv, axis=1), qrs_mv.shape[1]  # numpy.median takes several times as long
-    median_mv = (ordered_mv[:, (samples - 1) // 2] + ordered_mv[:, samples // 2]) / 2
-    deflection = np.abs(qrs_mv - median_mv[:, None])
-    return 1.0 + (deflection > deflection.max(axis=1, keepdims=True) / 2).sum(axis=1)
+    """Samples in which each QRS (..., samples) is more than half its largest deflection from its median, plus one."""
+    ordered_mv, samples = np.sort(qrs_mv, axis=-1), qrs_mv.shape[-1]  # numpy.median takes several times as long
+    median_mv = (ordered_mv[..., (samples - 1) // 2] + ordered_mv[..., samples // 2]) / 2
+    deflection = np.abs(qrs_mv - median_mv[..., None])
+    return 1.0 + (deflection > deflection.max(axis=-1, keepdims=True) / 2).sum(axis=-1)
 
 
 def _log_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
