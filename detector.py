@@ -55,6 +55,8 @@ P_WAVE_RATIO = 1.5
 OVERDUE_RR = 1.5  # so many usual RR intervals and OVERDUE_S after the last beat, one is overdue: the highest summit
 OVERDUE_S = 0.6  # since then was a beat if it reaches OVERDUE_SHARE of the threshold
 OVERDUE_SHARE = 0.6
+BACK_BEATS = 2  # beats in a row found by such a search, all lower than BACK_SHARE of the level of beats, make it
+BACK_SHARE = 0.5  # theirs: the gain has fallen so far that some beats just reach the threshold and others do not
 T_WAVE_END_S = 0.42  # a summit later after a beat than its T wave and earlier before the next than its P wave was
 P_WAVE_START_S = 0.3  # a beat if it has BETWEEN_LEVEL of the level of beats and is BETWEEN_RATIO times as high as
 BETWEEN_LEVEL = 0.25  # all else between the two
@@ -245,6 +247,7 @@ class _Judge:
         self._refused: deque[Summit] = deque(maxlen=PENDING)  # since the last beat
         self._heights_mv: deque[float] = deque(maxlen=LONG_BEATS)
         self._latest_mv: deque[float] = deque(maxlen=LEAP_OF)
+        self._found_back = 0  # how many of the latest beats in a row were found by looking back
         self._calm_mv = 0.0
 
     def __call__(self, summit: Summit) -> list[tuple[int, int]]:
@@ -299,6 +302,7 @@ class _Judge:
     def _accept(self, summit: Summit, known: int) -> list[tuple[int, int]]:
         """`summit` is a beat; before it may come one that only it has shown to be a beat."""
         since_s, between = self._seconds(self._last, summit), []
+        self._found_back = 0
         if since_s < P_WAVE_S and summit.height_mv > P_WAVE_RATIO * self._last.height_mv:
             self._others_mv.append(self._beats_mv.pop())
             self._rr_s[-1] += since_s
@@ -334,8 +338,11 @@ class _Judge:
         if highest.height_mv <= OVERDUE_SHARE * self._threshold_mv() or self._seconds(self._last, highest) < T_WAVE_S:
             return []
         later = [other for other in self._refused if self._seconds(highest, other) > REFRACTORY_S]
+        level_mv = _median(self._beats_mv)
         self._count(highest)
         self._refused.extend(later)
+        self._found_back += 1
+        self._follow_fall(level_mv)
         return [(highest.r, known)]
 
     def _count(self, beat: Summit):
@@ -359,6 +366,12 @@ class _Judge:
             self._set_levels(high_mv)
         elif len(latest_mv) >= DROP_BEATS and low_mv < DROP * level_mv:
             self._set_levels(low_mv)
+
+    def _follow_fall(self, level_mv: float):
+        """Lowers the level of beats, not that of non-beats, where the latest were all found by looking back."""
+        fallen_mv = max(list(self._heights_mv)[-BACK_BEATS:])
+        if self._found_back >= BACK_BEATS and fallen_mv < BACK_SHARE * level_mv:
+            self._beats_mv.extend([fallen_mv] * LEVEL_BEATS)
 
     # Learning ----------------------------------------------------------------------------------------------------
 

@@ -100,8 +100,7 @@ def cut_windows(signal_mv: np.ndarray, peaks: np.ndarray, before: int, after: in
 
     Beyond the record's ends the first or last sample is repeated, so that no beat is left out.
     """
-    padded = np.pad(signal_mv, (before, after), mode="edge")
-    return sliding_window_view(padded, before + after)[peaks]
+    return signal_mv.take(peaks[:, None] + np.arange(-before, after), mode="clip")
 
 
 def qrs_span(before: int, after: int, fs_hz: float) -> slice:
@@ -128,7 +127,7 @@ class RunningTemplate:
         reach = min(round(ALIGN_S * fs_hz), qrs.start, samples - qrs.stop)
         self.shifts = np.arange(-(reach // ALIGN_STEP) * ALIGN_STEP, reach + 1, ALIGN_STEP)
         self._nearness = (1 - SHIFT_COST * np.abs(self.shifts) / fs_hz)[:, None]
-        self._starts = qrs.start + self.shifts
+        self._places = np.arange(qrs.start, qrs.stop) + self.shifts[:, None]
         self._groups_mv = np.zeros((GROUPS, samples))
         self._units = np.zeros((GROUPS, qrs.stop - qrs.start))
         self._sizes = np.zeros(GROUPS)
@@ -136,7 +135,7 @@ class RunningTemplate:
 
     def spans(self, beats_mv: np.ndarray) -> np.ndarray:
         """The QRS of each of `beats_mv` (beats, samples) at every shift, centred, of length 1, (beats, shifts, span)."""
-        return _centred_unit(sliding_window_view(beats_mv, self._units.shape[1], axis=1)[:, self._starts])
+        return _centred_unit(beats_mv[:, self._places])
 
     def step(self, beat_mv: np.ndarray, spans: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """`beat_mv` (samples,) aligned with the template, and the template as it was before this beat.
@@ -203,34 +202,40 @@ def shape_features(beats_mv: np.ndarray, templates_mv: np.ndarray, qrs: slice) -
     beats_mv and templates_mv are (beats, samples); `qrs` is the span of the QRS in them. No feature depends on the
     gain.
     """
-    beat_qrs, template_qrs = beats_mv[:, qrs], templates_mv[:, qrs]
-    own_mv, amplitude_mv = np.ptp(beat_qrs, axis=1), np.maximum(np.ptp(template_qrs, axis=1), FLAT_MV)
+    both_mv = np.stack([beats_mv[:, qrs], templates_mv[:, qrs]])
+    highest_mv, lowest_mv = both_mv.max(axis=-1), both_mv.min(axis=-1)
+    own_mv, template_mv = highest_mv - lowest_mv
+    amplitude_mv = np.maximum(template_mv, FLAT_MV)
+    residual_mv = np.sqrt(((both_mv[0] - both_mv[1]) ** 2).mean(axis=1))
     values = {
         "log_amplitude_ratio": _log_ratio(own_mv, amplitude_mv),
-        "peak_difference": _limited((beat_qrs.max(axis=1) - template_qrs.max(axis=1)) / amplitude_mv),
-        "trough_difference": _limited((beat_qrs.min(axis=1) - template_qrs.min(axis=1)) / amplitude_mv),
-        "qrs_residual": _limited(np.sqrt(((beat_qrs - template_qrs) ** 2).mean(axis=1)) / amplitude_mv),
-        "log_spread_ratio": _log_ratio(_spread(beat_qrs), _spread(template_qrs)),
-        "log_width_ratio": _log_ratio(_half_width(beat_qrs), _half_width(template_qrs)),
+        "peak_difference": _limited((highest_mv[0] - highest_mv[1]) / amplitude_mv),
+        "trough_difference": _limited((lowest_mv[0] - lowest_mv[1]) / amplitude_mv),
+        "qrs_residual": _limited(residual_mv / amplitude_mv),
+        "log_spread_ratio": _log_ratio(*_spread(both_mv)),
+        "log_width_ratio": _log_ratio(*_half_width(both_mv)),
     }
-    return np.stack([values[name] for name in SHAPE], axis=1).astype(np.float32)
+    return np.array([values[name] for name in SHAPE]).T.astype(np.float32, order="C")
 
 
 def _spread(qrs_mv: np.ndarray) -> np.ndarray:
-    """Standard deviation, in samples, of the time at which the QRS's slope has its energy, plus one, (beats,)."""
-    energy = np.diff(qrs_mv, axis=1) ** 2
-    share = energy / np.maximum(energy.sum(axis=1, keepdims=True), FLAT_MV**2)
-    at = np.arange(energy.shape[1])
-    centre = (share * at).sum(axis=1, keepdims=True)
-    return 1 + np.sqrt((share * (at - centre) ** 2).sum(axis=1))
+    """Standard deviation, in samples, of the time at which each QRS's slope has its energy, plus one.
+
+    qrs_mv (..., samples); the result (...).
+    """
+    energy = (qrs_mv[..., 1:] - qrs_mv[..., :-1]) ** 2
+    share = energy / np.maximum(energy.sum(axis=-1, keepdims=True), FLAT_MV**2)
+    at = np.arange(energy.shape[-1])
+    centre = (share * at).sum(axis=-1, keepdims=True)
+    return 1 + np.sqrt((share * (at - centre) ** 2).sum(axis=-1))
 
 
 def _half_width(qrs_mv: np.ndarray) -> np.ndarray:
-    """Samples in which the QRS is more than half its largest deflection from its median, plus one, (beats,)."""
-    ordered_mv, samples = np.sort(qrs_mv, axis=1), qrs_mv.shape[1]  # numpy.median takes several times as long
-    median_mv = (ordered_mv[:, (samples - 1) // 2] + ordered_mv[:, samples // 2]) / 2
-    deflection = np.abs(qrs_mv - median_mv[:, None])
-    return 1.0 + (deflection > deflection.max(axis=1, keepdims=True) / 2).sum(axis=1)
+    """Samples in which each QRS (..., samples) is more than half its largest deflection from its median, plus one."""
+    ordered_mv, samples = np.sort(qrs_mv, axis=-1), qrs_mv.shape[-1]  # numpy.median takes several times as long
+    median_mv = (ordered_mv[..., (samples - 1) // 2] + ordered_mv[..., samples // 2]) / 2
+    deflection = np.abs(qrs_mv - median_mv[..., None])
+    return 1.0 + (deflection > deflection.max(axis=-1, keepdims=True) / 2).sum(axis=-1)
 
 
 def _log_ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
@@ -280,29 +285,33 @@ def rhythm_features(rr_s: np.ndarray, mode: str, first: int = 0) -> np.ndarray:
 def _block_features(rr_s: np.ndarray, start: int, mode: str) -> np.ndarray:
     stop = min(start + BLOCK_BEATS, len(rr_s))
     rr_s = np.concatenate((np.full(MEMORY_BEATS, np.nan), rr_s, [np.nan]))
-    history = sliding_window_view(rr_s, MEMORY_BEATS)[start:stop]  # intervals before the beat's own, oldest first
     at = np.arange(start, stop) + MEMORY_BEATS
+    history = sliding_window_view(rr_s, MEMORY_BEATS)[start:stop]  # intervals before the beat's own, oldest first
     pre, previous, second, post = rr_s[at], rr_s[at - 1], rr_s[at - 2], rr_s[at + 1]
-    known, steps = np.isfinite(history), np.abs(np.diff(history, axis=1))
+    known, steps = np.isfinite(history), np.abs(history[:, 1:] - history[:, :-1])
+    filled = np.where(known, history, 0)
     ratios = {"pre_previous_ratio": (pre, previous), "previous_second_ratio": (previous, second)}
     ratios["pre_post_ratio"] = (pre, post)
-    values, shares = {"pre_rank": _rank(pre, history[:, -max(LOCAL_BEATS) :])}, {}
+    values, shares = {}, {}
     for memory in sorted({*LOCAL_BEATS, *MIXTURE_BEATS, *MEMORIES_BEATS}):
-        recent, known_recent = history[:, -memory:], known[:, -memory:]
-        mean = _mean(recent, known_recent)
+        recent, count = filled[:, -memory:], known[:, -memory:].sum(axis=1)
+        mean = _mean(recent, count)
         median_step, low_step = _median_and_quartile(steps[:, 1 - memory :])
-        shares |= {f"rr_step_{memory}": (median_step, mean), f"rr_low_step_{memory}": (low_step, mean)}
+        shares[f"rr_step_{memory}"] = (median_step, mean)
         if memory in LOCAL_BEATS:
-            variance = np.maximum(_mean(recent**2, known_recent) - mean**2, 0)
+            variance = np.maximum(_mean(recent**2, count) - mean**2, 0)
             shares[f"rr_variation_{memory}"] = (np.sqrt(variance), mean)
+        if memory == max(LOCAL_BEATS):
+            values["pre_rank"] = _rank(pre, history[:, -memory:], count)
         if memory in MIXTURE_BEATS:
-            values[f"early_share_{memory}"] = _early_share(recent, known_recent, mean)
+            shares[f"rr_low_step_{memory}"] = (low_step, mean)
+            values[f"early_share_{memory}"] = _early_share(history[:, -memory:], count, mean)
         if memory in MEMORIES_BEATS:
             intervals = {"pre": pre, "previous": previous, "second_previous": second, "post": post}
             ratios |= {f"{name}_ratio_{memory}": (interval, mean) for name, interval in intervals.items()}
     values |= zip(ratios, _ratio(*np.array(list(ratios.values())).swapaxes(0, 1)))
     values |= zip(shares, _share(*np.array(list(shares.values())).swapaxes(0, 1)))
-    return np.stack([values[name] for name in RHYTHM[mode]], axis=1).astype(np.float32)
+    return np.array([values[name] for name in RHYTHM[mode]]).T.astype(np.float32, order="C")
 
 
 def _median_and_quartile(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -313,27 +322,24 @@ def _median_and_quartile(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     beats from fibrillation, whose median steps are as large: it is low in the first and high in the second.
     """
     row, ordered, count = np.arange(len(steps)), np.sort(steps, axis=1), np.isfinite(steps).sum(axis=1)  # NaN: last
-    lower, upper = np.maximum((count - 1) // 2, 0), np.minimum(count // 2, steps.shape[1] - 1)
-    median = np.where(count > 0, (ordered[row, lower] + ordered[row, upper]) / 2, np.nan)
-    return median, ordered[row, np.maximum((count - 1) // 4, 0)]
+    lower, upper, quartile = ordered[row, np.array([(count - 1) // 2, count // 2, (count - 1) // 4])]
+    return (lower + upper) / 2, quartile
 
 
-def _early_share(history: np.ndarray, known: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def _early_share(history: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """The share of early intervals in `history` (beats, memory): how usual early beats are in this patient."""
-    return (history < EARLY_RATIO * mean[:, None]).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return (history < EARLY_RATIO * mean[:, None]).sum(axis=1) / np.maximum(count, 1)
 
 
-def _rank(pre: np.ndarray, history: np.ndarray) -> np.ndarray:
-    """Share of the intervals in `history` (beats, memory) that are shorter than `pre` (beats,); 0.5 where unknown."""
-    count = np.isfinite(history).sum(axis=1)
+def _rank(pre: np.ndarray, history: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Share of the `count` intervals in `history` (beats, memory) shorter than `pre` (beats,); 0.5 where unknown."""
     shorter = (history < pre[:, None]).sum(axis=1) + 0.5 * (history == pre[:, None]).sum(axis=1)
     return np.where((count > 0) & np.isfinite(pre), shorter / np.maximum(count, 1), 0.5)
 
 
-def _mean(rows: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Mean of the `known` values of each row, NaN where there are none."""
-    count = known.sum(axis=1)
-    return np.where(known, rows, 0).sum(axis=1) / np.where(count > 0, count, np.nan)
+def _mean(rows: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Mean of the `count` known values of each row, where the others are 0; NaN where there are none."""
+    return rows.sum(axis=1) / np.where(count > 0, count, np.nan)
 
 
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

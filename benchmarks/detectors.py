@@ -1,9 +1,9 @@
 """R-peak detectors side by side on the 44 records of DS1 and DS2, lead MLII: sensitivity, +P, delay and place of R.
 
 `python benchmarks/detectors.py` takes a few minutes, prints a table and writes results/detectors.json. The rules are
-those of ANSI/AAMI EC57: reference and detected beats are paired one to one within 150 ms, the first five minutes and
-ventricular flutter are left out, and scores are gross: over the beats of all records together. sleepecg is compared
-where it is installed; the project does not need it.
+those of ANSI/AAMI EC57 as ec57.py has them: reference and detected beats are paired one to one within 150 ms, the
+first five minutes and ventricular flutter are left out, and scores are gross: over the beats of all records together.
+sleepecg is compared where it is installed; the project does not need it.
 """
 
 import argparse
@@ -16,21 +16,19 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-import wfdb
 from wfdb.processing import xqrs_detect
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import console  # noqa: E402
+import ec57  # noqa: E402
 from config import Config  # noqa: E402
-from data_loader import DS1, DS2, read_beats, read_record, real_source  # noqa: E402
+from data_loader import DS1, DS2, read_record, real_source  # noqa: E402
 from detector import RPeakDetector  # noqa: E402
 from dsp_filters import detect_r_peaks  # noqa: E402
 from evaluation import markdown_table, write_json  # noqa: E402
 
-WINDOW_S = 0.15
-SKIPPED_S = 300.0
 ON_TIME_S = 0.15
 CHUNK_S = 1.0
 SETS = {"DS1": DS1, "DS2": DS2, "all": DS1 + DS2}
@@ -79,7 +77,7 @@ def compare() -> dict:
     return {
         "data_source": source.name,
         "lead": Config.lead,
-        "rules": f"pairs within {WINDOW_S:g} s, first {SKIPPED_S:g} s and ventricular flutter left out, gross",
+        "rules": f"pairs within {ec57.WINDOW_S:g} s, first {ec57.LEARNING_S:g} s and ventricular flutter left out, gross",
         "chunk_s": CHUNK_S,
         "versions": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "wfdb")}
         | ({"sleepecg": importlib.metadata.version("sleepecg")} if "sleepecg" in detectors else {}),
@@ -124,59 +122,26 @@ def whole_record(detect: Callable[[np.ndarray, float], np.ndarray]) -> Callable[
 def score_record(path: Path, detect: Callable[[np.ndarray, float], np.ndarray]) -> Scored:
     """One detector on the record at `path` (no extension)."""
     record = read_record(path, Config.lead)
-    reference = read_beats(path, "atr").samples
+    reference = ec57.read_marks(path, "atr", record.fs_hz)
     started_s = perf_counter()
     beats = detect(record.signal_mv, record.fs_hz)
     work_s = perf_counter() - started_s
-    flutter, first = flutter_spans(path), SKIPPED_S * record.fs_hz
-    counted_reference, counted = (counts(samples, first, flutter) for samples in (reference, beats[:, 0]))
-    partner = pairs(reference, beats[:, 0], round(WINDOW_S * record.fs_hz))
-    found = partner >= 0
-    unpaired = np.ones(len(beats), bool)
-    unpaired[partner[found]] = False
-    true = counted_reference & found
-    offsets = beats[partner[true], 0] - reference[true]
-    delays = np.diff(beats[counted], axis=1)[:, 0]
+    rate_hz, length, peaks = record.fs_hz, len(record.signal_mv), beats[:, 0].tolist()
+    window, start = (ec57.to_samples(time_s, rate_hz) for time_s in (ec57.WINDOW_S, ec57.LEARNING_S))
+    matrix, _ = ec57.compare(reference, ec57.Marks(peaks, ["N"] * len(peaks)), rate_hz, length)
+    (tp, annotated), (_, told) = (ec57.measures(matrix)[name] for name in ("qrs_se", "qrs_ppv"))
+    steps = ec57.pair_beats(reference.samples, peaks, window, start, length)
+    offsets = [peaks[j] - reference.samples[i] for i, j, *both in steps if all(both)]
+    counted = [peak >= start and not ec57.within(peak, reference.flutters) for peak in peaks]
     return Scored(
-        tp=int(true.sum()),
-        fn=int((counted_reference & ~found).sum()),
-        fp=int((counted & unpaired).sum()),
-        offsets_s=offsets / record.fs_hz,
-        delays_s=delays / record.fs_hz,
-        record_s=len(record.signal_mv) / record.fs_hz,
+        tp=tp,
+        fn=annotated - tp,
+        fp=told - tp,
+        offsets_s=np.array(offsets) / rate_hz,
+        delays_s=np.diff(beats[counted], axis=1)[:, 0] / rate_hz,
+        record_s=length / rate_hz,
         work_s=work_s,
     )
-
-
-def flutter_spans(path: Path) -> list[tuple[int, int]]:
-    """Ventricular flutter of the record at `path`: first and last sample of each episode, from its [ and ] marks."""
-    annotation = wfdb.rdann(str(path), "atr")
-    marks = list(zip(annotation.sample.tolist(), annotation.symbol))
-    starts, ends = ([sample for sample, symbol in marks if symbol == mark] for mark in "[]")
-    return list(zip(starts, ends))
-
-
-def counts(samples: np.ndarray, first: float, flutter: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Which of `samples` (beats,) are scored: not before `first`, not in an episode of `flutter`."""
-    scored = samples >= first
-    for start, end in flutter:
-        scored &= (samples < start) | (samples > end)
-    return scored
-
-
-def pairs(reference: np.ndarray, detected: np.ndarray, window: int) -> np.ndarray:
-    """For each of `reference` (beats,) the index of its partner in `detected` (beats,), or -1, (beats,).
-
-    Both rise. A beat has one partner at most, no further away than `window` samples; the nearest are paired first.
-    """
-    first = np.searchsorted(detected, reference - window)
-    last = np.searchsorted(detected, reference + window, side="right")
-    near = [(i, j) for i in range(len(reference)) for j in range(first[i], last[i])]
-    partner, free = np.full(len(reference), -1), np.ones(len(detected), bool)
-    for i, j in sorted(near, key=lambda pair: abs(detected[pair[1]] - reference[pair[0]])):
-        if partner[i] < 0 and free[j]:
-            partner[i], free[j] = j, False
-    return partner
 
 
 def summary(scored: dict[str, Scored], causal: bool) -> dict:

@@ -369,6 +369,7 @@ static void accept_between(struct deep_ecg *ecg, const struct deep_ecg_summit *s
 static void accept(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, int64_t known)
 {
     const int32_t since = since_last(ecg, summit);
+    ecg->found_back = 0;
     if (since < P_WAVE && summit->height_mv > P_WAVE_RATIO * ecg->last.height_mv) {
         append(ecg->others_mv, &ecg->others, DEEP_ECG_LEVEL_BEATS, ecg->beats_mv[--ecg->beats]);
         ecg->intervals_samples[ecg->intervals - 1] += (float)since;
@@ -380,12 +381,27 @@ static void accept(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, i
     count_beat(ecg, summit, known);
 }
 
+/* Lowers the level of beats, not that of non-beats, where the latest were all found by looking back. */
+static void follow_fall(struct deep_ecg *ecg, float level_mv)
+{
+    float sorted[BACK_BEATS];
+    if (ecg->found_back < BACK_BEATS)
+        return;
+    sort(sorted, ecg->heights_mv + ecg->heights - BACK_BEATS, BACK_BEATS);
+    if (sorted[BACK_BEATS - 1] >= BACK_SHARE * level_mv)
+        return;
+    for (int i = 0; i < DEEP_ECG_LEVEL_BEATS; i++)
+        ecg->beats_mv[i] = sorted[BACK_BEATS - 1];
+    ecg->beats = DEEP_ECG_LEVEL_BEATS;
+}
+
 /* Where a beat is overdue, the highest summit since the last one was it. */
 static bool search_back(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, int64_t known)
 {
     const float usual = limited(median(ecg->intervals_samples, ecg->intervals), RR_LOW, RR_HIGH);
     const int32_t since = since_last(ecg, summit);
     struct deep_ecg_summit beat;
+    float level_mv;
     int highest = 0, later = 0;
     if (!ecg->has_beat || since <= OVERDUE || (float)since <= OVERDUE_RR * usual)
         return false;
@@ -398,7 +414,11 @@ static bool search_back(struct deep_ecg *ecg, const struct deep_ecg_summit *summ
     while (later < ecg->refused_count && apart(&beat, &ecg->refused[later]) <= REFRACTORY_END)
         later++;
     forget_before(ecg, later);
+    level_mv = median(ecg->beats_mv, ecg->beats);
     count_beat(ecg, &beat, known);
+    if (ecg->found_back < BACK_BEATS)
+        ecg->found_back++;
+    follow_fall(ecg, level_mv);
     return true;
 }
 

@@ -72,7 +72,7 @@ struct deep_ecg {
     uint16_t qrs_band_next, history_next;
 
     /* detector: levels, rhythm, and the summits refused since the last beat, oldest first */
-    uint8_t beats, others, backgrounds, intervals, heights, latest, refused_count;
+    uint8_t beats, others, backgrounds, intervals, heights, latest, refused_count, found_back;
     bool has_beat;
     float beats_mv[DEEP_ECG_LEVEL_BEATS], others_mv[DEEP_ECG_LEVEL_BEATS], backgrounds_mv[DEEP_ECG_LEVEL_BEATS];
     float intervals_samples[DEEP_ECG_LEVEL_BEATS];

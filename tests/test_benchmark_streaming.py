@@ -42,18 +42,31 @@ def test_report_of_short_signals(synthetic_db, classifier, monkeypatch):
     monkeypatch.setattr(benchmark, "PATIENTS_S", 5.0)
     records = [read_record(synthetic_db / name, "MLII") for name in ("100", "103")]
     threads = torch.get_num_threads()
-    report = benchmark.measure({"edge": classifier}, records)
+    int8 = load_classifier(Config(mode="causal", preset="edge"), runtime="onnx")
+    report = benchmark.measure({"edge": classifier, "edge, int8": int8}, records)
     assert torch.get_num_threads() == threads
     assert report["signal_s"] == 120 and report["records"] == ["100", "103"]
     assert 100 < report["delay"]["beats"] < 250
     assert report["delay"]["without_late_ms"]["max"] <= 150
-    assert all(value > 0 for value in report["networks"]["edge"]["work_per_beat_ms"].values())
-    header, _, row = benchmark.table(report)
-    assert row.startswith("| causal, edge | ") and header.count("|") == row.count("|")
+    assert all(value > 0 for one in report["networks"].values() for value in one["work_per_beat_ms"].values())
+    header, _, torch_row, int8_row, *_ = benchmark.table(report)
+    assert torch_row.startswith("| causal, edge | ") and int8_row.startswith("| causal, edge, int8 | ")
+    assert header.count("|") == torch_row.count("|") == int8_row.count("|")
+
+
+def test_the_table_names_the_networks_that_reach_the_goal():
+    """500 times real time, and no less."""
+    times = {"median": 1.0, "p99": 2.0, "max": 3.0}
+    delay = {"beats": 9, "late_beats": 1, "all_ms": times}
+    speeds = {"work_per_beat_ms": times, "patients_times_real_time": 5.0, "patients_one_by_one_times_real_time": 4.0}
+    networks = {name: {**speeds, "times_real_time": x} for name, x in (("a", 499), ("b", 500), ("c", 725))}
+    assert benchmark.table({"delay": delay, "networks": networks})[-1] == "500 times real time and more: b; c."
+    networks = {"a": networks["a"]}
+    assert benchmark.table({"delay": delay, "networks": networks})[-1] == "500 times real time and more: none."
 
 
 def test_a_synthetic_database_is_refused(synthetic_db, classifier, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
-    monkeypatch.setattr(benchmark, "load_classifier", lambda config: classifier)
+    monkeypatch.setattr(benchmark, "load_classifier", lambda config, runtime: classifier)
     assert benchmark.main(["--out", str(tmp_path / "out.json")]) == 2
     assert "SYNTHETIC" in capsys.readouterr().err and not list(tmp_path.iterdir())

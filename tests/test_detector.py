@@ -275,6 +275,15 @@ def test_it_works_again_three_seconds_after_a_gain_was_there_and_gone(mitdb, nam
     assert missed + false <= 1
 
 
+def test_it_follows_a_gain_that_falls_to_where_some_beats_just_reach_the_threshold(mitdb):
+    """Beats of two heights; those found by looking back must not be taken for the few low beats of a high level."""
+    signal_mv, reference = excerpt(mitdb, "208", 1471, 70)
+    signal_mv[FAULT.start :] *= 0.25
+    peaks, again = beats_of(signal_mv)[:, 0], FAULT.start + 3 * FS_HZ
+    missed, false = missed_and_false(reference[reference >= again], peaks[peaks >= again])
+    assert missed + false <= 1
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
 def test_no_beat_comes_out_of_the_last_bit_of_a_converter(share):
     """On a flat line from the start, and where an electrode falls off and is put back."""
