@@ -128,8 +128,8 @@ def benchmark(config: Config, folder: Path | None = None) -> dict:
     ds2 = load_beats(source, config.test_records, config, progress)
     rows = []
     for (name, settings, _, _), network in zip(contenders(config), trained):
-        report, _ = pipeline.assess(network, settings, source, ds1, ds2)
-        rows.append(_row(name, report, pipeline.quantized(network, ds2)))
+        report, proba = pipeline.assess(network, settings, source, ds1, ds2)
+        rows.append(_row(name, report, pipeline.quantized(network, ds2, proba)))
         (network.folder / "resume.pt").unlink(missing_ok=True)
     return _write(folder, config, source, rows)
 

@@ -191,9 +191,12 @@ def score_network(model: nn.Module, config: Config, beats: Beats) -> tuple[dict,
     return report, proba
 
 
-def quantized(trained: Trained, ds2: Beats) -> dict:
-    """The int8 section of the report: the dynamic int8 file beside the checkpoint, reloaded and assessed on DS2."""
-    return measure(trained.folder, trained.model, ds2.windows, ds2.features, ds2.labels)
+def quantized(trained: Trained, ds2: Beats, proba: np.ndarray) -> dict:
+    """The int8 section of the report: the dynamic int8 file beside the checkpoint, reloaded and assessed on DS2.
+
+    proba (beats, classes) as `assess` gives them.
+    """
+    return measure(trained.folder, trained.model, ds2.windows, ds2.features, ds2.labels, proba)
 
 
 def class_counts(beats: Beats) -> dict[str, int]:

@@ -98,19 +98,25 @@ def save_weights(path: Path, model: nn.Module) -> int:
     return path.stat().st_size
 
 
-def measure(folder: Path, model: nn.Module, windows: np.ndarray, features: np.ndarray, labels: np.ndarray) -> dict:
+def measure(
+    folder: Path,
+    model: nn.Module,
+    windows: np.ndarray,
+    features: np.ndarray,
+    labels: np.ndarray,
+    proba: np.ndarray,
+) -> dict:
     """Writes `model_fp32.pt` and `model_int8.pt` into `folder` and compares them; a QuantizationReport as a dict.
 
     The int8 figures are those of the network reloaded from its file. windows (beats, channels, samples), features
-    (beats, features), labels (beats,).
+    (beats, features), labels (beats,), proba (beats, classes) as `model` gives them.
     """
     int8_path = folder / "model_int8.pt"
     fp32_bytes = save_weights(folder / "model_fp32.pt", model)
     reloaded = save_int8(int8_path, model)
     int8_bytes = int8_path.stat().st_size
     fp32_accuracy, int8_accuracy = (
-        float((predict_proba(network, windows, features).argmax(axis=1) == labels).mean())
-        for network in (model, reloaded)
+        float((one.argmax(axis=1) == labels).mean()) for one in (proba, predict_proba(reloaded, windows, features))
     )
     report = QuantizationReport(
         fp32_bytes=fp32_bytes,

@@ -105,7 +105,7 @@ def test_the_network_itself_is_left_as_it_was(tmp_path):
 
 def test_measure_reports_what_lies_in_the_folder(tmp_path, quick):
     labels = np.zeros(30, np.int64)
-    report = measure(tmp_path, network(), *beats(), labels)
+    report = measure(tmp_path, network(), *beats(), labels, np.eye(5)[labels])
     assert set(report) == set(QuantizationReport.__dataclass_fields__)
     assert report["fp32_bytes"] == (tmp_path / "model_fp32.pt").stat().st_size
     assert report["int8_bytes"] == (tmp_path / "model_int8.pt").stat().st_size < report["fp32_bytes"]
@@ -116,10 +116,9 @@ def test_measure_reports_what_lies_in_the_folder(tmp_path, quick):
 
 def test_accuracy_change_is_int8_minus_fp32(tmp_path, quick, monkeypatch):
     """Of four beats, all N, fp32 finds three and int8 two: the change is -0.25."""
-    net = network()
-    called = {True: [0, 0, 0, 1], False: [0, 0, 1, 1]}
-    monkeypatch.setattr(quantize, "predict_proba", lambda model, *_: np.eye(5)[called[model is net]])
-    report = measure(tmp_path, net, *beats(4), np.zeros(4, np.int64))
+    fp32, int8 = np.eye(5)[[0, 0, 0, 1]], np.eye(5)[[0, 0, 1, 1]]
+    monkeypatch.setattr(quantize, "predict_proba", lambda *_: int8)
+    report = measure(tmp_path, network(), *beats(4), np.zeros(4, np.int64), fp32)
     assert (report["fp32_accuracy"], report["int8_accuracy"]) == (0.75, 0.5)
     assert report["accuracy_change"] == -0.25
 
@@ -129,7 +128,7 @@ def test_no_warning_reaches_the_user(tmp_path, quick):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            measure(tmp_path, network(), *beats(4), np.zeros(4, np.int64))
+            measure(tmp_path, network(), *beats(4), np.zeros(4, np.int64), np.eye(5)[:4])
     finally:
         torch.set_warn_always(False)
 
