@@ -36,13 +36,13 @@ from config import (
 )
 from data_loader import Beats, Source, ingest, load_beats, load_replays, read_clean, read_header
 from ec57 import score_records
-from figures import confidence_figure, dashboard_figure, predictions_figure, signal_figure
 from files import check_writable, locked, write_text
 from live import follow, line_feed, record_feed
 from predict import RUNTIMES, SYNTHETIC_NETWORK, load_classifier, network_path, predict_records
 from workers import Run, worker_pool
 
-# What trains is imported by the functions that train: `predict` and `stream` run where torch is not installed.
+# What trains is imported by the functions that train: `predict` and `stream` run where torch is not installed. What
+# draws is imported by the functions that draw: a training's process has no use for it, and it takes half a second.
 if TYPE_CHECKING:
     from pipeline import Trained
 
@@ -187,6 +187,7 @@ def train_one(
 def draw(folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats):
     """The four figures of a run: cleaned signal, dashboard, labelled strip, confidence."""
     from engine import predict_proba
+    from figures import dashboard_figure, signal_figure
 
     report, proba = assessed
     tested = name_of_test(config.test_records)
@@ -210,6 +211,8 @@ def draw_tested(
     folder: Path, config: Config, source: Source, report: dict, proba: np.ndarray, beats: Beats, synthetic: bool
 ):
     """The two figures of what a network makes of the `beats` that it is tested on: confidence, labelled strip."""
+    from figures import confidence_figure, predictions_figure
+
     network = f"{config.mode} mode, {config.preset} preset" + (f", seed {report['seed']}" if "seed" in report else "")
     confidence_figure(
         folder / "confidence.png",
