@@ -361,9 +361,11 @@ def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
 
 
 def network_inputs(
-    record: Record, annotation: Annotation, config: Config
+    record: Record, annotation: Annotation, config: Config, kept: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Windows, features and groups (see `features.beat_inputs`) of every beat of `record`, as the mode of `config` allows.
+    """Windows, features and groups of every beat of `record`, or those `kept` (beats,), as the mode of `config` allows.
+
+    See `features.beat_inputs`.
 
     Missing samples are filled, and an RR interval across lost signal is none, as in a live stream: see
     `dsp_filters.SignalWatch`. Raises DeepECGError when an annotation lies outside the signal, or that is shorter than
@@ -381,7 +383,7 @@ def network_inputs(
     lost = [watch.lost_between(*pair) for pair in pairwise(annotation.samples.tolist())]
     rr_s = rr_intervals(annotation.samples, record.fs_hz, annotation.after_gap | np.array([False, *lost]))
     peaks = np.minimum(peaks, len(cleaned_mv) - 1)  # resampling can round the last sample away
-    return beat_inputs(cleaned_mv, peaks, rr_s, config.window_samples - after, after, config.fs_hz, config.mode)
+    return beat_inputs(cleaned_mv, peaks, rr_s, config.window_samples - after, after, config.fs_hz, config.mode, kept)
 
 
 def cleaned(signal_mv: np.ndarray, config: Config) -> np.ndarray:
@@ -389,24 +391,27 @@ def cleaned(signal_mv: np.ndarray, config: Config) -> np.ndarray:
     return clean(signal_mv, bandpass_sos(config.band_hz, config.filter_order, config.fs_hz), config.mode == "causal")
 
 
-def beats_of(record: Record, annotation: Annotation, labels: np.ndarray, config: Config) -> Beats:
-    """Every annotated beat of `record`, with its label of `labels` (beats,)."""
-    windows, features, groups = network_inputs(record, annotation, config)
+def beats_of(
+    record: Record, annotation: Annotation, labels: np.ndarray, config: Config, kept: np.ndarray | None = None
+) -> Beats:
+    """Every annotated beat of `record`, or those `kept` (beats,), with its label of `labels` (beats,)."""
+    windows, features, groups = network_inputs(record, annotation, config, kept)
+    wanted = slice(None) if kept is None else kept
     return Beats(
         windows=windows,
         features=features,
-        labels=labels,
+        labels=labels[wanted],
         records=np.full(len(windows), record.name),
-        samples=annotation.samples.astype(np.int64),
+        samples=annotation.samples[wanted].astype(np.int64),
         groups=groups,
     )
 
 
-def beats_of_strip(name: str, strip: Strip, config: Config) -> Beats:
-    """The beats of the first lead of `strip`, which is at `config.fs_hz`, as those of record `name`."""
+def beats_of_strip(name: str, strip: Strip, config: Config, kept: np.ndarray | None = None) -> Beats:
+    """Beats of the first lead of `strip`, which is at `config.fs_hz`, as those of record `name`; `kept` as above."""
     record = Record(name, config.lead, config.fs_hz, strip.leads_mv[:, 0])
     annotation = Annotation(strip.peaks, np.array(CLASSES)[strip.labels], strip.after_gap)
-    return beats_of(record, annotation, strip.labels, config)
+    return beats_of(record, annotation, strip.labels, config, kept)
 
 
 def aami_labels(symbols: Sequence[str], aami: Mapping[str, str] = AAMI) -> np.ndarray:
@@ -488,8 +493,8 @@ def _replays_of(folder: Path, name: str, donors: list[np.ndarray], config: Confi
     for number in range(config.replays):
         rng = np.random.default_rng([*name.encode(), number])
         replay = augmentation.replay(strip, donors, rng)
-        beats = beats_of_strip(name, replay, config)
-        parts.append(beats.where(rng.random(len(beats)) < np.array(REPLAYED)[replay.labels]))
+        kept = rng.random(len(replay.labels)) < np.array(REPLAYED)[replay.labels]
+        parts.append(beats_of_strip(name, replay, config, kept))
     return concatenate(parts)
 
 

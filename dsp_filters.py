@@ -201,6 +201,8 @@ def stretches(flags: np.ndarray, offset: int = 0) -> list[tuple[int, int]]:
 
 def run_lengths(flags: np.ndarray, run: int) -> np.ndarray:
     """How many of `flags` (n,) up to each are True in a row, (n,); `run` came before the first."""
+    if not flags.any():
+        return np.zeros(len(flags), np.int64)
     at = np.arange(1, len(flags) + 1)
     return at - np.maximum.accumulate(np.where(flags, -run, at))
 

@@ -62,19 +62,30 @@ TEMPLATE_BEATS = 20  # how many of its latest beats a group's mean stands for
 
 
 def beat_inputs(
-    cleaned_mv: np.ndarray, peaks: np.ndarray, rr_s: np.ndarray, before: int, after: int, fs_hz: float, mode: str
+    cleaned_mv: np.ndarray,
+    peaks: np.ndarray,
+    rr_s: np.ndarray,
+    before: int,
+    after: int,
+    fs_hz: float,
+    mode: str,
+    kept: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Both inputs of the network for every beat of one record, in order of time, and its group of shapes.
+    """Both inputs of the network and the group of every beat of one record, or those `kept`, in order of time.
 
     cleaned_mv (samples,) is the filtered signal at `fs_hz`, peaks (beats,) the R-peak samples, rr_s (beats,) from
-    `rr_intervals`. The window is samples R - before ... R + after - 1. Returns windows (beats, CHANNELS, before +
-    after) and features (beats, len(FEATURES[mode])), both float32, and groups (beats,) int64 (`RunningTemplate`).
+    `rr_intervals`. The window is samples R - before ... R + after - 1. `kept` (beats,) says which beats are wanted, all
+    if it is None: the others only go into what is known of the patient. Returns windows (kept beats, CHANNELS, before +
+    after) and features (kept beats, len(FEATURES[mode])), both float32, and groups (kept beats,) int64
+    (`RunningTemplate`).
     """
+    wanted = slice(None) if kept is None else kept
     beats_mv = cut_windows(cleaned_mv, peaks, before, after)
     qrs = qrs_span(before, after, fs_hz)
     aligned_mv, templates_mv, groups = running_templates(beats_mv, qrs, fs_hz)
-    windows, shape = shape_inputs(beats_mv, aligned_mv, templates_mv, qrs)
-    return windows, np.concatenate([rhythm_features(rr_s, mode), shape], axis=1), groups
+    windows, shape = shape_inputs(beats_mv[wanted], aligned_mv[wanted], templates_mv[wanted], qrs)
+    rhythm = _rhythm_rows(rr_s, mode, np.arange(len(rr_s))[wanted])
+    return windows, np.concatenate([rhythm, shape], axis=1), groups[wanted]
 
 
 def shape_inputs(
@@ -278,15 +289,19 @@ def rhythm_features(rr_s: np.ndarray, mode: str, first: int = 0) -> np.ndarray:
     be formed is 1. Ratios are to the mean and not to the median: where most beats are early, as in some patients with
     S beats, the median interval is that of the early beats, while the mean still holds their pauses.
     """
-    blocks = [_block_features(rr_s, start, mode) for start in range(first, len(rr_s), BLOCK_BEATS)]
+    return _rhythm_rows(rr_s, mode, np.arange(first, len(rr_s)))
+
+
+def _rhythm_rows(rr_s: np.ndarray, mode: str, beats: np.ndarray) -> np.ndarray:
+    """The rows of `rhythm_features` of the beats with the numbers `beats`."""
+    blocks = [_block_features(rr_s, beats[i : i + BLOCK_BEATS], mode) for i in range(0, len(beats), BLOCK_BEATS)]
     return np.concatenate(blocks) if blocks else np.empty((0, len(RHYTHM[mode])), np.float32)
 
 
-def _block_features(rr_s: np.ndarray, start: int, mode: str) -> np.ndarray:
-    stop = min(start + BLOCK_BEATS, len(rr_s))
+def _block_features(rr_s: np.ndarray, beats: np.ndarray, mode: str) -> np.ndarray:
     rr_s = np.concatenate((np.full(MEMORY_BEATS, np.nan), rr_s, [np.nan]))
-    at = np.arange(start, stop) + MEMORY_BEATS
-    history = sliding_window_view(rr_s, MEMORY_BEATS)[start:stop]  # intervals before the beat's own, oldest first
+    history = sliding_window_view(rr_s, MEMORY_BEATS)[beats]  # intervals before the beat's own, oldest first
+    at = beats + MEMORY_BEATS
     pre, previous, second, post = rr_s[at], rr_s[at - 1], rr_s[at - 2], rr_s[at + 1]
     known, steps = np.isfinite(history), np.abs(history[:, 1:] - history[:, :-1])
     filled = np.where(known, history, 0)

@@ -36,13 +36,13 @@ from config import (
 )
 from data_loader import Beats, Source, ingest, load_beats, load_replays, read_clean, read_header
 from ec57 import score_records
-from figures import confidence_figure, dashboard_figure, predictions_figure, signal_figure
 from files import check_writable, locked, write_text
 from live import follow, line_feed, record_feed
 from predict import RUNTIMES, SYNTHETIC_NETWORK, load_classifier, network_path, predict_records
-from workers import run_jobs, worker_pool
+from workers import Run, worker_pool
 
-# What trains is imported by the functions that train: `predict` and `stream` run where torch is not installed.
+# What trains is imported by the functions that train: `predict` and `stream` run where torch is not installed. What
+# draws is imported by the functions that draw: a training's process has no use for it, and it takes half a second.
 if TYPE_CHECKING:
     from pipeline import Trained
 
@@ -99,20 +99,20 @@ def experiment(
     from evaluation import median_seed
     from pipeline import assess, quantized
 
-    with stages("beats", "Beats of the records to train on, and replays of these in other rhythms"):
-        with worker_pool(config.threads) as workers:
+    with worker_pool(config.threads) as workers:  # for all of it: its processes take seconds to start
+        with stages("beats", "Beats of the records to train on, and replays of these in other rhythms"):
             ds1 = load_beats(source, config.train_records, config, progress, workers)
             print(f"      {describe_beats(ds1)}")
             if config.replays:
                 replays = load_replays(source, config.train_records, config, progress, workers)
                 print(f"      {describe_beats(replays)}, replayed")
-        distributed.wait()
-    with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
-        validation, *trained = train_all(config, source, folder, fresh)
-    with stages("evaluate", f"Evaluate on {name_of_test(config.test_records)}, opened only now"):
-        ds2 = load_beats(source, config.test_records, config, progress)
-        print(f"      {describe_beats(ds2)}")
-        assessed = [assess(network, config, source, ds1, ds2) for network in trained]
+            distributed.wait()
+        with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
+            validation, *trained = train_all(config, source, folder, fresh, workers)
+        with stages("evaluate", f"Evaluate on {name_of_test(config.test_records)}, opened only now"):
+            ds2 = load_beats(source, config.test_records, config, progress, workers)
+            print(f"      {describe_beats(ds2)}")
+            assessed = [assess(network, config, source, ds1, ds2) for network in trained]
     reports = [report | {"validation": validation.history.epochs} for report, _ in assessed]
     shown = median_seed(reports)
     with stages("figures", f"Figures of seed {trained[shown].seed}"):
@@ -142,11 +142,14 @@ def describe_beats(beats: Beats) -> str:
     return f"{counts['all']:,} beats: " + ", ".join(f"{name} {counts[name]:,}" for name in CLASSES)
 
 
-def train_all(config: Config, source: Source, folder: Path, fresh: bool) -> "list[Trained]":
+def train_all(
+    config: Config, source: Source, folder: Path, fresh: bool, workers: Run | None = None
+) -> "list[Trained]":
     """Trains every seed, and the first once more without the validation patients, to see it generalise.
 
-    Side by side, one thread each, in folders of their own, or one after the other where processes share each of them;
-    goes on from an interrupted training unless the user wants it afresh. The first result is that of the validation.
+    Side by side by `workers`, one thread each, in folders of their own, or one after the other where processes share
+    each of them; goes on from an interrupted training unless the user wants it afresh. The first result is that of the
+    validation.
     """
     first, unseen = config.seeds[0], config.validation_records
     jobs = [(first, folder / "validation" / f"seed-{first}", f"without {', '.join(unseen)}", unseen)]
@@ -158,7 +161,7 @@ def train_all(config: Config, source: Source, folder: Path, fresh: bool) -> "lis
         print(f"      {title} -> {own}", flush=True)
     if distributed.size() > 1:
         return [train_one(config, source, *job) for job in jobs]
-    return list(run_jobs((delayed(train_one)(config, source, *job) for job in jobs), config.threads))
+    return list(workers(delayed(train_one)(config, source, *job) for job in jobs))
 
 
 def _goes_on(state: Path, fresh: bool) -> bool:
@@ -183,6 +186,7 @@ def train_one(
 
 def draw(folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats):
     """The four figures of a run: cleaned signal, dashboard, labelled strip, confidence."""
+    from figures import dashboard_figure, signal_figure
     from pipeline import network_proba
 
     report, proba = assessed
@@ -207,6 +211,8 @@ def draw_tested(
     folder: Path, config: Config, source: Source, report: dict, proba: np.ndarray, beats: Beats, synthetic: bool
 ):
     """The two figures of what a network makes of the `beats` that it is tested on: confidence, labelled strip."""
+    from figures import confidence_figure, predictions_figure
+
     network = f"{config.mode} mode, {config.preset} preset" + (f", seed {report['seed']}" if "seed" in report else "")
     confidence_figure(
         folder / "confidence.png",

@@ -19,7 +19,6 @@ from detector import causal_r_peaks
 from dsp_filters import SignalWatch, detect_r_peaks, resample
 from evaluation import number
 from features import CHANNELS, FEATURES
-from figures import predictions_figure
 from files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from onnx_network import OnnxNetwork, load_onnx, predict_proba
 from prior import RunningPrior
@@ -387,6 +386,8 @@ def write_table(path: Path, labelled: Labelled):
 
 def draw_strip(path: Path, labelled: Labelled, config: Config):
     """Draws the STRIP_S seconds that hold the most ectopic beats, cleaned as the network sees them."""
+    from figures import predictions_figure  # here: it takes half a second, which a training's processes would spend too
+
     record = labelled.record
     filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)
     raw_mv = resample(filled_mv, record.fs_hz, config.fs_hz, config.mode == "causal")

@@ -36,10 +36,13 @@ REPEATS = 3
 QUICK = {"preset": "edge", "replays": 0}
 QUICK_EPOCHS = 3
 AFTER_SCORING = ("figures", "quantize")  # stages of a run that come when the quality is known
+# The class goes to the worker processes with its objects, where a change of config.PRESETS would not.
 PROGRAM = f"""import dataclasses, functools, sys; sys.path.insert(0, {str(ROOT)!r}); import config, main
-edge = config.PRESETS["edge"]
-config.PRESETS["edge"] = dataclasses.replace(edge, epochs={QUICK_EPOCHS})
-main.Config = functools.partial(main.Config, **{QUICK!r}); sys.exit(main.main(sys.argv[1:]))"""
+class Quick(config.Config):
+    @property
+    def model(self):
+        return dataclasses.replace(super().model, epochs={QUICK_EPOCHS})
+main.Config = functools.partial(Quick, **{QUICK!r}); sys.exit(main.main(sys.argv[1:]))"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import speed
 from config import DATA_DIR_VARIABLE, DeepECGError
+from evaluation import read_json
 
 
 def run(seconds: float) -> dict:
@@ -30,6 +31,8 @@ def test_the_quick_run_is_timed(synthetic_db, tmp_path, monkeypatch):
     found = speed.timed(["-c", speed.PROGRAM], tmp_path)
     assert 0 < found["scored_s"] < found["wall_s"] and 0 <= found["accuracy"] <= 1
     assert found["stages_s"]["total"] < found["wall_s"]
+    report = read_json(tmp_path / "runs" / "timed" / "report.json")
+    assert len(report["training"]["history"]) == len(report["validation"]) == speed.QUICK_EPOCHS
 
 
 def test_a_run_that_fails_is_no_measurement(tmp_path, monkeypatch):
