@@ -2,14 +2,13 @@
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from config import MODES, PRESETS, Config
 from features import CHANNELS, FEATURES
-from model import FeatureMLP, HybridECGNet, PlainDropout, QuickDropout, WaveCNN
+from model import FeatureMLP, HybridECGNet, QuickDropout, WaveCNN
 from pipeline import hybrid_arguments
 
 VARIANTS = [(mode, preset) for mode in MODES for preset in PRESETS]
@@ -97,17 +96,6 @@ def test_in_training_the_head_sees_no_waveform_of_a_share_of_the_beats(share, hi
     assert hidden == 0 or not torch.equal(*blank)
     net.eval()(*beats)
     assert not (seen[2] == 0).all(dim=1).any()
-
-
-@pytest.mark.parametrize("p", [0.0, 0.3, 0.9])
-def test_plain_dropout_keeps_what_the_mersenne_twister_says(p):
-    """NumPy's generator of the same seed: two words of 32 bits a value, whose lower 53 bits say where it lies."""
-    words = np.random.RandomState(7).randint(0, 2**32, 2 * 3000, dtype=np.uint32).astype(np.uint64)
-    uniform = ((words[::2] << np.uint64(32) | words[1::2]) & np.uint64(2**53 - 1)) / 2**53
-    torch.manual_seed(7)
-    dropped = PlainDropout(p)(torch.ones(30, 100)).numpy().ravel()
-    expected = np.where(uniform < 1 - p, np.float32(1) / np.float32(1 - p), np.float32(0))
-    assert np.array_equal(dropped, expected)
 
 
 def test_quick_dropout_drops_its_share_and_keeps_the_mean():
