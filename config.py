@@ -151,7 +151,7 @@ class Config:
     threads: int = 0  # how many processes work side by side, one thread each, 0: one a core; no result depends on it
 
     # Decision ---------------------------------------------------------------------------------------------------
-    s_prior_weight: float = 0.5  # how far S among a patient's latest labels makes the next S likelier (prior.py)
+    s_prior_weight: float = 0.5  # how far few S among a patient's latest labels make the next S less likely (prior.py)
     v_prior_weight: float = 0.5  # how far the V of beats of the same shape make the next V likelier; both: 0 is off
 
     def __post_init__(self):

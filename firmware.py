@@ -247,13 +247,11 @@ def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float
 
 
 def _prior_constants(config: Config) -> dict[str, int | float]:
-    low, high = prior.SHARE_RANGE
     return {
         "S_CLASS": prior.S,
         "S_MEMORY_BEATS": float(prior.MEMORY_BEATS),
         "S_USUAL_SHARE": prior.USUAL_SHARE,
-        "S_SHARE_LOW": low,
-        "S_SHARE_HIGH": high,
+        "S_LEAST_SHARE": prior.LEAST_SHARE,
         "S_WEIGHT": config.s_prior_weight,
         "V_CLASS": prior.V,
         "V_GROUP_BEATS": float(prior.GROUP_BEATS),

@@ -1,9 +1,10 @@
 """Running priors: what a patient's earlier beats were taken for has a say in what the next one is.
 
 Of S: most patients have next to no S beats, those who have them often have many, so one threshold would be too bold for
-the first or too cautious for the second. The share of S among the latest labels moves it: the adjustment of a
-classifier to the priors of where it is used (Saerens, Latinne and Decaestecker, Neural Computation 14:21-41, 2002), in
-a running form.
+the first or too cautious for the second. Where few of the latest labels were S, it takes more to call one: the
+adjustment of a classifier to the priors of where it is used (Saerens, Latinne and Decaestecker, Neural Computation
+14:21-41, 2002), in a running form and in one direction. In the other, labels that make their like likelier run away in
+atrial fibrillation.
 
 Of V: beats of one shape, a group of the patient's running templates, are mostly of one origin. What the network thought
 of those before, on average, is evidence on the next.
@@ -24,8 +25,8 @@ S, V = CLASSES.index("S"), CLASSES.index("V")
 REST = [k for k in range(len(CLASSES)) if k not in (S, V)]
 
 MEMORY_BEATS = 300  # labels from which the share of S is
-USUAL_SHARE = 0.06  # of S among them: then, and at the start, S stays as likely as the network says
-SHARE_RANGE = (0.01, 0.3)  # beyond it the share counts as its end: no patient is given up, none runs away
+USUAL_SHARE = 0.06  # of S among them: from it on, and at the start, S stays as likely as the network says
+LEAST_SHARE = 0.01  # a smaller one counts as this: no patient is given up
 
 GROUP_BEATS = 200  # of one shape, over which the mean of the network's log odds of V is taken
 START_BEATS = 3  # with log odds of 0, as many as stand at the start of each group
@@ -55,8 +56,7 @@ class RunningPrior:
 
     def _factors(self, group: int, of_s: float, of_v: float, rival: float) -> tuple[float, float]:
         """What the probabilities `of_s` and `of_v` are multiplied by; `rival` is the highest of the others."""
-        low, high = SHARE_RANGE
-        s_factor = (min(max(self._share, low), high) / USUAL_SHARE) ** self._s_weight
+        s_factor = (min(max(self._share, LEAST_SHARE), USUAL_SHARE) / USUAL_SHARE) ** self._s_weight
         v_factor = self._v_factor(group, of_v)
         called_s = of_s * s_factor > max(rival, of_v * v_factor)
         self._share += (called_s - self._share) / MEMORY_BEATS

@@ -943,7 +943,7 @@ static float usual_log_odds_of_v(struct deep_ecg *ecg, int group, float log_odds
 
 static uint8_t label_of(struct deep_ecg *ecg, int group, const int8_t *logits)
 {
-    const float share = limited(ecg->s_share, S_SHARE_LOW, S_SHARE_HIGH);
+    const float share = limited(ecg->s_share, S_LEAST_SHARE, S_USUAL_SHARE);
     float raised[DEEP_ECG_CLASSES] = {0.0f}, highest; /* raised: by how many steps of the logits */
     uint8_t label = 0;
     raised[S_CLASS] = S_WEIGHT * logf(share / S_USUAL_SHARE) / DEEP_ECG_LOGIT_SCALE;
