@@ -193,14 +193,14 @@ def score_network(model: nn.Module, config: Config, beats: Beats) -> tuple[dict,
 
 
 def network_proba(model: nn.Module, config: Config, beats: Beats) -> np.ndarray:
-    """The probabilities (beats, 5) by which `beats` are labelled: those of the network, with each patient's prior."""
+    """The probabilities (beats, 5) by which `beats` are labelled: those of the network, with each patient's priors."""
     proba = engine.predict_proba(model, beats.windows, beats.features)
     return with_running_prior(proba, beats.groups, beats.records, config)
 
 
-def quantized(trained: Trained, ds2: Beats) -> dict:
+def quantized(trained: Trained, config: Config, ds2: Beats) -> dict:
     """The int8 section of the report: the dynamic int8 file beside the checkpoint, reloaded and assessed on DS2."""
-    return measure(trained.folder, trained.model, ds2.windows, ds2.features, ds2.labels)
+    return measure(trained.folder, trained.model, ds2, lambda network: network_proba(network, config, ds2))
 
 
 def class_counts(beats: Beats) -> dict[str, int]:

@@ -98,19 +98,18 @@ def save_weights(path: Path, model: nn.Module) -> int:
     return path.stat().st_size
 
 
-def measure(folder: Path, model: nn.Module, windows: np.ndarray, features: np.ndarray, labels: np.ndarray) -> dict:
+def measure(folder: Path, model: nn.Module, tested: Beats, proba_of: Callable[[nn.Module], np.ndarray]) -> dict:
     """Writes `model_fp32.pt` and `model_int8.pt` into `folder` and compares them; a QuantizationReport as a dict.
 
-    The int8 figures are those of the network reloaded from its file. windows (beats, channels, samples), features
-    (beats, features), labels (beats,).
+    The int8 figures are those of the network reloaded from its file. `proba_of` gives the probabilities (beats,
+    classes) by which a network labels the `tested` beats.
     """
     int8_path = folder / "model_int8.pt"
     fp32_bytes = save_weights(folder / "model_fp32.pt", model)
     reloaded = save_int8(int8_path, model)
     int8_bytes = int8_path.stat().st_size
     fp32_accuracy, int8_accuracy = (
-        float((predict_proba(network, windows, features).argmax(axis=1) == labels).mean())
-        for network in (model, reloaded)
+        float((proba_of(network).argmax(axis=1) == tested.labels).mean()) for network in (model, reloaded)
     )
     report = QuantizationReport(
         fp32_bytes=fp32_bytes,
@@ -119,8 +118,8 @@ def measure(folder: Path, model: nn.Module, windows: np.ndarray, features: np.nd
         fp32_accuracy=fp32_accuracy,
         int8_accuracy=int8_accuracy,
         accuracy_change=int8_accuracy - fp32_accuracy,
-        fp32_latency_us=latency_us(model, windows, features),
-        int8_latency_us=latency_us(reloaded, windows, features),
+        fp32_latency_us=latency_us(model, tested.windows, tested.features),
+        int8_latency_us=latency_us(reloaded, tested.windows, tested.features),
     )
     return asdict(report)
 

@@ -14,6 +14,7 @@ from scipy.signal import resample_poly
 
 import config as settings
 import ec57
+import figures
 import predict
 import synthetic
 from config import CLASSES, Config, DeepECGError, with_overrides
@@ -268,7 +269,7 @@ def test_summary_is_printed(spike_record, tmp_path, checkpoint, capsys):
 @pytest.mark.parametrize("synthetic_part", ["network", "record"])
 def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthetic_part, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(predict, "predictions_figure", lambda *args, **kwargs: drawn.update(stamp=args[8]))
+    monkeypatch.setattr(figures, "predictions_figure", lambda *args, **kwargs: drawn.update(stamp=args[8]))
     source = "synthetic" if synthetic_part == "network" else "local"
     path = write_checkpoint(tmp_path / "random.pt", source)
     if synthetic_part == "record":

@@ -40,6 +40,12 @@ def beats(count=30, mode="diagnostic") -> tuple[np.ndarray, np.ndarray]:
     return windows, rng.standard_normal((count, len(FEATURES[mode]))).astype(np.float32)
 
 
+def measured(folder: Path, net: nn.Module, count: int, proba_of=None) -> dict:
+    """What `measure` says of beats that all are N, labelled by the network alone where `proba_of` does not say more."""
+    tested = Beats(*beats(count), *np.zeros((4, count), np.int64))
+    return measure(folder, net, tested, proba_of or (lambda model: predict_proba(model, *beats(count))))
+
+
 @pytest.fixture
 def quick(monkeypatch):
     monkeypatch.setattr(quantize, "LATENCY_CALLS", 10)
@@ -104,8 +110,7 @@ def test_the_network_itself_is_left_as_it_was(tmp_path):
 
 
 def test_measure_reports_what_lies_in_the_folder(tmp_path, quick):
-    labels = np.zeros(30, np.int64)
-    report = measure(tmp_path, network(), *beats(), labels)
+    report = measured(tmp_path, network(), 30)
     assert set(report) == set(QuantizationReport.__dataclass_fields__)
     assert report["fp32_bytes"] == (tmp_path / "model_fp32.pt").stat().st_size
     assert report["int8_bytes"] == (tmp_path / "model_int8.pt").stat().st_size < report["fp32_bytes"]
@@ -114,12 +119,11 @@ def test_measure_reports_what_lies_in_the_folder(tmp_path, quick):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model_fp32.pt", "model_int8.pt"]
 
 
-def test_accuracy_change_is_int8_minus_fp32(tmp_path, quick, monkeypatch):
+def test_accuracy_change_is_int8_minus_fp32(tmp_path, quick):
     """Of four beats, all N, fp32 finds three and int8 two: the change is -0.25."""
     net = network()
     called = {True: [0, 0, 0, 1], False: [0, 0, 1, 1]}
-    monkeypatch.setattr(quantize, "predict_proba", lambda model, *_: np.eye(5)[called[model is net]])
-    report = measure(tmp_path, net, *beats(4), np.zeros(4, np.int64))
+    report = measured(tmp_path, net, 4, lambda model: np.eye(5)[called[model is net]])
     assert (report["fp32_accuracy"], report["int8_accuracy"]) == (0.75, 0.5)
     assert report["accuracy_change"] == -0.25
 
@@ -129,7 +133,7 @@ def test_no_warning_reaches_the_user(tmp_path, quick):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            measure(tmp_path, network(), *beats(4), np.zeros(4, np.int64))
+            measured(tmp_path, network(), 4)
     finally:
         torch.set_warn_always(False)
 
