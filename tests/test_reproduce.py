@@ -7,9 +7,9 @@ import pytest
 
 from config import CLASSES, Config, DeepECGError
 from data_loader import DS2, Source, load_beats
-from engine import predict_proba
 from evaluation import evaluate_beats, read_json
 from features import FEATURES
+from pipeline import network_proba
 from predict import load_classifier
 from reproduce import BLOCK, IMAGES, PRETRAINED, README, RESULTS, VARIANTS, readme_blocks, render_readme, reproduce
 
@@ -63,7 +63,7 @@ def test_a_pretrained_network_scores_what_its_report_says(mode, preset, mitdb, t
     cache = tmp_path_factory.getbasetemp() / "cache-of-ds2"
     ds2 = load_beats(Source("local", mitdb), DS2, Config(mode=mode, preset=preset, cache_dir=str(cache)))
     assert ds2.features.shape[1] == len(FEATURES[mode])
-    scores = evaluate_beats(ds2.labels, predict_proba(classifier.model, ds2.windows, ds2.features), ds2.records)
+    scores = evaluate_beats(ds2.labels, network_proba(classifier.model, classifier.config, ds2), ds2.records)
     reported = read_json(RESULTS / f"{mode}-{preset}.json")["ds2"]
     assert scores["accuracy"] == pytest.approx(reported["accuracy"], abs=1e-4)  # other processors round otherwise
     for name in "NSV":
