@@ -361,7 +361,7 @@ def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
 
 
 def network_inputs(
-    record: Record, annotation: Annotation, config: Config, kept: np.ndarray | None = None
+    record: Record, annotation: Annotation, config: Config, kept: np.ndarray | slice = slice(None)
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Windows, features and groups of every beat of `record`, or those `kept` (beats,), as the mode of `config` allows.
 
@@ -392,22 +392,21 @@ def cleaned(signal_mv: np.ndarray, config: Config) -> np.ndarray:
 
 
 def beats_of(
-    record: Record, annotation: Annotation, labels: np.ndarray, config: Config, kept: np.ndarray | None = None
+    record: Record, annotation: Annotation, labels: np.ndarray, config: Config, kept: np.ndarray | slice = slice(None)
 ) -> Beats:
     """Every annotated beat of `record`, or those `kept` (beats,), with its label of `labels` (beats,)."""
     windows, features, groups = network_inputs(record, annotation, config, kept)
-    wanted = slice(None) if kept is None else kept
     return Beats(
         windows=windows,
         features=features,
-        labels=labels[wanted],
+        labels=labels[kept],
         records=np.full(len(windows), record.name),
-        samples=annotation.samples[wanted].astype(np.int64),
+        samples=annotation.samples[kept].astype(np.int64),
         groups=groups,
     )
 
 
-def beats_of_strip(name: str, strip: Strip, config: Config, kept: np.ndarray | None = None) -> Beats:
+def beats_of_strip(name: str, strip: Strip, config: Config, kept: np.ndarray | slice = slice(None)) -> Beats:
     """Beats of the first lead of `strip`, which is at `config.fs_hz`, as those of record `name`; `kept` as above."""
     record = Record(name, config.lead, config.fs_hz, strip.leads_mv[:, 0])
     annotation = Annotation(strip.peaks, np.array(CLASSES)[strip.labels], strip.after_gap)

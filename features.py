@@ -69,23 +69,22 @@ def beat_inputs(
     after: int,
     fs_hz: float,
     mode: str,
-    kept: np.ndarray | None = None,
+    kept: np.ndarray | slice = slice(None),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Both inputs of the network and the group of every beat of one record, or those `kept`, in order of time.
 
     cleaned_mv (samples,) is the filtered signal at `fs_hz`, peaks (beats,) the R-peak samples, rr_s (beats,) from
-    `rr_intervals`. The window is samples R - before ... R + after - 1. `kept` (beats,) says which beats are wanted, all
-    if it is None: the others only go into what is known of the patient. Returns windows (kept beats, CHANNELS, before +
+    `rr_intervals`. The window is samples R - before ... R + after - 1. `kept` (beats,) says which beats are wanted: the
+    others only go into what is known of the patient. Returns windows (kept beats, CHANNELS, before +
     after) and features (kept beats, len(FEATURES[mode])), both float32, and groups (kept beats,) int64
     (`RunningTemplate`).
     """
-    wanted = slice(None) if kept is None else kept
     beats_mv = cut_windows(cleaned_mv, peaks, before, after)
     qrs = qrs_span(before, after, fs_hz)
     aligned_mv, templates_mv, groups = running_templates(beats_mv, qrs, fs_hz)
-    windows, shape = shape_inputs(beats_mv[wanted], aligned_mv[wanted], templates_mv[wanted], qrs)
-    rhythm = _rhythm_rows(rr_s, mode, np.arange(len(rr_s))[wanted])
-    return windows, np.concatenate([rhythm, shape], axis=1), groups[wanted]
+    windows, shape = shape_inputs(beats_mv[kept], aligned_mv[kept], templates_mv[kept], qrs)
+    rhythm = _rhythm_rows(rr_s, mode, np.arange(len(rr_s))[kept])
+    return windows, np.concatenate([rhythm, shape], axis=1), groups[kept]
 
 
 def shape_inputs(
