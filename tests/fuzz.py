@@ -502,7 +502,7 @@ def training_run():
 
 def spoil_file(path: Path, kind: str, rng: np.random.Generator):
     """Changes the file at `path`, of `kind` hea, dat or atr, a little, much, or into something else."""
-    if rng.random() < 0.01:
+    if rng.random() < 0.01 and not path.is_dir():  # where an earlier change has put a folder, it stays
         path.unlink(missing_ok=True)
         return rng.choice([path.mkdir, lambda: os.mkfifo(path), lambda: path.symlink_to("/dev/zero"), lambda: None])()
     if not path.is_file():
@@ -785,7 +785,8 @@ def spoil_array(arrays: dict[str, np.ndarray], name: str, trace: Path, rng: np.r
         case 0:
             arrays[name] = array[:-1]
         case 1 if array.dtype != object:
-            arrays[name] = array.astype(str(rng.choice(["f8", "i4", "U8", "c8", "S3", "?"])))
+            with contextlib.suppress(ValueError):  # texts of an earlier change that are no numbers stay texts
+                arrays[name] = array.astype(str(rng.choice(["f8", "i4", "U8", "c8", "S3", "?"])))
         case 2:
             arrays[name] = array[..., None]
         case 3:
@@ -793,7 +794,7 @@ def spoil_array(arrays: dict[str, np.ndarray], name: str, trace: Path, rng: np.r
         case 4 if array.dtype.kind == "f":
             arrays[name] = np.full_like(array, np.nan)
         case 5 if array.dtype.kind == "i":
-            arrays[name] = array - int(rng.choice([100, 2**40]))
+            arrays[name] = array - rng.choice(np.array([100, 2**40]))
         case 6:
             del arrays[name]
             arrays[f"{name}x"] = array
