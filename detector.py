@@ -247,6 +247,7 @@ class _Judge:
         self._refused: deque[Summit] = deque(maxlen=PENDING)  # since the last beat
         self._heights_mv: deque[float] = deque(maxlen=LONG_BEATS)
         self._latest_mv: deque[float] = deque(maxlen=LEAP_OF)
+        self._outgrown_mv = deque([0.0] * LEAP_OF, maxlen=LEAP_OF)  # what followed the latest beats, 0: nothing higher
         self._found_back = 0  # how many of the latest beats in a row were found by looking back
         self._calm_mv = 0.0
 
@@ -286,6 +287,8 @@ class _Judge:
         """The beats known once `summit` is held against the levels; `known` is the sample at which that happens."""
         last, since_s = self._last, self._seconds(self._last, summit)
         if last is not None and summit.r - last.r < APART_S * self._fs_hz:
+            if summit.height_mv > P_WAVE_RATIO * last.height_mv:
+                self._outgrow(summit)
             return []
         if since_s < REFRACTORY_S and summit.height_mv <= P_WAVE_RATIO * last.height_mv:
             return []
@@ -294,6 +297,16 @@ class _Judge:
             return self._accept(summit, known)
         self._refuse(summit)
         return self._search_back(summit, known)
+
+    def _outgrow(self, summit: Summit):
+        """The last beat was told by the start of its QRS or by its P wave: `summit`, far higher, follows closely.
+
+        Where that is so of LEAP_BEATS of the latest LEAP_OF beats, the levels are set by what follows.
+        """
+        self._outgrown_mv[-1] = summit.height_mv
+        height_mv = sorted(self._outgrown_mv)[-LEAP_BEATS:][0]
+        if height_mv > LEAP * _median(self._beats_mv):
+            self._set_levels(height_mv)
 
     def _refuse(self, summit: Summit) -> list[tuple[int, int]]:
         self._refused.append(summit)
@@ -353,6 +366,7 @@ class _Judge:
         self._beats_mv.append(min(beat.height_mv, RISE * level_mv))
         self._heights_mv.append(beat.height_mv)
         self._latest_mv.append(beat.height_mv)
+        self._outgrown_mv.append(0.0)
         self._follow_gain(level_mv)
         self._last = beat
         self._calm_mv = _median(self._background_mv)

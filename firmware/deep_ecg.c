@@ -314,6 +314,8 @@ static void count_beat(struct deep_ecg *ecg, const struct deep_ecg_summit *beat,
         ecg->beats_mv, &ecg->beats, DEEP_ECG_LEVEL_BEATS, height_mv < RISE * level_mv ? height_mv : RISE * level_mv);
     append(ecg->heights_mv, &ecg->heights, DEEP_ECG_LONG_BEATS, height_mv);
     append(ecg->latest_mv, &ecg->latest, DEEP_ECG_LEAP_OF, height_mv);
+    memmove(ecg->outgrown_mv, ecg->outgrown_mv + 1, (DEEP_ECG_LEAP_OF - 1) * sizeof ecg->outgrown_mv[0]);
+    ecg->outgrown_mv[DEEP_ECG_LEAP_OF - 1] = 0.0f;
     follow_gain(ecg, level_mv);
     ecg->last = *beat;
     ecg->has_beat = true;
@@ -422,13 +424,27 @@ static bool search_back(struct deep_ecg *ecg, const struct deep_ecg_summit *summ
     return true;
 }
 
+/* The last beat was told by the start of its QRS or by its P wave: `summit`, far higher, follows closely. Where that is so
+ * of LEAP_BEATS of the latest beats, the levels are set by what follows. */
+static void outgrow(struct deep_ecg *ecg, const struct deep_ecg_summit *summit)
+{
+    float sorted[DEEP_ECG_LEAP_OF];
+    ecg->outgrown_mv[DEEP_ECG_LEAP_OF - 1] = summit->height_mv;
+    sort(sorted, ecg->outgrown_mv, DEEP_ECG_LEAP_OF);
+    if (sorted[DEEP_ECG_LEAP_OF - LEAP_BEATS] > LEAP * median(ecg->beats_mv, ecg->beats))
+        set_levels(ecg, sorted[DEEP_ECG_LEAP_OF - LEAP_BEATS]);
+}
+
 /* Holds `summit` against the levels at sample `known`; whether that made a beat known. */
 static bool weigh(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, int64_t known)
 {
     const int32_t since = since_last(ecg, summit);
     bool is_t_wave;
-    if (ecg->has_beat && r_of(summit) - r_of(&ecg->last) < APART)
+    if (ecg->has_beat && r_of(summit) - r_of(&ecg->last) < APART) {
+        if (summit->height_mv > P_WAVE_RATIO * ecg->last.height_mv)
+            outgrow(ecg, summit);
         return false;
+    }
     if (since < REFRACTORY && summit->height_mv <= P_WAVE_RATIO * ecg->last.height_mv)
         return false;
     is_t_wave = since < T_WAVE && summit->height_mv <= T_WAVE_SHARE * ecg->last.height_mv;

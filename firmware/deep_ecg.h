@@ -77,6 +77,7 @@ struct deep_ecg {
     float beats_mv[DEEP_ECG_LEVEL_BEATS], others_mv[DEEP_ECG_LEVEL_BEATS], backgrounds_mv[DEEP_ECG_LEVEL_BEATS];
     float intervals_samples[DEEP_ECG_LEVEL_BEATS];
     float heights_mv[DEEP_ECG_LONG_BEATS], latest_mv[DEEP_ECG_LEAP_OF];
+    float outgrown_mv[DEEP_ECG_LEAP_OF]; /* what followed the latest beats too closely, 0: nothing higher */
     float calm_mv;
     struct deep_ecg_summit last, refused[DEEP_ECG_PENDING];
 

@@ -284,6 +284,15 @@ def test_it_follows_a_gain_that_falls_to_where_some_beats_just_reach_the_thresho
     assert missed + false <= 1
 
 
+@pytest.mark.parametrize("gain", [0.05, 0.1])
+def test_it_does_not_stay_with_p_waves_when_a_gain_is_back(mitdb, gain):
+    """Levels have come down to the P waves, 0.11 s before R: too close for the QRS to be told as a beat of its own."""
+    signal_mv, reference = excerpt(mitdb, "106", 346, 90)
+    signal_mv[FAULT] *= gain
+    peaks, again = beats_of(signal_mv)[:, 0], FAULT.stop + 3 * FS_HZ
+    assert missed_and_false(reference[reference >= again], peaks[peaks >= again]) == (0, 0)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.5])
 def test_no_beat_comes_out_of_the_last_bit_of_a_converter(share):
     """On a flat line from the start, and where an electrode falls off and is put back."""

@@ -187,6 +187,16 @@ def test_real_records_give_the_same_beats(chain, mitdb, name):
     np.testing.assert_allclose(found.windows[~moved, 0], windows[~moved], rtol=0, atol=WINDOW_TOLERANCE)
 
 
+@needs_compiler
+def test_p_waves_told_as_beats_are_left_alike(chain, mitdb):
+    """Where a gain has come back, the P waves of 106 pass for beats until their QRS complexes are seen to be higher."""
+    signal_mv = read_record(mitdb / "106", "MLII").signal_mv[360 * 346 : 360 * 420].astype(np.float32)
+    signal_mv[360 * 30 : 360 * 40] *= 0.1
+    expected, found = streamed(signal_mv), chain.label(signal_mv)
+    assert len(found.samples) == len(expected)
+    assert np.abs(found.samples - np.array([beat.sample for beat in expected])).max() <= 1
+
+
 # What a stream promises ------------------------------------------------------------------------------------------
 
 
