@@ -152,7 +152,8 @@ class Config:
 
     # Decision ---------------------------------------------------------------------------------------------------
     s_prior_weight: float = 0.5  # how far few S among a patient's latest labels make the next S less likely (prior.py)
-    v_prior_weight: float = 0.5  # how far the V of beats of the same shape make the next V likelier; both: 0 is off
+    s_sure_weight: float = 0.7  # how far S of which the network was unsure do so, and sure ones make it likelier
+    v_prior_weight: float = 0.5  # how far the V of beats of the same shape make the next V likelier; all three: 0 is off
 
     def __post_init__(self):
         _check_kinds(self)
@@ -247,6 +248,7 @@ def _check_numbers(config: Config):
         ("weight_decay", config.weight_decay >= 0, "0 or more"),
         ("dropout", 0 <= config.dropout < 1, "from 0 to below 1"),
         ("s_prior_weight", 0 <= config.s_prior_weight <= 1, "from 0 (off) to 1"),
+        ("s_sure_weight", 0 <= config.s_sure_weight <= 1, "from 0 (off) to 1"),
         ("v_prior_weight", 0 <= config.v_prior_weight <= 1, "from 0 (off) to 1"),
         ("threads", config.threads >= 0, "0 (one a core) or more"),
         ("synthetic_minutes", config.synthetic_minutes >= 1, "1 or more"),

@@ -253,11 +253,16 @@ def _prior_constants(config: Config) -> dict[str, int | float]:
         "S_USUAL_SHARE": prior.USUAL_SHARE,
         "S_LEAST_SHARE": prior.LEAST_SHARE,
         "S_WEIGHT": config.s_prior_weight,
+        "SURE_BEATS": float(prior.SURE_BEATS),
+        "SURE_START_BEATS": float(prior.SURE_START_BEATS),
+        "USUAL_SURE": prior.USUAL_SURE,
+        "MOST_SURE": prior.MOST_SURE,
+        "SURE_WEIGHT": config.s_sure_weight,
         "V_CLASS": prior.V,
         "V_GROUP_BEATS": float(prior.GROUP_BEATS),
         "V_START_BEATS": float(prior.START_BEATS),
-        "V_LOW": prior.V_RANGE[0],
-        "V_HIGH": prior.V_RANGE[1],
+        "ODDS_LOW": prior.ODDS_RANGE[0],
+        "ODDS_HIGH": prior.ODDS_RANGE[1],
         "V_WEIGHT": config.v_prior_weight,
     }
 

@@ -4,7 +4,9 @@ Of S: most patients have next to no S beats, those who have them often have many
 the first or too cautious for the second. Where few of the latest labels were S, it takes more to call one: the
 adjustment of a classifier to the priors of where it is used (Saerens, Latinne and Decaestecker, Neural Computation
 14:21-41, 2002), in a running form and in one direction. In the other, labels that make their like likelier run away in
-atrial fibrillation.
+atrial fibrillation. And how sure the network was, on average, of the beats that it called S: of premature beats it is
+surer than of the early beats of an irregular rhythm, so that unsure S make the next less likely and sure ones likelier.
+That goes by the network's answers before any prior and so cannot feed itself.
 
 Of V: beats of one shape, a group of the patient's running templates, are mostly of one origin. What the network thought
 of those before, on average, is evidence on the next.
@@ -28,9 +30,14 @@ MEMORY_BEATS = 300  # labels from which the share of S is
 USUAL_SHARE = 0.06  # of S among them: from it on, and at the start, S stays as likely as the network says
 LEAST_SHARE = 0.01  # a smaller one counts as this: no patient is given up
 
+SURE_BEATS = 50  # that the network called S, over which the mean of its log odds of S is taken
+USUAL_SURE = 0.5  # log odds: this mean leaves S as likely as the network says, and a patient begins with SURE_START_BEATS
+SURE_START_BEATS = 5  # of it
+MOST_SURE = 1.0  # log odds: a higher mean counts as this
+
 GROUP_BEATS = 200  # of one shape, over which the mean of the network's log odds of V is taken
 START_BEATS = 3  # with log odds of 0, as many as stand at the start of each group
-V_RANGE = (0.05, 0.95)  # a probability of V beyond it counts as its end: no beat outweighs many
+ODDS_RANGE = (0.05, 0.95)  # a probability beyond it counts as its end in log odds: no beat outweighs many
 
 
 class RunningPrior:
@@ -38,7 +45,9 @@ class RunningPrior:
 
     def __init__(self, config: Config):
         self._s_weight, self._v_weight = config.s_prior_weight, config.v_prior_weight
+        self._sure_weight = config.s_sure_weight
         self._share = USUAL_SHARE
+        self._sure, self._sure_count = USUAL_SURE, SURE_START_BEATS
         self._log_odds, self._counts = [0.0] * GROUPS, [START_BEATS] * GROUPS
 
     def __call__(self, proba: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -56,21 +65,32 @@ class RunningPrior:
 
     def _factors(self, group: int, of_s: float, of_v: float, rival: float) -> tuple[float, float]:
         """What the probabilities `of_s` and `of_v` are multiplied by; `rival` is the highest of the others."""
-        s_factor = (min(max(self._share, LEAST_SHARE), USUAL_SHARE) / USUAL_SHARE) ** self._s_weight
-        v_factor = self._v_factor(group, of_v)
+        s_factor, v_factor = self._s_factor(), self._v_factor(group, of_v)
         called_s = of_s * s_factor > max(rival, of_v * v_factor)
         self._share += (called_s - self._share) / MEMORY_BEATS
+        if of_s > max(rival, of_v):
+            self._sure_count = min(self._sure_count + 1, SURE_BEATS)
+            self._sure += (_log_odds(of_s) - self._sure) / self._sure_count
         return s_factor, v_factor
+
+    def _s_factor(self) -> float:
+        share = min(max(self._share, LEAST_SHARE), USUAL_SHARE)
+        sure = min(self._sure, MOST_SURE) - USUAL_SURE
+        return (share / USUAL_SHARE) ** self._s_weight * math.exp(self._sure_weight * sure)
 
     def _v_factor(self, group: int, of_v: float) -> float:
         if group < 0:  # started anew by this beat
             group = ~group
             self._log_odds[group], self._counts[group] = 0.0, START_BEATS
         before = self._log_odds[group]
-        of_v = min(max(of_v, V_RANGE[0]), V_RANGE[1])
         self._counts[group] = min(self._counts[group] + 1, GROUP_BEATS)
-        self._log_odds[group] += (math.log(of_v / (1 - of_v)) - before) / self._counts[group]
+        self._log_odds[group] += (_log_odds(of_v) - before) / self._counts[group]
         return math.exp(self._v_weight * before)
+
+
+def _log_odds(proba: float) -> float:
+    proba = min(max(proba, ODDS_RANGE[0]), ODDS_RANGE[1])
+    return math.log(proba / (1 - proba))
 
 
 def with_running_prior(proba: np.ndarray, groups: np.ndarray, records: np.ndarray, config: Config) -> np.ndarray:

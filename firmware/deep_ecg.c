@@ -931,19 +931,19 @@ static int make_inputs(struct deep_ecg *ecg, const struct deep_ecg_waiting *beat
 
 /* The label of a beat by its logits and the running priors, which go one beat on (prior.py) ------------------------ */
 
-/* The logarithm of the odds of V by the network alone. */
-static float log_odds_of_v(const int8_t *logits)
+/* The logarithm of the odds of class `of` by the network alone. */
+static float log_odds(const int8_t *logits, int of)
 {
-    float of_others = 0.0f, of_v;
+    float others = 0.0f, proba;
     for (int i = 0; i < DEEP_ECG_CLASSES; i++)
-        if (i != V_CLASS)
-            of_others += expf(DEEP_ECG_LOGIT_SCALE * (float)(logits[i] - logits[V_CLASS]));
-    of_v = limited(1.0f / (1.0f + of_others), V_LOW, V_HIGH);
-    return logf(of_v / (1.0f - of_v));
+        if (i != of)
+            others += expf(DEEP_ECG_LOGIT_SCALE * (float)(logits[i] - logits[of]));
+    proba = limited(1.0f / (1.0f + others), ODDS_LOW, ODDS_HIGH);
+    return logf(proba / (1.0f - proba));
 }
 
 /* The mean of these over the earlier beats of the shape of this one; `group` is what `join` returned. */
-static float usual_log_odds_of_v(struct deep_ecg *ecg, int group, float log_odds)
+static float usual_log_odds_of_v(struct deep_ecg *ecg, int group, float odds)
 {
     float before;
     if (group < 0) {
@@ -953,17 +953,29 @@ static float usual_log_odds_of_v(struct deep_ecg *ecg, int group, float log_odds
     }
     before = ecg->v_log_odds[group];
     ecg->v_beats[group] = limited(ecg->v_beats[group] + 1.0f, 0.0f, V_GROUP_BEATS);
-    ecg->v_log_odds[group] += (log_odds - before) / ecg->v_beats[group];
+    ecg->v_log_odds[group] += (odds - before) / ecg->v_beats[group];
     return before;
+}
+
+/* Takes a beat that the network alone calls S into the mean of the log odds of such beats. */
+static void note_s(struct deep_ecg *ecg, const int8_t *logits)
+{
+    for (int i = 0; i < DEEP_ECG_CLASSES; i++)
+        if (i != S_CLASS && logits[i] >= logits[S_CLASS])
+            return;
+    ecg->s_beats = limited(ecg->s_beats + 1.0f, 0.0f, SURE_BEATS);
+    ecg->s_log_odds += (log_odds(logits, S_CLASS) - ecg->s_log_odds) / ecg->s_beats;
 }
 
 static uint8_t label_of(struct deep_ecg *ecg, int group, const int8_t *logits)
 {
     const float share = limited(ecg->s_share, S_LEAST_SHARE, S_USUAL_SHARE);
+    const float sure = (ecg->s_log_odds < MOST_SURE ? ecg->s_log_odds : MOST_SURE) - USUAL_SURE;
     float raised[DEEP_ECG_CLASSES] = {0.0f}, highest; /* raised: by how many steps of the logits */
     uint8_t label = 0;
-    raised[S_CLASS] = S_WEIGHT * logf(share / S_USUAL_SHARE) / DEEP_ECG_LOGIT_SCALE;
-    raised[V_CLASS] = V_WEIGHT * usual_log_odds_of_v(ecg, group, log_odds_of_v(logits)) / DEEP_ECG_LOGIT_SCALE;
+    raised[S_CLASS] = (S_WEIGHT * logf(share / S_USUAL_SHARE) + SURE_WEIGHT * sure) / DEEP_ECG_LOGIT_SCALE;
+    raised[V_CLASS] = V_WEIGHT * usual_log_odds_of_v(ecg, group, log_odds(logits, V_CLASS)) / DEEP_ECG_LOGIT_SCALE;
+    note_s(ecg, logits);
     highest = (float)logits[0] + raised[0];
     for (uint8_t i = 1; i < DEEP_ECG_CLASSES; i++) {
         if ((float)logits[i] + raised[i] > highest) {
@@ -1004,6 +1016,8 @@ void deep_ecg_init(struct deep_ecg *ecg)
     memset(ecg, 0, sizeof *ecg);
     append(ecg->intervals_samples, &ecg->intervals, DEEP_ECG_LEVEL_BEATS, FIRST_RR);
     ecg->s_share = S_USUAL_SHARE;
+    ecg->s_log_odds = USUAL_SURE;
+    ecg->s_beats = SURE_START_BEATS;
 }
 
 int deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat)
