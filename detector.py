@@ -382,10 +382,11 @@ class _Judge:
             self._set_levels(low_mv)
 
     def _follow_fall(self, level_mv: float):
-        """Lowers the level of beats, not that of non-beats, where the latest were all found by looking back."""
+        """Lowers both levels where the latest beats were all found by looking back."""
         fallen_mv = max(list(self._heights_mv)[-BACK_BEATS:])
         if self._found_back >= BACK_BEATS and fallen_mv < BACK_SHARE * level_mv:
             self._beats_mv.extend([fallen_mv] * LEVEL_BEATS)
+            self._others_mv.extend([other_mv * fallen_mv / level_mv for other_mv in self._others_mv])
 
     # Learning ----------------------------------------------------------------------------------------------------
 

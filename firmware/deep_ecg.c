@@ -383,7 +383,7 @@ static void accept(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, i
     count_beat(ecg, summit, known);
 }
 
-/* Lowers the level of beats, not that of non-beats, where the latest were all found by looking back. */
+/* Lowers both levels where the latest beats were all found by looking back. */
 static void follow_fall(struct deep_ecg *ecg, float level_mv)
 {
     float sorted[BACK_BEATS];
@@ -394,6 +394,8 @@ static void follow_fall(struct deep_ecg *ecg, float level_mv)
         return;
     for (int i = 0; i < DEEP_ECG_LEVEL_BEATS; i++)
         ecg->beats_mv[i] = sorted[BACK_BEATS - 1];
+    for (int i = 0; i < ecg->others; i++)
+        ecg->others_mv[i] = ecg->others_mv[i] * sorted[BACK_BEATS - 1] / level_mv;
     ecg->beats = DEEP_ECG_LEVEL_BEATS;
 }
 

@@ -284,6 +284,15 @@ def test_it_follows_a_gain_that_falls_to_where_some_beats_just_reach_the_thresho
     assert missed + false <= 1
 
 
+def test_t_waves_of_a_gain_that_was_there_do_not_hide_lower_beats_for_good(mitdb):
+    """The level of non-beats comes down with that of beats: every second beat of this trigeminy lay below it."""
+    signal_mv, reference = excerpt(mitdb, "208", 470.88, 70)
+    signal_mv[FAULT] *= 4
+    peaks, again = beats_of(signal_mv)[:, 0], FAULT.stop + 3 * FS_HZ
+    missed, false = missed_and_false(reference[reference >= again], peaks[peaks >= again])
+    assert missed + false <= 1
+
+
 @pytest.mark.parametrize("gain", [0.05, 0.1])
 def test_it_does_not_stay_with_p_waves_when_a_gain_is_back(mitdb, gain):
     """Levels have come down to the P waves, 0.11 s before R: too close for the QRS to be told as a beat of its own."""
