@@ -19,6 +19,7 @@ from config import DeepECGError
 LOOK_S = 0.5  # how often a worker looks whether its run is still there
 SHARED_MEMORY = Path("/dev/shm")
 LEFT = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)[-_].*")  # with the number of its process
+QUIET = "ignore:resource_tracker:UserWarning"  # joblib's helper process, of what an interrupted run has left; see _sweep
 Run = Callable[[Iterable], Iterator]  # jobs (joblib's `delayed`) -> their results in the same order
 
 
@@ -42,6 +43,8 @@ def worker_pool(threads: int) -> Iterator[Run]:
     """
     for folder in (SHARED_MEMORY, Path(tempfile.gettempdir())):
         _sweep(folder)
+    if QUIET not in (warned := os.environ.get("PYTHONWARNINGS", "")):
+        os.environ["PYTHONWARNINGS"] = f"{warned},{QUIET}".lstrip(",")
     watched = {"initializer": _end_with, "initargs": (os.getpid(),)}
     try:
         how = {"return_as": "generator", "max_nbytes": None, "batch_size": 1}  # a job is long enough on its own
