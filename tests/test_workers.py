@@ -67,3 +67,15 @@ def wait_for(holds):
     while not holds():
         assert time.monotonic() < give_up_s
         time.sleep(0.05)
+
+
+def test_joblibs_helper_says_nothing_of_what_an_interrupted_run_has_left():
+    """Ctrl-C is one line: the semaphores that it leaves are for the next run to remove."""
+    program = (
+        "import os, workers\n"
+        "with workers.worker_pool(1): pass\n"
+        "from joblib.externals.loky.backend import resource_tracker\n"
+        "resource_tracker.ensure_running(); resource_tracker.register('/loky-1-left', 'semlock'); os._exit(0)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
