@@ -304,9 +304,7 @@ class _Judge:
         Where that is so of LEAP_BEATS of the latest LEAP_OF beats, the levels are set by what follows.
         """
         self._outgrown_mv[-1] = summit.height_mv
-        height_mv = sorted(self._outgrown_mv)[-LEAP_BEATS:][0]
-        if height_mv > LEAP * _median(self._beats_mv):
-            self._set_levels(height_mv)
+        self._leaps(self._outgrown_mv, _median(self._beats_mv))
 
     def _refuse(self, summit: Summit) -> list[tuple[int, int]]:
         self._refused.append(summit)
@@ -374,12 +372,19 @@ class _Judge:
 
     def _follow_gain(self, level_mv: float):
         """Sets the levels anew where the latest beats are far above them or far below."""
-        latest_mv = list(self._latest_mv)
-        high_mv, low_mv = sorted(latest_mv)[-LEAP_BEATS:][0], max(latest_mv[-DROP_BEATS:])
-        if len(latest_mv) >= LEAP_BEATS and high_mv > LEAP * level_mv:
-            self._set_levels(high_mv)
-        elif len(latest_mv) >= DROP_BEATS and low_mv < DROP * level_mv:
-            self._set_levels(low_mv)
+        if self._leaps(self._latest_mv, level_mv):
+            return
+        latest_mv = list(self._latest_mv)[-DROP_BEATS:]
+        if len(latest_mv) == DROP_BEATS and max(latest_mv) < DROP * level_mv:
+            self._set_levels(max(latest_mv))
+
+    def _leaps(self, heights_mv: Iterable[float], level_mv: float) -> bool:
+        """Whether LEAP_BEATS of `heights_mv` are far above the level; it is then set by the lowest of these."""
+        high_mv = sorted(heights_mv)[-LEAP_BEATS:]
+        leaps = len(high_mv) == LEAP_BEATS and high_mv[0] > LEAP * level_mv
+        if leaps:
+            self._set_levels(high_mv[0])
+        return leaps
 
     def _follow_fall(self, level_mv: float):
         """Lowers both levels where the latest beats were all found by looking back."""

@@ -47,8 +47,8 @@ class RunningPrior:
         self._s_weight, self._v_weight = config.s_prior_weight, config.v_prior_weight
         self._sure_weight = config.s_sure_weight
         self._share = USUAL_SHARE
-        self._sure, self._sure_count = USUAL_SURE, SURE_START_BEATS
-        self._log_odds, self._counts = [0.0] * GROUPS, [START_BEATS] * GROUPS
+        self._sure = _MeanLogOdds(USUAL_SURE, SURE_START_BEATS, SURE_BEATS)
+        self._of_groups = [_MeanLogOdds(0.0, START_BEATS, GROUP_BEATS) for _ in range(GROUPS)]
 
     def __call__(self, proba: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """The network's probabilities (n, classes) of the next n beats, as the beats before each make them, float64.
@@ -69,28 +69,33 @@ class RunningPrior:
         called_s = of_s * s_factor > max(rival, of_v * v_factor)
         self._share += (called_s - self._share) / MEMORY_BEATS
         if of_s > max(rival, of_v):
-            self._sure_count = min(self._sure_count + 1, SURE_BEATS)
-            self._sure += (_log_odds(of_s) - self._sure) / self._sure_count
+            self._sure.add(of_s)
         return s_factor, v_factor
 
     def _s_factor(self) -> float:
         share = min(max(self._share, LEAST_SHARE), USUAL_SHARE)
-        sure = min(self._sure, MOST_SURE) - USUAL_SURE
+        sure = min(self._sure.mean, MOST_SURE) - USUAL_SURE
         return (share / USUAL_SHARE) ** self._s_weight * math.exp(self._sure_weight * sure)
 
     def _v_factor(self, group: int, of_v: float) -> float:
         if group < 0:  # started anew by this beat
             group = ~group
-            self._log_odds[group], self._counts[group] = 0.0, START_BEATS
-        before = self._log_odds[group]
-        self._counts[group] = min(self._counts[group] + 1, GROUP_BEATS)
-        self._log_odds[group] += (_log_odds(of_v) - before) / self._counts[group]
-        return math.exp(self._v_weight * before)
+            self._of_groups[group] = _MeanLogOdds(0.0, START_BEATS, GROUP_BEATS)
+        factor = math.exp(self._v_weight * self._of_groups[group].mean)
+        self._of_groups[group].add(of_v)
+        return factor
 
 
-def _log_odds(proba: float) -> float:
-    proba = min(max(proba, ODDS_RANGE[0]), ODDS_RANGE[1])
-    return math.log(proba / (1 - proba))
+class _MeanLogOdds:
+    """The running mean of the log odds of probabilities: `count` beats of `mean` at the start, the latest `most` count."""
+
+    def __init__(self, mean: float, count: int, most: int):
+        self.mean, self._count, self._most = mean, count, most
+
+    def add(self, proba: float):
+        proba = min(max(proba, ODDS_RANGE[0]), ODDS_RANGE[1])
+        self._count = min(self._count + 1, self._most)
+        self.mean += (math.log(proba / (1 - proba)) - self.mean) / self._count
 
 
 def with_running_prior(proba: np.ndarray, groups: np.ndarray, records: np.ndarray, config: Config) -> np.ndarray:

@@ -289,14 +289,22 @@ static void set_levels(struct deep_ecg *ecg, float level_mv)
     ecg->latest = 0;
 }
 
+/* Whether LEAP_BEATS of at most LEAP_OF heights are far above the level; it is then set by the lowest of these. */
+static bool leaps(struct deep_ecg *ecg, const float *heights_mv, int count, float level_mv)
+{
+    float sorted[DEEP_ECG_LEAP_OF];
+    sort(sorted, heights_mv, count);
+    if (count < LEAP_BEATS || sorted[count - LEAP_BEATS] <= LEAP * level_mv)
+        return false;
+    set_levels(ecg, sorted[count - LEAP_BEATS]);
+    return true;
+}
+
 /* Sets the levels anew where the latest beats are far above them or far below: the gain has changed. */
 static void follow_gain(struct deep_ecg *ecg, float level_mv)
 {
-    float sorted[DEEP_ECG_LEAP_OF];
-    sort(sorted, ecg->latest_mv, ecg->latest);
-    if (ecg->latest >= LEAP_BEATS && sorted[ecg->latest - LEAP_BEATS] > LEAP * level_mv) {
-        set_levels(ecg, sorted[ecg->latest - LEAP_BEATS]);
-    } else if (ecg->latest >= DROP_BEATS) {
+    float sorted[DROP_BEATS];
+    if (!leaps(ecg, ecg->latest_mv, ecg->latest, level_mv) && ecg->latest >= DROP_BEATS) {
         sort(sorted, ecg->latest_mv + ecg->latest - DROP_BEATS, DROP_BEATS);
         if (sorted[DROP_BEATS - 1] < DROP * level_mv)
             set_levels(ecg, sorted[DROP_BEATS - 1]);
@@ -430,11 +438,8 @@ static bool search_back(struct deep_ecg *ecg, const struct deep_ecg_summit *summ
  * of LEAP_BEATS of the latest beats, the levels are set by what follows. */
 static void outgrow(struct deep_ecg *ecg, const struct deep_ecg_summit *summit)
 {
-    float sorted[DEEP_ECG_LEAP_OF];
     ecg->outgrown_mv[DEEP_ECG_LEAP_OF - 1] = summit->height_mv;
-    sort(sorted, ecg->outgrown_mv, DEEP_ECG_LEAP_OF);
-    if (sorted[DEEP_ECG_LEAP_OF - LEAP_BEATS] > LEAP * median(ecg->beats_mv, ecg->beats))
-        set_levels(ecg, sorted[DEEP_ECG_LEAP_OF - LEAP_BEATS]);
+    leaps(ecg, ecg->outgrown_mv, DEEP_ECG_LEAP_OF, median(ecg->beats_mv, ecg->beats));
 }
 
 /* Holds `summit` against the levels at sample `known`; whether that made a beat known. */
