@@ -193,6 +193,9 @@ class ArchiveKiller(Processes):
             if writing and self.is_writing():
                 break
             time.sleep(0.001)
+        if process.poll() is not None:  # too late: no kill
+            assert process.returncode == 0, self.log.read_text()
+            return
         self.end(process)
         self.check_processes()
         for path in self.done():
