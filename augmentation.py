@@ -3,7 +3,7 @@
 DS1 holds 944 S beats, most of them of seven patients: too few to learn what an S beat is. A replay takes a record and
 shifts its cycles in time (each keeps its own P-QRS-T; the diastole is shortened or drawn out), and so lets normal beats
 come early, alone, in patterns and in runs (S), or without P waves in an irregular rhythm (N, as in atrial
-fibrillation). Some normal beats give way to ventricular ones of other patients (V) or merge with them (F). The labels
+fibrillation), or in the intervals of atrial flutter and of second-degree block (N). Some normal beats give way to ventricular ones of other patients (V) or merge with them (F). The labels
 follow from the construction. Nothing here is used in testing.
 """
 
@@ -15,24 +15,27 @@ from scipy.signal import butter, sosfiltfilt
 from config import CLASSES
 from dsp_filters import FLAT_MV
 
-VERSION = 2  # raised when replays change
+VERSION = 3  # raised when replays change
 
 N, S, V, F = (CLASSES.index(name) for name in "NSVF")
 
 # Rhythms of a stretch of beats, and how often each is taken
 RHYTHMS = {
-    "own": 0.14,  # as recorded
-    "sinus": 0.07,
+    "own": 0.12,  # as recorded
+    "sinus": 0.05,
     "arrhythmia": 0.12,  # sinus arrhythmia: the intervals swing with the breath; N
-    "isolated": 0.17,  # single S beats
+    "isolated": 0.165,  # single S beats
     "patterned": 0.06,  # bigeminy, trigeminy, quadrigeminy
-    "runs": 0.10,
+    "runs": 0.11,
     "fibrillation": 0.16,  # irregular, without P waves; N
-    "ramp": 0.05,  # the rate rises or falls and returns; N
-    "pauses": 0.04,  # N
-    "dense": 0.09,  # more S beats than N
+    "flutter": 0.02,  # every second to fifth atrial wave is conducted, waves in place of P waves; N
+    "block": 0.015,  # second degree: 2:1, Wenckebach, single dropped beats; N
+    "ramp": 0.045,  # the rate rises or falls and returns; N
+    "pauses": 0.03,  # N
+    "dense": 0.105,  # more S beats than N
 }
-STRETCH_BEATS = {"fibrillation": (100, 800)}  # it lasts, and running statistics need time to show it
+LASTING_BEATS = (100, 800)  # running statistics need time to show such a rhythm
+STRETCH_BEATS = {"fibrillation": LASTING_BEATS, "flutter": LASTING_BEATS, "block": (50, 400)}
 USUAL_STRETCH_BEATS = (30, 300)
 
 BEFORE_R_S, AFTER_R_S = 0.24, 0.40  # the part of a cycle that is moved as a whole where the intervals leave room
@@ -177,23 +180,26 @@ def _retimed(strip: Strip, coupling: np.ndarray, rng: np.random.Generator) -> St
     gap = strip.after_gap | (old > GAP_S * strip.fs_hz)
     gap[0] = True
     rr_s = np.where(gap, np.nan, old / strip.fs_hz)
-    new_s, early, fibrillating = new_intervals(rr_s, strip.labels, coupling, rng)
-    p_factor = np.where(early, rng.choice(rng.uniform(-1, 1.2, 3), len(old)), np.where(fibrillating, 0.0, 1.0))
+    new_s, early, fibrillating, waves = new_intervals(rr_s, strip.labels, coupling, rng)
+    usual_p = np.where(fibrillating | (waves > 0), 0.0, 1.0)
+    p_factor = np.where(early, rng.choice(rng.uniform(-1, 1.2, 3), len(old)), usual_p)
     signal_mv = scale_p_waves(strip.leads_mv[:, 0], strip.peaks, p_factor, strip.fs_hz)
     new = np.where(gap, old, np.round(np.nan_to_num(new_s) * strip.fs_hz)).astype(np.int64)
     signal_mv, peaks = retime(signal_mv, strip.peaks, new, strip.fs_hz)
     signal_mv = signal_mv + _fibrillatory_waves(peaks, fibrillating, signal_mv, strip.fs_hz, rng)
+    signal_mv = signal_mv + _flutter_waves(peaks, waves, signal_mv, rng)
     return Strip(signal_mv[:, None], strip.fs_hz, peaks, np.where(early, S, strip.labels), gap)
 
 
 def new_intervals(
     rr_s: np.ndarray, labels: np.ndarray, coupling: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """New RR intervals of a patient's beats, stretch by stretch in one of RHYTHMS.
 
     rr_s (beats,) ends at each beat and is NaN where there is none; `coupling` as `_implant` gives it. Beats that are
     not N keep their own prematurity, and so do those that follow them. Returns the intervals in seconds (beats,), NaN
-    as in rr_s, which N beats were made early, and which N beats lie in fibrillation.
+    as in rr_s, which N beats were made early, which N beats lie in fibrillation, and how many flutter waves (beats,) lie
+    in the interval that ends at each N beat, 0 outside flutter.
     """
     ratio, median_s = _recorded_ratios(rr_s)
     implanted = np.flatnonzero(np.isfinite(coupling[:, 0]))
@@ -202,19 +208,19 @@ def new_intervals(
     ratio[followed + 1] = coupling[followed, 1]
     normal, after_normal = labels == N, np.pad(labels == N, (1, 0), constant_values=True)[:-1]
     among = _among_normal(labels)
-    early, fibrillating = np.zeros(len(rr_s), bool), np.zeros(len(rr_s), bool)
+    early, fibrillating, waves = (np.zeros(len(rr_s), kind) for kind in (bool, bool, np.int64))
     start = 0
     while start < len(rr_s):
         rhythm = str(rng.choice(list(RHYTHMS), p=list(RHYTHMS.values())))
         stretch = slice(start, start + int(rng.integers(*STRETCH_BEATS.get(rhythm, USUAL_STRETCH_BEATS))))
-        made, early[stretch] = _stretch_of(rhythm, ratio[stretch], among[stretch], rng)
+        made, early[stretch], waves[stretch] = _stretch_of(rhythm, ratio[stretch], among[stretch], rng)
         ratio[stretch] = np.where(normal[stretch] & after_normal[stretch], made, ratio[stretch])
         fibrillating[stretch] = rhythm == "fibrillation"
         start = stretch.stop
     usual_s = np.clip(median_s * rng.uniform(0.75, 1.35), 0.42, 1.3)
     new_s = np.clip(usual_s * np.clip(ratio, 0.35, 2.6), SHORTEST_S, LONGEST_S)
     known = np.isfinite(rr_s)  # a beat after a gap keeps its place: it comes after no interval that could be short
-    return np.where(known, new_s, np.nan), early & known, fibrillating & normal
+    return np.where(known, new_s, np.nan), early & known, fibrillating & normal, np.where(known & normal, waves, 0)
 
 
 def _recorded_ratios(rr_s: np.ndarray) -> tuple[np.ndarray, float]:
@@ -227,11 +233,14 @@ def _recorded_ratios(rr_s: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _stretch_of(rhythm: str, own: np.ndarray, free: np.ndarray, rng: np.random.Generator) -> tuple:
-    """Intervals of one stretch over the usual one, and which of its `free` beats come early; `own` as recorded."""
+    """Intervals of one stretch over the usual one, which of its `free` beats come early, how many flutter waves they hold.
+
+    `own` are the intervals as recorded.
+    """
     count = len(own)
     beat = np.arange(count)
     ratio = 1 + rng.normal(0, rng.uniform(0.01, 0.03), count)
-    early = np.zeros(count, bool)
+    early, waves = np.zeros(count, bool), np.zeros(count, np.int64)
     if rhythm == "own":
         ratio = own
     elif rhythm == "arrhythmia":
@@ -245,13 +254,50 @@ def _stretch_of(rhythm: str, own: np.ndarray, free: np.ndarray, rng: np.random.G
         early = _runs(count, (1, 4) if rhythm == "dense" else (4, 30), rng)
     elif rhythm == "fibrillation":
         ratio = rng.uniform(0.65, 1.1) * np.exp(rng.normal(0, rng.uniform(0.12, 0.28), count))
+    elif rhythm == "flutter":
+        waves = _conducted(count, rng)
+        ratio = ratio * waves * rng.uniform(0.22, 0.36)
+    elif rhythm == "block":
+        ratio = ratio * _blocked(count, rng) * rng.uniform(0.7, 1.1)
     elif rhythm == "ramp":
         ratio = ratio * (1 + rng.uniform(-0.4, 0.4) * np.sin(np.pi * beat / count) ** 2)
     elif rhythm == "pauses":
         ratio = ratio * np.where(rng.random(count) < 0.06, rng.uniform(1.4, 2.4, count), 1)
     if rng.random() < 0.5:  # the breath is in every rhythm
         ratio = ratio * (1 + rng.uniform(0.02, 0.08) * np.sin(2 * np.pi * beat / rng.uniform(4, 7)))
-    return _with_early(ratio, early & free, free, rng)
+    return *_with_early(ratio, early & free, free, rng), waves
+
+
+def _conducted(count: int, rng: np.random.Generator) -> np.ndarray:
+    """How many flutter waves there are to each of `count` beats, 2 to 5: constant for a while, or ever changing."""
+    waves = np.empty(count, np.int64)
+    now, change = rng.integers(2, 6), rng.choice([0.05, 0.3, 0.6])
+    for i in range(count):
+        if rng.random() < change:
+            now = np.clip(now + rng.integers(-2, 3), 2, 5)
+        waves[i] = now
+    return waves
+
+
+def _blocked(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Intervals over the atrial one in second-degree block: 2:1, 1:1, Wenckebach, single dropped beats, in turns."""
+    parts, made = [], 0
+    while made < count:
+        length = int(rng.integers(5, 40))
+        kind = rng.choice(["2:1", "1:1", "Wenckebach", "dropped"])
+        if kind == "Wenckebach":
+            part = np.concatenate([_wenckebach(int(rng.integers(2, 6))) for _ in range(length // 3)])
+        else:
+            dropped = {"2:1": 1.0, "1:1": 0.0}.get(kind, rng.uniform(0.05, 0.4))
+            part = np.where(rng.random(length) < dropped, 2.0, 1.0)
+        parts.append(part)
+        made += len(part)
+    return np.concatenate(parts)[:count]
+
+
+def _wenckebach(beats: int) -> np.ndarray:
+    """Intervals of one Wenckebach cycle over the atrial one: the pause, shorter than two, then ever shorter ones."""
+    return np.array([1.8, *(1 + 0.12 * np.exp(-np.arange(beats - 1.0)))])
 
 
 def _runs(count: int, between: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
@@ -318,6 +364,20 @@ def _fibrillatory_waves(
     waves = sosfiltfilt(sos, rng.normal(size=len(signal_mv)))
     height_mv = rng.uniform(0.01, 0.06) * np.ptp(np.percentile(signal_mv, (2, 98)))
     return np.cumsum(inside)[:-1] * waves * height_mv / waves.std()
+
+
+def _flutter_waves(
+    peaks: np.ndarray, waves: np.ndarray, signal_mv: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """As many waves as `waves` (beats,) says from the beat before each to itself, (samples,)."""
+    if not waves.any():
+        return np.zeros(len(signal_mv))
+    at = np.arange(len(signal_mv))
+    phase = 2 * np.pi * np.interp(at, peaks, np.cumsum(waves) + rng.random())
+    shape = np.sin(phase) + rng.uniform(-0.5, 0.5) * np.sin(2 * phase + rng.uniform(0, 2 * np.pi))
+    inside = np.append(waves > 0, False)[np.searchsorted(peaks, at)]
+    height_mv = rng.uniform(0.01, 0.08) * np.ptp(np.percentile(signal_mv, (2, 98)))
+    return inside * shape * height_mv / np.sqrt(0.5)
 
 
 def condensed(strip: Strip, label: int) -> Strip:

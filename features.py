@@ -20,6 +20,7 @@ BLOCK_SPANS = 256  # beats whose QRS is held at every shift
 
 LOCAL_BEATS = (8, 32)  # how far back the irregularity of the rhythm is measured
 MIXTURE_BEATS = (32, 100)  # how far back it is asked whether ectopic beats or fibrillation make it irregular
+MOST_OFF = 0.5  # of the interval that others are compared with: one far shorter is no further from a multiple of it
 EARLY_RATIO = 0.85  # an interval shorter than this share of the mean is an early beat's
 
 RUNNING = ("pre_ratio", "previous_ratio", "second_previous_ratio", "rr_step")
@@ -27,7 +28,7 @@ RHYTHM_CAUSAL = (
     *(f"{name}_{memory}" for memory in MEMORIES_BEATS for name in RUNNING),
     "pre_previous_ratio",
     "previous_second_ratio",
-    *(f"{name}_{memory}" for memory in LOCAL_BEATS for name in ("rr_variation", "rr_step")),
+    *(f"{name}_{memory}" for memory in LOCAL_BEATS for name in ("rr_variation", "rr_step", "rr_off_multiple")),
     "pre_rank",
     *(f"{name}_{memory}" for memory in MIXTURE_BEATS for name in ("rr_low_step", "early_share")),
 )
@@ -47,11 +48,14 @@ SHAPE = (
     "log_spread_ratio",
     "log_width_ratio",
 )
-FEATURES = {mode: rhythm + SHAPE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
+P_MEMORIES_BEATS = (8, 32)  # how far back P waves are remembered
+P_WAVE = ("p_correlation", *(f"p_correlation_{memory}" for memory in P_MEMORIES_BEATS))
+FEATURES = {mode: rhythm + SHAPE + P_WAVE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
 CHANNELS = 2  # of the network's first input: the z-scored beat, and its difference from the running template
 DIFFERENCE_LIMIT = 20.0  # standard deviations of the beat
 
 QRS_S = (-0.085, 0.085)  # span around R
+P_WAVE_S = (-0.24, -0.07)  # span of the P wave around R
 ALIKE = 0.85  # a beat whose QRS correlates more than this with a group's mean is taken for one of the group
 ALIGN_S = 0.06  # how far a beat is shifted to agree with a template
 ALIGN_STEP = 2  # samples
@@ -84,7 +88,8 @@ def beat_inputs(
     aligned_mv, templates_mv, groups = running_templates(beats_mv, qrs, fs_hz)
     windows, shape = shape_inputs(beats_mv[kept], aligned_mv[kept], templates_mv[kept], qrs)
     rhythm = _rhythm_rows(rr_s, mode, np.arange(len(rr_s))[kept])
-    return windows, np.concatenate([rhythm, shape], axis=1), groups[kept]
+    p_wave = PWaveMemory().steps(aligned_mv, templates_mv, p_wave_span(before, after, fs_hz))[kept]
+    return windows, np.concatenate([rhythm, shape, p_wave], axis=1), groups[kept]
 
 
 def shape_inputs(
@@ -115,7 +120,17 @@ def cut_windows(signal_mv: np.ndarray, peaks: np.ndarray, before: int, after: in
 
 def qrs_span(before: int, after: int, fs_hz: float) -> slice:
     """Where the QRS lies in a window of samples R - before ... R + after - 1."""
-    start, stop = (before + round(second * fs_hz) for second in QRS_S)
+    return _span(QRS_S, before, after, fs_hz)
+
+
+def p_wave_span(before: int, after: int, fs_hz: float) -> slice:
+    """Where the P wave lies in such a window, if it reaches so far back."""
+    return _span(P_WAVE_S, before, after, fs_hz)
+
+
+def _span(span_s: tuple[float, float], before: int, after: int, fs_hz: float) -> slice:
+    """`span_s`, seconds around R, in such a window; empty where that does not reach so far."""
+    start, stop = (before + round(second * fs_hz) for second in span_s)
     return slice(max(start, 0), max(min(stop, before + after), 0))
 
 
@@ -257,9 +272,37 @@ def _limited(difference: np.ndarray) -> np.ndarray:
 
 
 def _centred_unit(rows: np.ndarray) -> np.ndarray:
-    centred = rows - np.add.reduce(rows, axis=-1, keepdims=True) / rows.shape[-1]
+    centred = rows - np.add.reduce(rows, axis=-1, keepdims=True) / max(rows.shape[-1], 1)
     norm = np.sqrt(np.add.reduce(centred * centred, axis=-1, keepdims=True))  # numpy.linalg.norm, without its checks
     return centred / np.maximum(norm, FLAT_MV)
+
+
+class PWaveMemory:
+    """How like the patient's usual P wave each beat's is, and those of late have been.
+
+    In atrial fibrillation they are not alike, in a regular rhythm with ectopic beats most are. A mean is over as many
+    earlier beats as P_MEMORIES_BEATS says, older ones fading; it is 0 before the first.
+    """
+
+    def __init__(self):
+        self._means, self._count = [0.0] * len(P_MEMORIES_BEATS), 0
+
+    def steps(self, aligned_mv: np.ndarray, templates_mv: np.ndarray, p_wave: slice) -> np.ndarray:
+        """The features P_WAVE of the next beats, (beats, len(P_WAVE)) float32.
+
+        aligned_mv and templates_mv (beats, samples) are what `RunningTemplate` made of them; `p_wave` is the span of
+        the P wave in them.
+        """
+        units = _centred_unit(aligned_mv[:, p_wave]), _centred_unit(templates_mv[:, p_wave])
+        correlations = np.add.reduce(units[0] * units[1], axis=-1).tolist()
+        return np.array([self._step(one) for one in correlations], np.float32).reshape(-1, len(P_WAVE))
+
+    def _step(self, correlation: float) -> list[float]:
+        row = [correlation, *self._means]
+        self._count += 1
+        for i, memory in enumerate(P_MEMORIES_BEATS):
+            self._means[i] += (correlation - self._means[i]) / min(self._count, memory)
+        return row
 
 
 # Rhythm ----------------------------------------------------------------------------------------------------------
@@ -315,6 +358,7 @@ def _block_features(rr_s: np.ndarray, beats: np.ndarray, mode: str) -> np.ndarra
         if memory in LOCAL_BEATS:
             variance = np.maximum(_mean(recent**2, count) - mean**2, 0)
             shares[f"rr_variation_{memory}"] = (np.sqrt(variance), mean)
+            values[f"rr_off_multiple_{memory}"] = _off_multiple(pre, history[:, -memory:], count)
         if memory == max(LOCAL_BEATS):
             values["pre_rank"] = _rank(pre, history[:, -memory:], count)
         if memory in MIXTURE_BEATS:
@@ -343,6 +387,17 @@ def _median_and_quartile(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _early_share(history: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """The share of early intervals in `history` (beats, memory): how usual early beats are in this patient."""
     return (history < EARLY_RATIO * mean[:, None]).sum(axis=1) / np.maximum(count, 1)
+
+
+def _off_multiple(pre: np.ndarray, history: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Mean distance of the `count` intervals in `history` (beats, memory) from whole multiples of `pre` (beats,).
+
+    In units of `pre`, 0 where unknown. It is low where beats are dropped, as in atrioventricular block, and the next one
+    in time looks early; high where a beat is premature.
+    """
+    multiple = history / np.where(pre > 0, pre, np.nan)[:, None]
+    off = np.minimum(np.abs(multiple - np.maximum(np.round(multiple), 1)), MOST_OFF)
+    return np.where(np.isfinite(off), off, 0).sum(axis=1) / np.maximum(count, 1)
 
 
 def _rank(pre: np.ndarray, history: np.ndarray, count: np.ndarray) -> np.ndarray:

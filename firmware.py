@@ -31,6 +31,7 @@ EXAMPLE = "example.c"
 ENERGY_UNITS_PER_MV = 2**30  # whole numbers in which the energy is summed: fine enough for any float above 1e-2 mV
 LEAST_SIZE = 1e-30  # of a group of past beats: float would forget it altogether at 1e-45, after a day
 FINEST_RATE_HZ = Fraction(1, 100)
+GROUPS_OF_FEATURES = {"SHAPE": ft.SHAPE, "P_WAVE": ft.P_WAVE}  # that need code of their own
 
 
 @dataclass(frozen=True)
@@ -153,6 +154,7 @@ def sizes(config: Config, rate_hz: Fraction) -> dict[str, int | float | str]:
         "DEEP_ECG_FILTERED": math.ceil(looked_back_s * config.fs_hz) + before + 1,
         "DEEP_ECG_RR": ft.MEMORY_BEATS + 1,
         "DEEP_ECG_GROUPS": ft.GROUPS,
+        "DEEP_ECG_P_MEMORIES": len(ft.P_MEMORIES_BEATS),
     }
 
 
@@ -163,7 +165,7 @@ def constants(config: Config, rate_hz: Fraction, features: list[str]) -> dict[st
         | _judge_constants(float(rate_hz))
         | _input_constants(config, rate_hz)
         | _prior_constants(config)
-        | {"SHAPE_FEATURES": int(any(name in ft.SHAPE for name in features))}
+        | {f"{name}_FEATURES": int(any(one in group for one in features)) for name, group in GROUPS_OF_FEATURES.items()}
     )
 
 
@@ -220,6 +222,7 @@ def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float
     before = config.window_samples - config.look_ahead_samples
     ratio = rate_hz / Fraction(config.fs_hz)
     qrs = ft.qrs_span(before, config.look_ahead_samples, config.fs_hz)
+    p_wave = ft.p_wave_span(before, config.look_ahead_samples, config.fs_hz)
     shifts = shifts_of(config)
     return {
         "RATE_IN": ratio.numerator,
@@ -230,9 +233,12 @@ def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float
         "RATIO_LOW": ft.RATIO_RANGE[0],
         "RATIO_HIGH": ft.RATIO_RANGE[1],
         "RANK_MEMORY": max(ft.LOCAL_BEATS),
+        "MOST_OFF": ft.MOST_OFF,
         "EARLY_RATIO": ft.EARLY_RATIO,
         "QRS_START": qrs.start,
         "QRS_SAMPLES": qrs.stop - qrs.start,
+        "P_START": p_wave.start,
+        "P_STOP": p_wave.stop,
         "SHIFTS": len(shifts),
         "FIRST_SHIFT": int(shifts[0]),
         "ALIGN_STEP": ft.ALIGN_STEP,
@@ -283,6 +289,7 @@ def tables(config: Config, rate_hz: Fraction) -> str:
         + _sections("BAND", bandpass_sos(config.band_hz, config.filter_order, config.fs_hz))
         + f"static const float R_KERNEL[] = {_row(kernel[len(kernel) // 2 :])}; /* from its middle on */\n"
         + f"static const float NEARNESS[] = {_row(nearness)};\n"
+        + f"#if P_WAVE_FEATURES\nstatic const float P_MEMORIES[] = {_row(ft.P_MEMORIES_BEATS)};\n#endif\n"
     )
 
 
@@ -304,9 +311,12 @@ def feature_code(names: list[str]) -> str:
 
     Raises DeepECGError for a name that the C sources do not know.
     """
-    memories = sorted({_memory(name) for name in names} - {0})
-    rhythm = [f"    features[{i}] = {_rhythm(name)};" for i, name in enumerate(names) if name not in ft.SHAPE]
-    shape = [f"    features[{i}] = shape.{name};" for i, name in enumerate(names) if name in ft.SHAPE]
+    place = {name: f"    features[{i}] =" for i, name in enumerate(names)}
+    shape = [f"{place[name]} shape.{name};" for name in names if name in ft.SHAPE]
+    p_wave = [f"{place[name]} {_p_wave(name)};" for name in names if name in ft.P_WAVE]
+    of_rhythm = [name for name in names if name not in ft.SHAPE + ft.P_WAVE]
+    rhythm = [f"{place[name]} {_rhythm(name)};" for name in of_rhythm]
+    memories = sorted({_memory(name) for name in of_rhythm} - {0})
     lines = [
         "static void rhythm_features(const struct deep_ecg *ecg, float *scratch, float *features)",
         "{",
@@ -326,6 +336,14 @@ def feature_code(names: list[str]) -> str:
             *shape,
             "}",
         ]
+    if p_wave:
+        lines += [
+            "",
+            "static void p_wave_features(const struct deep_ecg *ecg, float correlation, float *features)",
+            "{",
+            *p_wave,
+            "}",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -333,6 +351,11 @@ def _memory(name: str) -> int:
     """How many intervals a running statistic reaches back, by the end of its name; 0 for other features."""
     _, _, memory = name.rpartition("_")
     return int(memory) if memory.isdigit() else 0
+
+
+def _p_wave(name: str) -> str:
+    memory = _memory(name)
+    return f"ecg->p_means[{ft.P_MEMORIES_BEATS.index(memory)}]" if memory else "correlation"
 
 
 def _rhythm(name: str) -> str:
@@ -345,6 +368,7 @@ def _rhythm(name: str) -> str:
         "rr_variation": f"of_{memory}.variation",
         "rr_low_step": f"of_{memory}.low_step",
         "early_share": f"of_{memory}.early_share",
+        "rr_off_multiple": f"of_{memory}.off_multiple",
     }
     alone = ("pre_previous_ratio", "previous_second_ratio", "pre_rank")
     if memory and statistic in running and memory <= ft.MEMORY_BEATS:

@@ -17,8 +17,10 @@ from detector import HOLD_S, R_REACH_S, REMEMBERED_S, RPeakDetector, one_row
 from dsp_filters import CausalResampler, OnePassFilter, SignalWatch, bandpass_sos
 from features import (
     MEMORY_BEATS,
+    PWaveMemory,
     RunningTemplate,
     cut_windows,
+    p_wave_span,
     qrs_span,
     rhythm_features,
     rr_intervals,
@@ -144,6 +146,7 @@ class BeatStream:
         self._filter = OnePassFilter(self._sos)
         self._qrs = qrs_span(self._before, self._after, config.fs_hz)
         self._template = RunningTemplate(config.window_samples, self._qrs, config.fs_hz)
+        self._p_wave, self._p_waves = p_wave_span(self._before, self._after, config.fs_hz), PWaveMemory()
         self._rr_s: deque[float] = deque(maxlen=MEMORY_BEATS + 1)  # up to the latest labelled beat
         self._filtered_mv = np.zeros(0)  # the latest; `_start` is the place of the first of them
         self._start, self._pushed = 0, 0
@@ -248,9 +251,10 @@ class BeatStream:
         return cut_windows(span_mv, np.array([place - first]), self._before, self._after)[0]
 
     def _step(self, beat: _Waiting, following: _Waiting | None) -> Prepared:
-        """The network's inputs of `beat`, by which the running template and rhythm go one beat on."""
-        rows = (row_mv[None] for row_mv in (beat.beat_mv, *self._template.step(beat.beat_mv)))
-        windows, shape = shape_inputs(*rows, self._qrs)
+        """The network's inputs of `beat`, by which the running template, rhythm and P waves go one beat on."""
+        beat_mv, *pair_mv = (row_mv[None] for row_mv in (beat.beat_mv, *self._template.step(beat.beat_mv)))
+        windows, shape = shape_inputs(beat_mv, *pair_mv, self._qrs)
+        p_wave = self._p_waves.steps(*pair_mv, self._p_wave)
         self._rr_s.append(beat.rr_s)
         post_s = [following.rr_s] if self._zero_phase and following else []
         own = len(self._rr_s) - 1
@@ -263,7 +267,7 @@ class BeatStream:
             late=beat.detected - beat.sample > ON_TIME_S * self.fs_hz,
             complete=complete,
             window=windows[0],
-            features=np.concatenate([rhythm, shape], axis=1)[0],
+            features=np.concatenate([rhythm, shape, p_wave], axis=1)[0],
             group=self._template.group,
         )
 

@@ -32,6 +32,11 @@ static float limited(float value, float low, float high)
     return value < low ? low : value > high ? high : value;
 }
 
+static float at_least(float value, float least)
+{
+    return value > least ? value : least;
+}
+
 static int wrapped(int place, int length)
 {
     return place < 0 ? place + length : place >= length ? place - length : place;
@@ -582,10 +587,10 @@ static float filtered_at(const struct deep_ecg *ecg, int64_t place)
 /* Rhythm (features.py, rhythm_features) --------------------------------------------------------------------------- */
 
 /* The last `memory` RR intervals before a beat's own: their mean in samples; over that mean, from 0 to 1, the median and
- * the lower quartile of the steps between neighbours and the standard deviation; the share of them that is early. All 0
- * where nothing is known. */
+ * the lower quartile of the steps between neighbours and the standard deviation; the share of them that is early; their
+ * mean distance from whole multiples of the beat's own interval, in units of that. All 0 where nothing is known. */
 struct rr_statistics {
-    float mean, step, low_step, variation, early_share;
+    float mean, step, low_step, variation, early_share, off_multiple;
 };
 
 /* The value at `rank` (from 0) of `count` values in rising order; puts the values into another order. */
@@ -622,10 +627,18 @@ static int rr_back(const struct deep_ecg *ecg, int back)
     return back < ecg->rr_count ? ecg->rr_samples[ecg->rr_count - 1 - back] : 0;
 }
 
+/* Distance of an interval from the nearest whole multiple of another, in units of that; 0 where one, 0, is unknown. */
+static float off_multiple(float rr, float own)
+{
+    if (!(rr > 0.0f && own > 0.0f))
+        return 0.0f;
+    return limited(fabsf(rr / own - at_least(floorf(rr / own + 0.5f), 1.0f)), 0.0f, MOST_OFF);
+}
+
 /* `scratch` has room for `memory` values. */
 static struct rr_statistics rr_statistics(const struct deep_ecg *ecg, int memory, float *scratch)
 {
-    struct rr_statistics of = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+    struct rr_statistics of = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
     int64_t sum = 0, squares = 0;
     int known = 0, steps = 0, early = 0;
     for (int back = 1; back <= memory; back++) {
@@ -641,8 +654,10 @@ static struct rr_statistics rr_statistics(const struct deep_ecg *ecg, int memory
     if (known > 0) {
         of.mean = (float)sum / (float)known;
         of.variation = limited(sqrtf((float)(known * squares - sum * sum)) / (float)sum, 0.0f, 1.0f);
-        for (int back = 1; back <= memory; back++)
+        for (int back = 1; back <= memory; back++) {
             early += rr_back(ecg, back) != 0 && (float)rr_back(ecg, back) < EARLY_RATIO * of.mean;
+            of.off_multiple += off_multiple((float)rr_back(ecg, back), (float)rr_back(ecg, 0)) / (float)known;
+        }
         of.early_share = (float)early / (float)known;
     }
     if (steps > 0) {
@@ -723,11 +738,6 @@ static float norm_of(const float *values, int count, float mean)
     for (int i = 0; i < count; i++)
         squares += (values[i] - mean) * (values[i] - mean);
     return sqrtf(squares);
-}
-
-static float at_least(float value, float least)
-{
-    return value > least ? value : least;
 }
 
 static void compare(const struct deep_ecg *ecg, const float *beat_mv, struct similarity *similarity)
@@ -904,6 +914,36 @@ static struct shape shape_of(const float *qrs_mv, const float *template_mv)
 }
 #endif
 
+#if P_WAVE_FEATURES
+/* P waves against the patient's own (features.py, PWaveMemory) ---------------------------------------------------- */
+
+/* The correlation of the P wave of a beat, moved by `shift`, with that of its running template. */
+static float p_correlation(const float *beat_mv, int shift, const float *template_mv)
+{
+    const float samples = at_least((float)(P_STOP - P_START), 1.0f);
+    float own_sum = 0.0f, usual_sum = 0.0f, product = 0.0f, own_squares = 0.0f, usual_squares = 0.0f;
+    for (int i = P_START; i < P_STOP; i++) {
+        own_sum += shifted(beat_mv, i, shift);
+        usual_sum += template_mv[i];
+    }
+    for (int i = P_START; i < P_STOP; i++) {
+        const float own_mv = shifted(beat_mv, i, shift) - own_sum / samples;
+        const float usual_mv = template_mv[i] - usual_sum / samples;
+        product += own_mv * usual_mv;
+        own_squares += own_mv * own_mv;
+        usual_squares += usual_mv * usual_mv;
+    }
+    return product / at_least(sqrtf(own_squares), FLAT_MV) / at_least(sqrtf(usual_squares), FLAT_MV);
+}
+
+static void remember_p_wave(struct deep_ecg *ecg, float correlation)
+{
+    ecg->p_beats = limited(ecg->p_beats + 1.0f, 0.0f, P_MEMORIES[DEEP_ECG_P_MEMORIES - 1]);
+    for (int i = 0; i < DEEP_ECG_P_MEMORIES; i++)
+        ecg->p_means[i] += (correlation - ecg->p_means[i]) / limited(ecg->p_beats, 1.0f, P_MEMORIES[i]);
+}
+#endif
+
 /* A detected beat becomes the network's inputs, and those a label (realtime.py, BeatStream._step) ------------------ */
 
 #include "deep_ecg_features.h"
@@ -919,6 +959,9 @@ static int make_inputs(struct deep_ecg *ecg, const struct deep_ecg_waiting *beat
     const float *template_mv = first ? beat_mv : ecg->groups_mv[largest];
     struct similarity similarity;
     int shift, group;
+#if P_WAVE_FEATURES
+    float correlation;
+#endif
 
     remember_rr(ecg, beat->rr_samples);
     rhythm_features(ecg, ecg->window, ecg->features); /* the window serves as room to sort in, and is filled then */
@@ -930,6 +973,11 @@ static int make_inputs(struct deep_ecg *ecg, const struct deep_ecg_waiting *beat
         difference_mv[i] = shifted(beat_mv, i, shift) - template_mv[i];
 #if SHAPE_FEATURES
     shape_features(beat_mv + QRS_START + shift, template_mv + QRS_START, ecg->features);
+#endif
+#if P_WAVE_FEATURES
+    correlation = p_correlation(beat_mv, shift, template_mv);
+    p_wave_features(ecg, correlation, ecg->features);
+    remember_p_wave(ecg, correlation);
 #endif
     group = join(ecg, beat_mv, &similarity);
     normalise(beat_mv, difference_mv);

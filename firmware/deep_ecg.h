@@ -97,6 +97,7 @@ struct deep_ecg {
     uint16_t rr_count, rr_samples[DEEP_ECG_RR];
     float group_sizes[DEEP_ECG_GROUPS];
     float groups_mv[DEEP_ECG_GROUPS][DEEP_ECG_WINDOW_SAMPLES];
+    float p_means[DEEP_ECG_P_MEMORIES], p_beats; /* of the correlations of P waves; how many beats were counted */
     float window[DEEP_ECG_CHANNELS * DEEP_ECG_WINDOW_SAMPLES];
     float features[DEEP_ECG_FEATURES];
     int8_t window_q[DEEP_ECG_CHANNELS * DEEP_ECG_WINDOW_SAMPLES], features_q[DEEP_ECG_FEATURES];

@@ -176,6 +176,24 @@ def test_fibrillatory_waves_are_of_4_to_9_hz_and_only_where_the_beats_fibrillate
     assert 0.005 * 2 < waves_mv[peaks[49] : peaks[-1]].std() < 0.07 * 2  # of the signal's 2 mV
 
 
+def test_flutter_waves_are_as_many_as_said_between_two_beats_and_take_the_place_of_p_waves(only, monkeypatch):
+    """Beats 300 samples apart: 3 waves of 100 samples each, 3.6 a second."""
+    peaks = 300 * np.arange(1, 101)
+    waves = np.where(np.arange(100) >= 50, 3, 0)
+    signal_mv = np.sin(np.arange(31_000) / 20)
+    waves_mv = augmentation._flutter_waves(peaks, waves, signal_mv, np.random.default_rng(0))
+    assert not waves_mv[: peaks[49]].any() and not waves_mv[peaks[-1] + 1 :].any()
+    inside_mv = waves_mv[peaks[49] + 1 : peaks[-1] + 1]
+    np.testing.assert_allclose(inside_mv[100:], inside_mv[:-100], atol=1e-9)
+    assert 0.005 * 2 < inside_mv.std() < 0.1 * 2  # of the signal's 2 mV
+    only("flutter")
+    monkeypatch.setattr(augmentation, "_flutter_waves", lambda *arguments: 0)
+    strip = drawn([0.8] * 100, leads=((1.0, 1.0),))
+    again = augmentation._retimed(strip, no_coupling(100), np.random.default_rng(0))
+    assert set(again.labels) == {N}
+    assert np.abs(away_from_qrs(again)[again.peaks[1] :]).max() < 1e-9
+
+
 # Rhythms and labels --------------------------------------------------------------------------------------------------
 
 
@@ -187,8 +205,8 @@ def test_the_rhythms_are_taken_with_certainty_in_all():
 def test_what_is_called_s_comes_early(only, rhythm):
     only(rhythm)
     for rng in generators():
-        new_s, early, fibrillating = new_intervals(*regular(), rng)
-        assert early.any() and not fibrillating.any()
+        new_s, early, fibrillating, waves = new_intervals(*regular(), rng)
+        assert early.any() and not fibrillating.any() and not waves.any()
         usual_s = np.median(new_s[1:][~early[1:]])
         assert (new_s[early] < usual_s).all()
         assert new_s[early].max() < 0.95 * usual_s
@@ -198,16 +216,17 @@ def test_what_is_called_s_comes_early(only, rhythm):
 def test_the_other_rhythms_make_no_s(only, rhythm):
     only(rhythm)
     for rng in generators():
-        new_s, early, fibrillating = new_intervals(*regular(), rng)
+        new_s, early, fibrillating, waves = new_intervals(*regular(), rng)
         assert not early.any()
         assert fibrillating.all() if rhythm == "fibrillation" else not fibrillating.any()
+        assert waves[1:].all() if rhythm == "flutter" else not waves.any()
 
 
 def test_patterned_is_bigeminy_trigeminy_or_quadrigeminy(only):
     only("patterned")
     periods = set()
     for rng in generators(20):
-        _, early, _ = new_intervals(*regular(), rng)
+        _, early, *_ = new_intervals(*regular(), rng)
         periods |= set(np.diff(np.flatnonzero(early)).tolist())
         assert len(set(np.diff(np.flatnonzero(early)))) == 1
     assert periods == {2, 3, 4}
@@ -242,7 +261,7 @@ def test_the_rhythm_as_recorded_is_the_recorded_one_at_another_rate(only):
     rr_s = np.r_[np.nan, np.tile([0.8, 0.8, 0.8, 0.8, 0.56, 1.0], 30), np.full(15, 0.8)]
     labels = np.where(rr_s == 0.56, S, N)
     for rng in generators():
-        new_s, early, _ = new_intervals(rr_s, labels, no_coupling(len(rr_s)), rng)
+        new_s, early, *_ = new_intervals(rr_s, labels, no_coupling(len(rr_s)), rng)
         breath = 0.17  # of two neighbouring beats
         np.testing.assert_allclose(new_s[1:] / np.median(new_s[1:]), rr_s[1:] / 0.8, rtol=breath)
         assert not early.any()
@@ -254,7 +273,7 @@ def test_recorded_ectopic_beats_keep_their_own_prematurity(only):
     rr_s, labels, coupling = regular()
     rr_s[60:62], labels[60] = [0.56, 1.08], VENTRICULAR
     for rng in generators():
-        new_s, early, _ = new_intervals(rr_s, labels, coupling, rng)
+        new_s, early, *_ = new_intervals(rr_s, labels, coupling, rng)
         assert new_s[61] / new_s[60] == pytest.approx(1.35 / 0.7)
         assert not early[59:62].any()  # neither it nor its neighbours
 
@@ -263,8 +282,37 @@ def test_an_implanted_beat_has_the_coupling_drawn_for_it(only):
     only("sinus")
     rr_s, labels, coupling = regular()
     labels[60], coupling[60] = VENTRICULAR, (0.6, 1.3)
-    new_s, _, _ = new_intervals(rr_s, labels, coupling, np.random.default_rng(0))
+    new_s, *_ = new_intervals(rr_s, labels, coupling, np.random.default_rng(0))
     assert new_s[61] / new_s[60] == pytest.approx(1.3 / 0.6)
+
+
+def test_in_flutter_every_interval_holds_so_many_waves_of_one_length(only):
+    """To within the spread of a sinus rhythm, and the breath of two neighbouring beats."""
+    only("flutter")
+    seen = set()
+    for rng in generators(20):
+        new_s, _, _, waves = new_intervals(*regular(), rng)
+        wave_s = new_s[1:] / waves[1:]
+        np.testing.assert_allclose(wave_s, np.median(wave_s), rtol=0.2)
+        seen |= set(waves[1:].tolist())
+    assert seen == {2, 3, 4, 5}
+
+
+def test_in_block_beats_are_dropped_and_the_others_keep_the_beat(only):
+    """Intervals are one or two atrial ones; within Wenckebach cycles 1.12, 1.04 and so on, and 1.8 at their pause."""
+    only("block")
+    shares = []
+    for rng in generators(20):
+        intervals_s = new_intervals(*regular(400), rng)[0][1:]
+        atrial_s = np.percentile(intervals_s, 5)
+        over = intervals_s / atrial_s
+        assert not ((over > 1.45) & (over < 1.55)).any() and over.max() < 2.7
+        shares.append((over > 1.5).mean())
+    assert 0.2 < np.mean(shares) < 0.7 and np.ptp(shares) > 0.2
+
+
+def test_wenckebach_intervals_shorten_up_to_a_pause_of_less_than_two():
+    np.testing.assert_allclose(augmentation._wenckebach(4), [1.8, 1.12, 1 + 0.12 / np.e, 1 + 0.12 / np.e**2])
 
 
 @pytest.mark.parametrize("rhythm", augmentation.RHYTHMS)
@@ -275,7 +323,7 @@ def test_intervals_are_possible_and_gaps_stay_gaps(only, rhythm):
         rr_s, labels, coupling = regular(rr_s=rr_in_s)
         rr_s[30:50:2] = np.nan
         for rng in generators(6):
-            new_s, early, _ = new_intervals(rr_s, labels, coupling, rng)
+            new_s, early, *_ = new_intervals(rr_s, labels, coupling, rng)
             assert np.array_equal(np.isnan(new_s), np.isnan(rr_s))
             assert (new_s[np.isfinite(new_s)] >= 0.27).all() and (new_s[np.isfinite(new_s)] <= 2.8).all()
             assert not early[np.isnan(rr_s)].any()

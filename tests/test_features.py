@@ -9,11 +9,14 @@ from data_loader import Annotation, Record, network_inputs, read_beats, read_rec
 from features import (
     CHANNELS,
     FEATURES,
+    P_WAVE,
     RHYTHM,
     SHAPE,
+    PWaveMemory,
     RunningTemplate,
     beat_inputs,
     cut_windows,
+    p_wave_span,
     rhythm_features,
     rr_intervals,
     running_templates,
@@ -133,6 +136,23 @@ def test_irregularity_by_standard_deviation_and_median():
         assert column(rr_s, f"rr_variation_{memory}")[-1] == pytest.approx(history.std() / history.mean(), rel=1e-5)
         step = np.median(np.abs(np.diff(history)))
         assert column(rr_s, f"rr_step_{memory}")[-1] == pytest.approx(step / history.mean(), rel=1e-5)
+
+
+@pytest.mark.parametrize("memory", [8, 32])
+def test_a_beat_after_dropped_ones_is_on_the_beat_of_the_intervals_before_and_a_premature_one_is_not(memory):
+    """Intervals of 1.6, 0.8 and 2.4 s are 2, 1 and 3 of 0.8 s; over 0.64 s they are 2.5, 1.25 and 3.75."""
+    name, dropped = f"rr_off_multiple_{memory}", [NAN, 1.6, 0.8, 2.4]
+    assert column([*dropped, 0.8], name)[-1] == pytest.approx(0, abs=1e-6)
+    assert column([*dropped, 0.64], name)[-1] == pytest.approx((0.5 + 0.25 + 0.25) / 3)
+    assert column([NAN, 0.2, 0.8], name)[-1] == pytest.approx(0.5)  # a quarter of one: no further off than half
+    assert column([NAN, 0.8, NAN], name)[-1] == 0
+
+
+@pytest.mark.parametrize("memory", [8, 32])
+def test_the_distance_from_multiples_is_of_so_many_intervals(memory):
+    values = column([NAN, 1.2, *[0.8] * (memory + 1)], f"rr_off_multiple_{memory}")
+    assert values[memory + 1] == pytest.approx(0.5 / memory)  # 1.2 is 1.5 of 0.8
+    assert values[memory + 2] == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize("memory", [32, 100])
@@ -337,9 +357,69 @@ def test_the_shape_of_a_beat_does_not_depend_on_which_deflection_is_called_r(mod
     rows = []
     for signal_mv, peaks, height in (tall_and_low(), tall_and_low(moved_ms)):
         rr_s = rr_intervals(peaks, 360.0)
-        rows.append(beat_inputs(signal_mv, peaks, rr_s, 280 - after, after, 360.0, mode)[1][-1, -len(SHAPE) :])
+        rows.append(beat_inputs(signal_mv, peaks, rr_s, 280 - after, after, 360.0, mode)[1][-1, -len(SHAPE + P_WAVE) : -len(P_WAVE)])
     np.testing.assert_allclose(rows[1], rows[0], atol=1e-5)
     assert rows[0][SHAPE.index("log_amplitude_ratio")] == pytest.approx(np.log(height), rel=0.01)  # it is lower
+
+
+P_SPAN = slice(10, 70)
+WAVE = np.sin(np.pi * np.arange(60) / 59)  # of one P wave, which fills its span
+
+
+def p_waves(*heights_mv, template_mv=0.1, memory=None):
+    """Features of P waves of `heights_mv` (beats,) against a template of `template_mv`, on a level of 0.3 mV."""
+    beats_mv = np.zeros((len(heights_mv), 280))
+    beats_mv[:, P_SPAN] = 0.3 + np.outer(heights_mv, WAVE)
+    templates_mv = np.zeros((len(heights_mv), 280))
+    templates_mv[:, P_SPAN] = template_mv * WAVE
+    return (memory or PWaveMemory()).steps(beats_mv, templates_mv, P_SPAN)
+
+
+def test_a_p_wave_is_like_the_usual_one_whatever_its_height_and_level_and_the_means_are_of_earlier_beats():
+    rows = p_waves(0.1, 0.2, -0.1, 0.05)
+    np.testing.assert_allclose(rows[:, 0], [1, 1, -1, 1], atol=1e-6)
+    for mean in rows[:, 1:].T:
+        np.testing.assert_allclose(mean, [0, 1, 1, 1 / 3], atol=1e-6)
+
+
+def test_without_a_p_wave_there_is_nothing_to_be_alike():
+    np.testing.assert_allclose(p_waves(0.0)[0], 0, atol=1e-6)
+    np.testing.assert_allclose(p_waves(0.1, template_mv=0.0)[0], 0, atol=1e-6)
+
+
+def test_a_window_that_holds_no_p_wave_says_nothing():
+    assert p_wave_span(20, 44, 360.0) == slice(0, 0)
+    rows = PWaveMemory().steps(np.ones((2, 64)), np.ones((2, 64)), slice(0, 0))
+    np.testing.assert_array_equal(rows, np.zeros((2, len(P_WAVE))))
+
+
+@pytest.mark.parametrize("place, memory", [(1, 8), (2, 32)])
+def test_the_usual_p_wave_is_forgotten_by_so_many_beats(place, memory):
+    """After any number of beats alike, one upside down takes 2 / memory off the mean, two nearly twice that."""
+    rows = p_waves(*[0.1] * 50, -0.1, -0.1, 0.1)
+    assert rows[50, place] == pytest.approx(1)
+    assert rows[51, place] == pytest.approx(1 - 2 / memory)
+    assert rows[52, place] == pytest.approx(1 - 2 / memory - (2 - 2 / memory) / memory)
+
+
+def test_p_waves_one_by_one_are_the_same():
+    heights_mv, memory = np.random.default_rng(0).normal(size=70), PWaveMemory()
+    single = [p_waves(height_mv, memory=memory) for height_mv in heights_mv]
+    assert np.array_equal(np.concatenate(single), p_waves(*heights_mv))
+
+
+@pytest.mark.parametrize("mode, after", [("diagnostic", 140), ("causal", 54)])
+def test_p_waves_are_looked_for_before_the_qrs(mode, after):
+    """R-peaks every 280 samples, a P wave 55 samples before each but the last but one."""
+    waves = [(0, 4, 1.0), (-55, 7, 0.15)]
+    usual, bare = (sum(h * np.exp(-0.5 * ((T - c) / w) ** 2) for c, w, h in waves[:count]) for count in (2, 1))
+    noise_mv = 1e-3 * np.random.default_rng(0).normal(size=280)
+    signal_mv = np.concatenate([usual] * 20 + [bare + noise_mv, usual, np.zeros(300)])
+    peaks = 140 + 280 * np.arange(22)
+    rows = beat_inputs(signal_mv, peaks, rr_intervals(peaks, 360.0), 280 - after, after, 360.0, mode)[1]
+    own, short, _ = rows[:, -len(P_WAVE) :].T
+    assert own[:20].min() > 0.99 and abs(own[20]) < 0.3 and own[21] > 0.99
+    assert short[20] > 0.99 and short[21] == pytest.approx(short[20] + (own[20] - short[20]) / 8, abs=1e-5)
 
 
 def test_an_aligned_beat_is_shifted_and_repeats_its_last_sample():

@@ -12,7 +12,7 @@ import firmware
 from c_network import compiler
 from config import CLASSES, Config, DeepECGError
 from data_loader import Beats, Source, read_record
-from features import CHANNELS, FEATURES
+from features import CHANNELS, FEATURES, P_WAVE
 from firmware import HostChain, build, compile_chain, generate
 from integer_network import quantized
 from model import HybridECGNet
@@ -22,7 +22,10 @@ from realtime import BeatStream
 
 CONFIG = Config(mode="causal", preset="edge")
 NAMES = list(FEATURES["causal"])
-WINDOW_TOLERANCE, FEATURE_TOLERANCE = 2e-4, 1e-4  # float32 against float64: standard deviations, and as features are
+WINDOW_TOLERANCE = 2e-4  # float32 against float64: standard deviations
+# As features are; the P waves of this ECG are noise of a hundredth of its QRS, and so are their correlations
+FEATURE_TOLERANCES = np.where(np.isin(NAMES, P_WAVE), 1e-3, 1e-4)
+P_WAVE_TOLERANCE = 1e-3  # a correlation of waves that are small against the QRS
 DIFFERENCE_TOLERANCE = 1e-3  # the template can be many times as high as the beat in whose deviations it is told
 SHIFTED_BEATS = 2  # of a record: two samples of an R-peak that are equal but for rounding, and the other one taken
 
@@ -108,7 +111,13 @@ def assert_same(found: firmware.LabelledBeats, expected: list):
     windows, features = (np.stack([getattr(beat, name) for beat in expected]) for name in ("window", "features"))
     np.testing.assert_allclose(found.windows[:, 0], windows[:, 0], rtol=0, atol=WINDOW_TOLERANCE)
     np.testing.assert_allclose(found.windows[:, 1], windows[:, 1], rtol=0, atol=DIFFERENCE_TOLERANCE)
-    np.testing.assert_allclose(found.features, features, rtol=0, atol=FEATURE_TOLERANCE)
+    assert_close(found.features, features, FEATURE_TOLERANCES)
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, tolerances: np.ndarray):
+    """Of features (beats, count), within the `tolerances` (count,) of each."""
+    assert found.shape == expected.shape
+    np.testing.assert_array_less((np.abs(found - expected) / tolerances).max(axis=0), 1)
 
 
 def with_gaps() -> np.ndarray:
@@ -335,14 +344,19 @@ def test_a_feature_that_c_does_not_know_is_refused(name):
 
 
 @needs_compiler
-@pytest.mark.parametrize("names", [NAMES[::-1], NAMES[:15], ["pre_ratio_100", "pre_rank", "qrs_residual"]])
+@pytest.mark.parametrize(
+    "names",
+    [NAMES[::-1], NAMES[:15]]
+    + [["pre_ratio_100", "pre_rank", *more] for more in (["qrs_residual"], ["p_correlation_32", "p_correlation"])],
+)
 def test_features_come_in_the_order_of_the_checkpoint(names, tmp_path):
     header = NETWORK_H.replace(f"DEEP_ECG_FEATURES {len(NAMES)}", f"DEEP_ECG_FEATURES {max(len(names), 5)}")
     for name, text in generate(description() | {"features": names}, header, NETWORK_C).items():
         (tmp_path / name).write_text(text)
     found = HostChain(tmp_path).label(ecg(30)).features[:, : len(names)]
-    expected = np.stack([beat.features for beat in streamed(ecg(30))])[:, [NAMES.index(name) for name in names]]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=FEATURE_TOLERANCE)
+    columns = [NAMES.index(name) for name in names]
+    expected = np.stack([beat.features for beat in streamed(ecg(30))])[:, columns]
+    assert_close(found, expected, FEATURE_TOLERANCES[columns])
 
 
 def test_without_a_compiler_it_says_so(monkeypatch, tmp_path):
