@@ -46,7 +46,7 @@ from evaluation import (
     record_scores,
     write_json,
 )
-from features import CHANNELS, FEATURES, SHAPE
+from features import CHANNELS, FEATURES, P_WAVE, SHAPE
 from files import check_writable
 from loss import FocalLoss
 from model import HybridECGNet
@@ -54,6 +54,7 @@ from workers import run_jobs
 
 FIBRILLATING = ("201", "203")  # half of all normal beats taken for S are theirs
 LOCAL = ("rr_variation_8", "rr_step_8", "rr_variation_32", "rr_step_32", "pre_rank")
+MULTIPLES = ("rr_off_multiple_8", "rr_off_multiple_32")
 MIXTURE = ("rr_low_step_32", "early_share_32", "rr_low_step_100", "early_share_100")
 COLUMNS = {
     "accuracy": "accuracy %",
@@ -88,6 +89,8 @@ ABLATION = {
     "without the difference from the template": Idea(channels=1),
     "without irregularity features": Idea(without=LOCAL),
     "without lower quartile of the steps and share of early intervals": Idea(without=MIXTURE),
+    "without distance from whole multiples": Idea(without=MULTIPLES),
+    "without P wave features": Idea(without=P_WAVE),
     "without shape features": Idea(without=SHAPE),
     "without the running priors of S": Idea(settings={"s_prior_weight": 0.0, "s_sure_weight": 0.0}),
     "without that by how sure earlier S were": Idea(settings={"s_sure_weight": 0.0}),
