@@ -2,9 +2,9 @@
 
 DS1 holds 944 S beats, most of them of seven patients: too few to learn what an S beat is. A replay takes a record and
 shifts its cycles in time (each keeps its own P-QRS-T; the diastole is shortened or drawn out), and so lets normal beats
-come early, alone, in patterns and in runs (S), or without P waves in an irregular rhythm (N, as in atrial
-fibrillation), or in the intervals of atrial flutter and of second-degree block (N). Some normal beats give way to ventricular ones of other patients (V) or merge with them (F). The labels
-follow from the construction. Nothing here is used in testing.
+come early, alone, in patterns and in runs (S), or without P waves in an irregular rhythm (N, as in atrial fibrillation
+and flutter), or with beats dropped (N, as in second-degree block). Some normal beats give way to ventricular ones of
+other patients (V) or merge with them (F). The labels follow from the construction. Nothing here is used in testing.
 """
 
 from dataclasses import dataclass

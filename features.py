@@ -88,7 +88,7 @@ def beat_inputs(
     aligned_mv, templates_mv, groups = running_templates(beats_mv, qrs, fs_hz)
     windows, shape = shape_inputs(beats_mv[kept], aligned_mv[kept], templates_mv[kept], qrs)
     rhythm = _rhythm_rows(rr_s, mode, np.arange(len(rr_s))[kept])
-    p_wave = PWaveMemory().steps(aligned_mv, templates_mv, p_wave_span(before, after, fs_hz))[kept]
+    p_wave = PWaveMemory(p_wave_span(before, after, fs_hz)).steps(aligned_mv, templates_mv)[kept]
     return windows, np.concatenate([rhythm, shape, p_wave], axis=1), groups[kept]
 
 
@@ -281,19 +281,20 @@ class PWaveMemory:
     """How like the patient's usual P wave each beat's is, and those of late have been.
 
     In atrial fibrillation they are not alike, in a regular rhythm with ectopic beats most are. A mean is over as many
-    earlier beats as P_MEMORIES_BEATS says, older ones fading; it is 0 before the first.
+    earlier beats as P_MEMORIES_BEATS says, older ones fading; it is 0 before the first. `p_wave` is the span of the P
+    wave in a window (`p_wave_span`).
     """
 
-    def __init__(self):
+    def __init__(self, p_wave: slice):
+        self._span = p_wave
         self._means, self._count = [0.0] * len(P_MEMORIES_BEATS), 0
 
-    def steps(self, aligned_mv: np.ndarray, templates_mv: np.ndarray, p_wave: slice) -> np.ndarray:
+    def steps(self, aligned_mv: np.ndarray, templates_mv: np.ndarray) -> np.ndarray:
         """The features P_WAVE of the next beats, (beats, len(P_WAVE)) float32.
 
-        aligned_mv and templates_mv (beats, samples) are what `RunningTemplate` made of them; `p_wave` is the span of
-        the P wave in them.
+        aligned_mv and templates_mv (beats, samples) are what `RunningTemplate` made of them.
         """
-        units = _centred_unit(aligned_mv[:, p_wave]), _centred_unit(templates_mv[:, p_wave])
+        units = _centred_unit(aligned_mv[:, self._span]), _centred_unit(templates_mv[:, self._span])
         correlations = np.add.reduce(units[0] * units[1], axis=-1).tolist()
         return np.array([self._step(one) for one in correlations], np.float32).reshape(-1, len(P_WAVE))
 

@@ -146,7 +146,7 @@ class BeatStream:
         self._filter = OnePassFilter(self._sos)
         self._qrs = qrs_span(self._before, self._after, config.fs_hz)
         self._template = RunningTemplate(config.window_samples, self._qrs, config.fs_hz)
-        self._p_wave, self._p_waves = p_wave_span(self._before, self._after, config.fs_hz), PWaveMemory()
+        self._p_waves = PWaveMemory(p_wave_span(self._before, self._after, config.fs_hz))
         self._rr_s: deque[float] = deque(maxlen=MEMORY_BEATS + 1)  # up to the latest labelled beat
         self._filtered_mv = np.zeros(0)  # the latest; `_start` is the place of the first of them
         self._start, self._pushed = 0, 0
@@ -254,7 +254,7 @@ class BeatStream:
         """The network's inputs of `beat`, by which the running template, rhythm and P waves go one beat on."""
         beat_mv, *pair_mv = (row_mv[None] for row_mv in (beat.beat_mv, *self._template.step(beat.beat_mv)))
         windows, shape = shape_inputs(beat_mv, *pair_mv, self._qrs)
-        p_wave = self._p_waves.steps(*pair_mv, self._p_wave)
+        p_wave = self._p_waves.steps(*pair_mv)
         self._rr_s.append(beat.rr_s)
         post_s = [following.rr_s] if self._zero_phase and following else []
         own = len(self._rr_s) - 1

@@ -372,7 +372,7 @@ def p_waves(*heights_mv, template_mv=0.1, memory=None):
     beats_mv[:, P_SPAN] = 0.3 + np.outer(heights_mv, WAVE)
     templates_mv = np.zeros((len(heights_mv), 280))
     templates_mv[:, P_SPAN] = template_mv * WAVE
-    return (memory or PWaveMemory()).steps(beats_mv, templates_mv, P_SPAN)
+    return (memory or PWaveMemory(P_SPAN)).steps(beats_mv, templates_mv)
 
 
 def test_a_p_wave_is_like_the_usual_one_whatever_its_height_and_level_and_the_means_are_of_earlier_beats():
@@ -389,7 +389,7 @@ def test_without_a_p_wave_there_is_nothing_to_be_alike():
 
 def test_a_window_that_holds_no_p_wave_says_nothing():
     assert p_wave_span(20, 44, 360.0) == slice(0, 0)
-    rows = PWaveMemory().steps(np.ones((2, 64)), np.ones((2, 64)), slice(0, 0))
+    rows = PWaveMemory(slice(0, 0)).steps(np.ones((2, 64)), np.ones((2, 64)))
     np.testing.assert_array_equal(rows, np.zeros((2, len(P_WAVE))))
 
 
@@ -403,7 +403,7 @@ def test_the_usual_p_wave_is_forgotten_by_so_many_beats(place, memory):
 
 
 def test_p_waves_one_by_one_are_the_same():
-    heights_mv, memory = np.random.default_rng(0).normal(size=70), PWaveMemory()
+    heights_mv, memory = np.random.default_rng(0).normal(size=70), PWaveMemory(P_SPAN)
     single = [p_waves(height_mv, memory=memory) for height_mv in heights_mv]
     assert np.array_equal(np.concatenate(single), p_waves(*heights_mv))
 
