@@ -25,7 +25,7 @@ from crossvalidation import (
     second_lead_beats,
 )
 from data_loader import DS1, DS2, FOLDS, Beats, Source, load_beats, read_beats
-from features import CHANNELS, FEATURES, SHAPE
+from features import CHANNELS, FEATURES, P_WAVE
 
 LEAVE_ONE_OUT = tuple((name,) for name in DS1)
 N, S, V, F = range(4)
@@ -174,10 +174,10 @@ def test_each_ablation_changes_what_it_says(watched, config, name):
 
 
 def test_features_that_are_left_out_are_those_named(watched, config):
-    cross_validate(config, Source("local", Path()), ABLATION["without shape features"], folds=(("101",),))
+    cross_validate(config, Source("local", Path()), ABLATION["without P wave features"], folds=(("101",),))
     [(_, training, *_)] = watched[0]
     beats = named_beats(10, 0)
-    expected = beats.features[beats.records != "101"][:, : -len(SHAPE)]  # shape features are the last
+    expected = beats.features[beats.records != "101"][:, : -len(P_WAVE)]  # those of P waves are the last
     assert np.array_equal(training.features[: len(expected)], torch.from_numpy(expected))
 
 
