@@ -20,7 +20,7 @@ from data_loader import Beats
 from dsp_filters import bandpass_sos
 from engine import predict_proba
 from evaluation import score_changes
-from features import DIFFERENCE_LIMIT
+from features import DIFFERENCE_LIMIT, P_MEMORIES_BEATS
 from files import atomic_file, write_text
 from integer_network import IntegerNetwork, Layer, Scaling, spread_by_class
 from model import FEATURE_LIMIT, HybridECGNet
@@ -38,6 +38,7 @@ DEFINITIONS = {
     "rr_variation": "standard deviation of the last `memory` RR, over their mean",
     "rr_low_step": "lower quartile of the steps between neighbouring RR of the last `memory`, over their mean",
     "early_share": "share of the last `memory` RR that are shorter than 0.85 of their mean",
+    "rr_off_multiple": "mean distance, at most 0.5, of the last `memory` RR from whole multiples of pre-RR, over pre-RR",
     "pre_previous_ratio": "RR before the beat over the RR before it",
     "previous_second_ratio": "the RR before pre-RR over the one before it",
     "pre_rank": "share of the last 32 RR that are shorter than pre-RR",
@@ -49,6 +50,8 @@ DEFINITIONS = {
     "qrs_residual": "root mean square of QRS less template, in heights of the template's QRS",
     "log_spread_ratio": "log of the spread in time of the QRS's squared slope, over the template's",
     "log_width_ratio": "log of the time in which the QRS is beyond half its height, over the template's",
+    "p_correlation": "correlation of the signal 240 to 70 ms before R with that of the running template",
+    **{f"p_correlation_{n}": f"mean of p_correlation over the last {n} beats before this one" for n in P_MEMORIES_BEATS},
 }
 
 
@@ -254,7 +257,7 @@ def _features(network: IntegerNetwork, description: dict) -> list[dict]:
 def _defined(name: str) -> str:
     """The definition of feature `name`, which may end in the number of beats that it remembers."""
     base, _, memory = name.rpartition("_")
-    if memory.isdigit():
+    if name not in DEFINITIONS and memory.isdigit():
         return DEFINITIONS.get(base, "as features.py defines it").replace("`memory`", memory)
     return DEFINITIONS.get(name, "as features.py defines it")
 
