@@ -198,8 +198,8 @@ def new_intervals(
 
     rr_s (beats,) ends at each beat and is NaN where there is none; `coupling` as `_implant` gives it. Beats that are
     not N keep their own prematurity, and so do those that follow them. Returns the intervals in seconds (beats,), NaN
-    as in rr_s, which N beats were made early, which N beats lie in fibrillation, and how many flutter waves (beats,) lie
-    in the interval that ends at each N beat, 0 outside flutter.
+    as in rr_s, which N beats were made early, which N beats lie in fibrillation, and how many flutter waves (beats,)
+    lie in the interval that ends at each N beat, 0 outside flutter.
     """
     ratio, median_s = _recorded_ratios(rr_s)
     implanted = np.flatnonzero(np.isfinite(coupling[:, 0]))
@@ -233,7 +233,7 @@ def _recorded_ratios(rr_s: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _stretch_of(rhythm: str, own: np.ndarray, free: np.ndarray, rng: np.random.Generator) -> tuple:
-    """Intervals of one stretch over the usual one, which of its `free` beats come early, how many flutter waves they hold.
+    """Intervals of one stretch over the usual one, which of its `free` beats come early, flutter waves in each interval.
 
     `own` are the intervals as recorded.
     """

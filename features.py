@@ -393,8 +393,8 @@ def _early_share(history: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np
 def _off_multiple(pre: np.ndarray, history: np.ndarray, count: np.ndarray) -> np.ndarray:
     """Mean distance of the `count` intervals in `history` (beats, memory) from whole multiples of `pre` (beats,).
 
-    In units of `pre`, 0 where unknown. It is low where beats are dropped, as in atrioventricular block, and the next one
-    in time looks early; high where a beat is premature.
+    In units of `pre`, 0 where unknown. It is low where beats are dropped, as in atrioventricular block, and the next
+    one in time looks early; high where a beat is premature.
     """
     multiple = history / np.where(pre > 0, pre, np.nan)[:, None]
     off = np.minimum(np.abs(multiple - np.maximum(np.round(multiple), 1)), MOST_OFF)

@@ -357,7 +357,8 @@ def test_the_shape_of_a_beat_does_not_depend_on_which_deflection_is_called_r(mod
     rows = []
     for signal_mv, peaks, height in (tall_and_low(), tall_and_low(moved_ms)):
         rr_s = rr_intervals(peaks, 360.0)
-        rows.append(beat_inputs(signal_mv, peaks, rr_s, 280 - after, after, 360.0, mode)[1][-1, -len(SHAPE + P_WAVE) : -len(P_WAVE)])
+        _, features_of_beats, _ = beat_inputs(signal_mv, peaks, rr_s, 280 - after, after, 360.0, mode)
+        rows.append(features_of_beats[-1, -len(SHAPE + P_WAVE) : -len(P_WAVE)])
     np.testing.assert_allclose(rows[1], rows[0], atol=1e-5)
     assert rows[0][SHAPE.index("log_amplitude_ratio")] == pytest.approx(np.log(height), rel=0.01)  # it is lower
 

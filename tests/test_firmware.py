@@ -25,7 +25,6 @@ NAMES = list(FEATURES["causal"])
 WINDOW_TOLERANCE = 2e-4  # float32 against float64: standard deviations
 # As features are; the P waves of this ECG are noise of a hundredth of its QRS, and so are their correlations
 FEATURE_TOLERANCES = np.where(np.isin(NAMES, P_WAVE), 1e-3, 1e-4)
-P_WAVE_TOLERANCE = 1e-3  # a correlation of waves that are small against the QRS
 DIFFERENCE_TOLERANCE = 1e-3  # the template can be many times as high as the beat in whose deviations it is told
 SHIFTED_BEATS = 2  # of a record: two samples of an R-peak that are equal but for rounding, and the other one taken
 
