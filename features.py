@@ -277,6 +277,17 @@ def _centred_unit(rows: np.ndarray) -> np.ndarray:
     return centred / np.maximum(norm, FLAT_MV)
 
 
+class RunningMean:
+    """A mean that begins as that of `count` values of `mean`; of those added the latest `most` count, older ones fade."""
+
+    def __init__(self, mean: float, count: int, most: int):
+        self.mean, self._count, self._most = mean, count, most
+
+    def add(self, value: float):
+        self._count = min(self._count + 1, self._most)
+        self.mean += (value - self.mean) / self._count
+
+
 class PWaveMemory:
     """How like the patient's usual P wave each beat's is, and those of late have been.
 
@@ -287,7 +298,7 @@ class PWaveMemory:
 
     def __init__(self, p_wave: slice):
         self._span = p_wave
-        self._means, self._count = [0.0] * len(P_MEMORIES_BEATS), 0
+        self._means = [RunningMean(0.0, 0, memory) for memory in P_MEMORIES_BEATS]
 
     def steps(self, aligned_mv: np.ndarray, templates_mv: np.ndarray) -> np.ndarray:
         """The features P_WAVE of the next beats, (beats, len(P_WAVE)) float32.
@@ -299,10 +310,9 @@ class PWaveMemory:
         return np.array([self._step(one) for one in correlations], np.float32).reshape(-1, len(P_WAVE))
 
     def _step(self, correlation: float) -> list[float]:
-        row = [correlation, *self._means]
-        self._count += 1
-        for i, memory in enumerate(P_MEMORIES_BEATS):
-            self._means[i] += (correlation - self._means[i]) / min(self._count, memory)
+        row = [correlation, *(running.mean for running in self._means)]
+        for running in self._means:
+            running.add(correlation)
         return row
 
 

@@ -21,7 +21,7 @@ from collections import defaultdict
 import numpy as np
 
 from config import CLASSES, Config
-from features import GROUPS
+from features import GROUPS, RunningMean
 
 S, V = CLASSES.index("S"), CLASSES.index("V")
 REST = [k for k in range(len(CLASSES)) if k not in (S, V)]
@@ -86,16 +86,12 @@ class RunningPrior:
         return factor
 
 
-class _MeanLogOdds:
-    """The running mean of the log odds of probabilities: `count` beats of `mean` at the start, the latest `most` count."""
-
-    def __init__(self, mean: float, count: int, most: int):
-        self.mean, self._count, self._most = mean, count, most
+class _MeanLogOdds(RunningMean):
+    """The running mean of the log odds of probabilities."""
 
     def add(self, proba: float):
         proba = min(max(proba, ODDS_RANGE[0]), ODDS_RANGE[1])
-        self._count = min(self._count + 1, self._most)
-        self.mean += (math.log(proba / (1 - proba)) - self.mean) / self._count
+        super().add(math.log(proba / (1 - proba)))
 
 
 def with_running_prior(proba: np.ndarray, groups: np.ndarray, records: np.ndarray, config: Config) -> np.ndarray:
