@@ -58,7 +58,7 @@ SPLITS = {"train": tuple(r for r in DS1 if r not in VALIDATION), "validation": V
 
 AAMI = classes_of_symbols(AAMI_SYMBOLS)
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
-CACHE_VERSION = 7  # raised when the meaning of cached beats changes
+CACHE_VERSION = 8  # raised when the meaning of cached beats changes
 MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "v": 1e3}  # in one unit of a signal
 MAX_MV = 1e9  # beyond any uncalibrated signal, and still a number after filters of any order
 BLOCK_BEATS = 4096  # that are checked at once

@@ -49,13 +49,14 @@ SHAPE = (
     "log_width_ratio",
 )
 P_MEMORIES_BEATS = (8, 32)  # how far back P waves are remembered
-P_WAVE = ("p_correlation", *(f"p_correlation_{memory}" for memory in P_MEMORIES_BEATS))
+P_WAVE = ("p_wave_correlation", *(f"p_wave_correlation_{memory}" for memory in P_MEMORIES_BEATS))
 FEATURES = {mode: rhythm + SHAPE + P_WAVE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
 CHANNELS = 2  # of the network's first input: the z-scored beat, and its difference from the running template
 DIFFERENCE_LIMIT = 20.0  # standard deviations of the beat
 
 QRS_S = (-0.085, 0.085)  # span around R
 P_WAVE_S = (-0.24, -0.07)  # span of the P wave around R
+P_SMOOTHED_S = 0.028  # over which a P wave is averaged: it is slower than muscle noise and mains
 ALIKE = 0.85  # a beat whose QRS correlates more than this with a group's mean is taken for one of the group
 ALIGN_S = 0.06  # how far a beat is shifted to agree with a template
 ALIGN_STEP = 2  # samples
@@ -88,7 +89,7 @@ def beat_inputs(
     aligned_mv, templates_mv, groups = running_templates(beats_mv, qrs, fs_hz)
     windows, shape = shape_inputs(beats_mv[kept], aligned_mv[kept], templates_mv[kept], qrs)
     rhythm = _rhythm_rows(rr_s, mode, np.arange(len(rr_s))[kept])
-    p_wave = PWaveMemory(p_wave_span(before, after, fs_hz)).steps(aligned_mv, templates_mv)[kept]
+    p_wave = PWaveMemory(p_wave_span(before, after, fs_hz), fs_hz).steps(aligned_mv, templates_mv)[kept]
     return windows, np.concatenate([rhythm, shape, p_wave], axis=1), groups[kept]
 
 
@@ -126,6 +127,11 @@ def qrs_span(before: int, after: int, fs_hz: float) -> slice:
 def p_wave_span(before: int, after: int, fs_hz: float) -> slice:
     """Where the P wave lies in such a window, if it reaches so far back."""
     return _span(P_WAVE_S, before, after, fs_hz)
+
+
+def p_smoothed_samples(fs_hz: float) -> int:
+    """How many samples of a P wave are averaged before it is compared."""
+    return max(round(P_SMOOTHED_S * fs_hz), 1)
 
 
 def _span(span_s: tuple[float, float], before: int, after: int, fs_hz: float) -> slice:
@@ -277,6 +283,12 @@ def _centred_unit(rows: np.ndarray) -> np.ndarray:
     return centred / np.maximum(norm, FLAT_MV)
 
 
+def _moving_mean(rows: np.ndarray, width: int) -> np.ndarray:
+    """The mean of each `width` neighbours in rows (n, samples), (n, samples - width + 1); none where there are fewer."""
+    sums = np.cumsum(np.pad(rows, ((0, 0), (1, 0))), axis=1)
+    return (sums[:, width:] - sums[:, :-width]) / width
+
+
 class RunningMean:
     """A mean that begins as that of `count` values of `mean`; of those added the latest `most` count, older ones fade."""
 
@@ -291,13 +303,14 @@ class RunningMean:
 class PWaveMemory:
     """How like the patient's usual P wave each beat's is, and those of late have been.
 
-    In atrial fibrillation they are not alike, in a regular rhythm with ectopic beats most are. A mean is over as many
-    earlier beats as P_MEMORIES_BEATS says, older ones fading; it is 0 before the first. `p_wave` is the span of the P
-    wave in a window (`p_wave_span`).
+    In atrial fibrillation they are not alike, in a regular rhythm with ectopic beats most are. They are compared
+    smoothed, for noise makes all waves as small as these unlike. A mean is over as many earlier beats as
+    P_MEMORIES_BEATS says, older ones fading; it is 0 before the first. `p_wave` is the span of the P wave in a window
+    (`p_wave_span`).
     """
 
-    def __init__(self, p_wave: slice):
-        self._span = p_wave
+    def __init__(self, p_wave: slice, fs_hz: float):
+        self._span, self._width = p_wave, p_smoothed_samples(fs_hz)
         self._means = [RunningMean(0.0, 0, memory) for memory in P_MEMORIES_BEATS]
 
     def steps(self, aligned_mv: np.ndarray, templates_mv: np.ndarray) -> np.ndarray:
@@ -305,9 +318,13 @@ class PWaveMemory:
 
         aligned_mv and templates_mv (beats, samples) are what `RunningTemplate` made of them.
         """
-        units = _centred_unit(aligned_mv[:, self._span]), _centred_unit(templates_mv[:, self._span])
-        correlations = np.add.reduce(units[0] * units[1], axis=-1).tolist()
+        own, usual = (self._unit(beats_mv) for beats_mv in (aligned_mv, templates_mv))
+        correlations = np.add.reduce(own * usual, axis=-1).tolist()
         return np.array([self._step(one) for one in correlations], np.float32).reshape(-1, len(P_WAVE))
+
+    def _unit(self, beats_mv: np.ndarray) -> np.ndarray:
+        """The P waves of `beats_mv` (beats, samples) smoothed, centred, of length 1, (beats, span - width + 1)."""
+        return _centred_unit(_moving_mean(beats_mv[:, self._span], self._width))
 
     def _step(self, correlation: float) -> list[float]:
         row = [correlation, *(running.mean for running in self._means)]

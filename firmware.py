@@ -223,6 +223,7 @@ def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float
     ratio = rate_hz / Fraction(config.fs_hz)
     qrs = ft.qrs_span(before, config.look_ahead_samples, config.fs_hz)
     p_wave = ft.p_wave_span(before, config.look_ahead_samples, config.fs_hz)
+    p_smoothed = ft.p_smoothed_samples(config.fs_hz)
     shifts = shifts_of(config)
     return {
         "RATE_IN": ratio.numerator,
@@ -238,7 +239,8 @@ def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float
         "QRS_START": qrs.start,
         "QRS_SAMPLES": qrs.stop - qrs.start,
         "P_START": p_wave.start,
-        "P_STOP": p_wave.stop,
+        "P_MEANS": max(p_wave.stop - p_wave.start - p_smoothed + 1, 0),
+        "P_SMOOTHED": p_smoothed,
         "SHIFTS": len(shifts),
         "FIRST_SHIFT": int(shifts[0]),
         "ALIGN_STEP": ft.ALIGN_STEP,

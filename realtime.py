@@ -146,7 +146,7 @@ class BeatStream:
         self._filter = OnePassFilter(self._sos)
         self._qrs = qrs_span(self._before, self._after, config.fs_hz)
         self._template = RunningTemplate(config.window_samples, self._qrs, config.fs_hz)
-        self._p_waves = PWaveMemory(p_wave_span(self._before, self._after, config.fs_hz))
+        self._p_waves = PWaveMemory(p_wave_span(self._before, self._after, config.fs_hz), config.fs_hz)
         self._rr_s: deque[float] = deque(maxlen=MEMORY_BEATS + 1)  # up to the latest labelled beat
         self._filtered_mv = np.zeros(0)  # the latest; `_start` is the place of the first of them
         self._start, self._pushed = 0, 0

@@ -917,18 +917,27 @@ static struct shape shape_of(const float *qrs_mv, const float *template_mv)
 #if P_WAVE_FEATURES
 /* P waves against the patient's own (features.py, PWaveMemory) ---------------------------------------------------- */
 
-/* The correlation of the P wave of a beat, moved by `shift`, with that of its running template. */
+/* Value `i` of the P wave of a beat moved by `shift`, smoothed. */
+static float p_wave_mv(const float *beat_mv, int i, int shift)
+{
+    float sum = 0.0f;
+    for (int k = 0; k < P_SMOOTHED; k++)
+        sum += shifted(beat_mv, P_START + i + k, shift);
+    return sum / (float)P_SMOOTHED;
+}
+
+/* The correlation of the smoothed P wave of a beat, moved by `shift`, with that of its running template. */
 static float p_correlation(const float *beat_mv, int shift, const float *template_mv)
 {
-    const float samples = at_least((float)(P_STOP - P_START), 1.0f);
+    const float means = at_least((float)P_MEANS, 1.0f);
     float own_sum = 0.0f, usual_sum = 0.0f, product = 0.0f, own_squares = 0.0f, usual_squares = 0.0f;
-    for (int i = P_START; i < P_STOP; i++) {
-        own_sum += shifted(beat_mv, i, shift);
-        usual_sum += template_mv[i];
+    for (int i = 0; i < P_MEANS; i++) {
+        own_sum += p_wave_mv(beat_mv, i, shift);
+        usual_sum += p_wave_mv(template_mv, i, 0);
     }
-    for (int i = P_START; i < P_STOP; i++) {
-        const float own_mv = shifted(beat_mv, i, shift) - own_sum / samples;
-        const float usual_mv = template_mv[i] - usual_sum / samples;
+    for (int i = 0; i < P_MEANS; i++) {
+        const float own_mv = p_wave_mv(beat_mv, i, shift) - own_sum / means;
+        const float usual_mv = p_wave_mv(template_mv, i, 0) - usual_sum / means;
         product += own_mv * usual_mv;
         own_squares += own_mv * own_mv;
         usual_squares += usual_mv * usual_mv;

@@ -346,7 +346,7 @@ def test_a_feature_that_c_does_not_know_is_refused(name):
 @pytest.mark.parametrize(
     "names",
     [NAMES[::-1], NAMES[:15]]
-    + [["pre_ratio_100", "pre_rank", *more] for more in (["qrs_residual"], ["p_correlation_32", "p_correlation"])],
+    + [["pre_ratio_100", "pre_rank", *more] for more in (["qrs_residual"], [*reversed(P_WAVE[::2])])],
 )
 def test_features_come_in_the_order_of_the_checkpoint(names, tmp_path):
     header = NETWORK_H.replace(f"DEEP_ECG_FEATURES {len(NAMES)}", f"DEEP_ECG_FEATURES {max(len(names), 5)}")
