@@ -19,6 +19,7 @@ from joblib import delayed
 
 import console
 import engine
+import noise
 import pipeline
 from augmentation import condensed
 from confidence import calibration, fit_temperature, negative_log_likelihood, tempered
@@ -65,8 +66,11 @@ COLUMNS = {
     "f_f1": "F F1 %",
     "v_f1_other": "V F1 % second lead",
     "s_f1_other": "S F1 % second lead",
+    "v_f1_noise": "V F1 % in noise",
+    "s_f1_noise": "S F1 % in noise",
 }
 RECORDER_HZ = 128.0  # band limit of the recorder through which the second lead is seen
+NOISE_DB = 12.0  # signal-to-noise ratio of the muscle noise in which patients are seen, too
 
 
 @dataclass(frozen=True)
@@ -111,8 +115,8 @@ def cross_validate(
     results = _all_held_out(config, source, idea, folds)
     scores = []
     for start in range(0, len(results), len(folds)):
-        recorded, dense, other, _ = (np.concatenate(parts) for parts in zip(*results[start : start + len(folds)]))
-        scores.append(_scores(recorded, dense, other))
+        recorded, *made, _ = (np.concatenate(parts) for parts in zip(*results[start : start + len(folds)]))
+        scores.append(_scores(recorded, *made))
         if start == 0:
             matrices = _per_record(recorded)
     return {name: mean_sd([score[name] for score in scores]) for name in COLUMNS}, matrices
@@ -161,7 +165,7 @@ def _loaded(config: Config, source: Source) -> tuple[Beats, Beats | None]:
 
 
 def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Sequence[str]) -> tuple:
-    """Record, label and prediction (beats, 3) of the patients of `fold`: as recorded, where S is frequent, second lead.
+    """Record, label and prediction (beats, 3) of the patients of `fold`: as recorded, S frequent, second lead, noise.
 
     Then the probabilities (beats, classes) of the first.
 
@@ -180,7 +184,7 @@ def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Seque
     train_on = pipeline.training_tensors(recorded, replays, np.unique(recorded.records))
     schedule = replace(pipeline.schedule_of(config), **idea.schedule)
     engine.fit(model, train_on, None, FocalLoss(config.focal_gamma), schedule, seed)
-    made = (dense_beats(source, fold, config), second_lead_beats(source, fold, config))
+    made = [make(source, fold, config) for make in (dense_beats, second_lead_beats, noisy_beats)]
     tested = (ds1.of(fold), *(_shown(beats, columns, idea.channels) if beats else ds1.of(()) for beats in made))
     proba = [pipeline.network_proba(model, config, beats) for beats in tested]
     return *(_predicted(*pair) for pair in zip(tested, proba)), proba[0]
@@ -222,9 +226,23 @@ def second_lead_beats(source: Source, records: Sequence[str], config: Config) ->
     return concatenate(parts) if parts else None
 
 
-def _scores(recorded: np.ndarray, dense: np.ndarray, other: np.ndarray) -> dict:
+def noisy_beats(source: Source, records: Sequence[str], config: Config) -> Beats:
+    """`records` with muscle noise from beginning to end, NOISE_DB below their QRS (noise.py)."""
+    parts = []
+    for name in records:
+        strip = read_strip(source.folder / name, config)
+        lead_mv = strip.leads_mv[:, 0]
+        added = noise.generated("muscle", len(lead_mv), strip.fs_hz, (int(name),))
+        power = noise.qrs_power(lead_mv, strip.peaks[strip.labels == CLASSES.index("N")], strip.fs_hz)
+        gain = noise.gain_for(NOISE_DB, power, noise.noise_power(added, strip.fs_hz))
+        noisy = replace(strip, leads_mv=(lead_mv + gain * added)[:, None])
+        parts.append(beats_of_strip(name, noisy, config))
+    return concatenate(parts)
+
+
+def _scores(recorded: np.ndarray, dense: np.ndarray, other: np.ndarray, noisy: np.ndarray) -> dict:
     regular = recorded[~np.isin(recorded[:, 0], [int(name) for name in FIBRILLATING])]
-    f1, f1_other = _f1(recorded), _f1(other)
+    f1, f1_other, f1_noise = _f1(recorded), _f1(other), _f1(noisy)
     return {
         "accuracy": float((recorded[:, 1] == recorded[:, 2]).mean()),
         "v_f1": f1["V"],
@@ -234,6 +252,8 @@ def _scores(recorded: np.ndarray, dense: np.ndarray, other: np.ndarray) -> dict:
         "f_f1": f1["F"],
         "v_f1_other": f1_other["V"],
         "s_f1_other": f1_other["S"],
+        "v_f1_noise": f1_noise["V"],
+        "s_f1_noise": f1_noise["S"],
     }
 
 
