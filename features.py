@@ -56,7 +56,7 @@ DIFFERENCE_LIMIT = 20.0  # standard deviations of the beat
 
 QRS_S = (-0.085, 0.085)  # span around R
 P_WAVE_S = (-0.24, -0.07)  # span of the P wave around R
-P_SMOOTHED_S = 0.028  # over which a P wave is averaged: it is slower than muscle noise and mains
+P_SMOOTHED_S = 0.05  # over which a P wave is averaged: it is slower than muscle noise and mains
 ALIKE = 0.85  # a beat whose QRS correlates more than this with a group's mean is taken for one of the group
 ALIGN_S = 0.06  # how far a beat is shifted to agree with a template
 ALIGN_STEP = 2  # samples

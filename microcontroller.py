@@ -50,7 +50,7 @@ DEFINITIONS = {
     "qrs_residual": "root mean square of QRS less template, in heights of the template's QRS",
     "log_spread_ratio": "log of the spread in time of the QRS's squared slope, over the template's",
     "log_width_ratio": "log of the time in which the QRS is beyond half its height, over the template's",
-    "p_wave_correlation": "correlation of the moving mean over 28 ms, from 240 to 70 ms before R, with the template's",
+    "p_wave_correlation": "correlation of the moving mean over 50 ms, from 240 to 70 ms before R, with the template's",
     **{f"p_wave_correlation_{n}": f"its mean over the last {n} beats before this one" for n in P_MEMORIES_BEATS},
 }
 
