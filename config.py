@@ -151,7 +151,7 @@ class Config:
     threads: int = 0  # how many processes work side by side, one thread each, 0: one a core; no result depends on it
 
     # Decision ---------------------------------------------------------------------------------------------------
-    s_prior_weight: float = 0.5  # how far few S among a patient's latest labels make the next S less likely (prior.py)
+    s_prior_weight: float = 0.5  # how far the share of S among a patient's latest labels counts for the next (prior.py)
     s_sure_weight: float = 0.7  # how far S of which the network was unsure do so, and sure ones make it likelier
     v_prior_weight: float = 0.5  # how far the V of beats of the same shape make the next V likelier; all three: 0 is off
 

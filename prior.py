@@ -1,10 +1,10 @@
 """Running priors: what a patient's earlier beats were taken for has a say in what the next one is.
 
 Of S: most patients have next to no S beats, those who have them often have many, so one threshold would be too bold for
-the first or too cautious for the second. Where few of the latest labels were S, it takes more to call one: the
-adjustment of a classifier to the priors of where it is used (Saerens, Latinne and Decaestecker, Neural Computation
-14:21-41, 2002), in a running form and in one direction. In the other, labels that make their like likelier run away in
-atrial fibrillation. And how sure the network was, on average, of the beats that it called S: of premature beats it is
+the first or too cautious for the second. Where few of the latest labels were S, it takes more to call one, where many
+were, less: the adjustment of a classifier to the priors of where it is used (Saerens, Latinne and Decaestecker, Neural
+Computation 14:21-41, 2002), in a running form and within bounds, for labels that make their like likelier could run
+away. And how sure the network was, on average, of the beats that it called S: of premature beats it is
 surer than of the early beats of an irregular rhythm, so that unsure S make the next less likely and sure ones likelier.
 That goes by the network's answers before any prior and so cannot feed itself.
 
@@ -27,8 +27,8 @@ S, V = CLASSES.index("S"), CLASSES.index("V")
 REST = [k for k in range(len(CLASSES)) if k not in (S, V)]
 
 MEMORY_BEATS = 300  # labels from which the share of S is
-USUAL_SHARE = 0.06  # of S among them: from it on, and at the start, S stays as likely as the network says
-LEAST_SHARE = 0.01  # a smaller one counts as this: no patient is given up
+USUAL_SHARE = 0.08  # of S among them: at it, and at the start, S stays as likely as the network says
+SHARE_RANGE = (0.01, 0.3)  # one beyond it counts as its end: no patient is given up, and no share runs away
 
 SURE_BEATS = 50  # that the network called S, over which the mean of its log odds of S is taken
 USUAL_SURE = 0.5  # log odds: this mean leaves S as likely as the network says, and a patient begins with SURE_START_BEATS
@@ -73,7 +73,7 @@ class RunningPrior:
         return s_factor, v_factor
 
     def _s_factor(self) -> float:
-        share = min(max(self._share, LEAST_SHARE), USUAL_SHARE)
+        share = min(max(self._share, SHARE_RANGE[0]), SHARE_RANGE[1])
         sure = min(self._sure.mean, MOST_SURE) - USUAL_SURE
         return (share / USUAL_SHARE) ** self._s_weight * math.exp(self._sure_weight * sure)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import archive, endurance, faults, growth, look_ahead, noise_stress, speed, streaming, torchrun
 from config import MODES, PRESETS, Config, DeepECGError
-from crossvalidation import ideas_table, records_table
+from crossvalidation import COLUMNS, ideas_table, records_table
 from ec57 import MEASURES
 from evaluation import confidence_table, markdown_table, mean_sd_text, number, per_record_table, percent, read_json
 from experimental_transformer import benchmark, benchmark_table
@@ -36,8 +36,10 @@ BLOCK = re.compile(r"(<!-- (\w+): rebuilt by `python main\.py tables` -->\n).*?(
 def reproduce(run: Callable[..., dict]):
     """Trains and assesses every variant with `run` (of main.py), then copies what is committed to its place.
 
-    Raises DeepECGError on synthetic data, before anything committed is touched.
+    Raises DeepECGError on synthetic data, or where the ablation has to be made first, before anything committed is
+    touched.
     """
+    _ablation()
     base = Path(Config.runs_dir) / "reproduce"
     for mode, preset in VARIANTS:
         folder = base / f"{mode}-{preset}"
@@ -93,6 +95,7 @@ def render_readme(text: str) -> str:
 def readme_blocks() -> dict[str, str]:
     """The marked blocks of the README by name, as Markdown."""
     reports = {variant: read_json(RESULTS / f"{'-'.join(variant)}.json") for variant in VARIANTS}
+    ablation = _ablation()
     comparison = read_json(RESULTS / "transformer.json")
     shown = reports[SHOWN]
     return {
@@ -102,8 +105,8 @@ def readme_blocks() -> dict[str, str]:
         "transformer": benchmark_table(comparison),
         "speed": "\n".join(speed.table(read_json(RESULTS / "speed.json"))),
         "published": _published(reports),
-        "ablation": ideas_table(read_json(ABLATION)),
-        "patients": records_table(read_json(ABLATION)),
+        "ablation": ideas_table(ablation),
+        "patients": records_table(ablation),
         "detectors": _detectors(read_json(RESULTS / "detectors.json")),
         "streaming": "\n".join(streaming.table(read_json(RESULTS / "streaming.json"))),
         "faults": "\n".join(faults.table(read_json(RESULTS / "faults.json"))),
@@ -118,6 +121,17 @@ def readme_blocks() -> dict[str, str]:
         "embedded": _embedded(read_json(RESULTS / "embedded.json")),
         "chain": _chain(read_json(RESULTS / "chain.json")),
     }
+
+
+def _ablation() -> dict:
+    """The report of the ablation. Raises DeepECGError where it was made with other columns than today's."""
+    report = read_json(ABLATION)
+    if any(row["scores"].keys() != COLUMNS.keys() for row in report["rows"]):
+        raise DeepECGError(
+            f"{ABLATION} has other columns than crossvalidation.py: make it anew with `python crossvalidation.py "
+            "--preset edge --seeds 0 --ablation --out results`"
+        )
+    return report
 
 
 def _results(reports: dict) -> str:

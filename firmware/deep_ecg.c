@@ -1033,7 +1033,7 @@ static void note_s(struct deep_ecg *ecg, const int8_t *logits)
 
 static uint8_t label_of(struct deep_ecg *ecg, int group, const int8_t *logits)
 {
-    const float share = limited(ecg->s_share, S_LEAST_SHARE, S_USUAL_SHARE);
+    const float share = limited(ecg->s_share, S_LEAST_SHARE, S_MOST_SHARE);
     const float sure = (ecg->s_log_odds < MOST_SURE ? ecg->s_log_odds : MOST_SURE) - USUAL_SURE;
     float raised[DEEP_ECG_CLASSES] = {0.0f}, highest; /* raised: by how many steps of the logits */
     uint8_t label = 0;

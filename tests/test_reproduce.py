@@ -7,7 +7,7 @@ import pytest
 
 from config import CLASSES, Config, DeepECGError
 from data_loader import DS2, Source, load_beats
-from evaluation import evaluate_beats, read_json
+from evaluation import evaluate_beats, read_json, write_json
 from features import FEATURES
 from pipeline import network_proba
 from predict import load_classifier
@@ -76,3 +76,14 @@ def test_reproduce_refuses_synthetic_results(tmp_path, monkeypatch):
     with pytest.raises(DeepECGError, match="synthetic"):
         reproduce(lambda config, name: {"data_source": "synthetic", "seed": 0})
     assert all(Path(path).read_bytes() == content for path, content in before.items())
+
+
+def test_an_ablation_of_other_columns_is_refused_before_any_training(tmp_path, monkeypatch):
+    report = read_json(RESULTS / "ablation-diagnostic-edge.json")
+    del report["rows"][0]["scores"]["s_f1_noise"]
+    older = tmp_path / "ablation.json"
+    write_json(older, report)
+    monkeypatch.setattr("reproduce.ABLATION", older)
+    for attempt in (readme_blocks, lambda: reproduce(lambda config, name: pytest.fail("it has begun to train"))):
+        with pytest.raises(DeepECGError, match="other columns .* `python crossvalidation.py .*--ablation"):
+            attempt()
