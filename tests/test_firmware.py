@@ -80,10 +80,10 @@ def chain(folder) -> HostChain:
     return HostChain(folder)
 
 
-def ecg(beats=60, fs_hz=360.0, seed=0) -> np.ndarray:
+def ecg(beats=60, fs_hz=360.0, seed=0, early_share=0.15) -> np.ndarray:
     """A hand-made ECG (n,): beats at 1 s and about every 0.8 s, some early, every seventh wide and inverted."""
     rng = np.random.default_rng(seed)
-    rr_s = 0.8 + 0.02 * rng.normal(size=beats) - 0.3 * (rng.random(beats) < 0.15)
+    rr_s = 0.8 + 0.02 * rng.normal(size=beats) - 0.3 * (rng.random(beats) < early_share)
     peaks_s = 1.0 + np.cumsum(rr_s)
     t_s = np.arange(round((peaks_s[-1] + 1) * fs_hz)) / fs_hz
     signal_mv = 1.3 + 0.3 * np.sin(t_s) + 0.01 * rng.normal(size=len(t_s))
@@ -224,13 +224,15 @@ def test_gain_and_offset_do_not_matter(chain):
 
 
 @needs_compiler
-def test_the_label_is_that_of_the_logits_with_the_running_prior(chain):
-    found = chain.label(ecg())
+@pytest.mark.parametrize(("signal_mv", "least_s_share"), [(ecg(), 0.0), (ecg(300, early_share=0.5), 0.08)])
+def test_the_label_is_that_of_the_logits_with_the_running_prior(chain, signal_mv, least_s_share):
+    found = chain.label(signal_mv)
     logits = (np.float32(40) * found.features[:, : len(CLASSES)]).astype(np.int8)
     assert (found.logits == logits).all() and len(set(found.labels.tolist())) > 1
     proba = softmax(LOGIT_SCALE * logits.astype(float), axis=1)
-    expected = RunningPrior(CONFIG)(proba, groups_of(ecg())).argmax(axis=1)
+    expected = RunningPrior(CONFIG)(proba, groups_of(signal_mv)).argmax(axis=1)
     assert (found.labels == expected).all() and (found.labels != logits.argmax(axis=1)).any()
+    assert (found.labels == CLASSES.index("S")).mean() >= least_s_share
 
 
 @needs_compiler
