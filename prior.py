@@ -4,9 +4,9 @@ Of S: most patients have next to no S beats, those who have them often have many
 the first or too cautious for the second. Where few of the latest labels were S, it takes more to call one, where many
 were, less: the adjustment of a classifier to the priors of where it is used (Saerens, Latinne and Decaestecker, Neural
 Computation 14:21-41, 2002), in a running form and within bounds, for labels that make their like likelier could run
-away. And how sure the network was, on average, of the beats that it called S: of premature beats it is
-surer than of the early beats of an irregular rhythm, so that unsure S make the next less likely and sure ones likelier.
-That goes by the network's answers before any prior and so cannot feed itself.
+away. And how sure the network was, on average, of the beats that it called S: of premature beats it is surer than of
+the early beats of an irregular rhythm, so that unsure S make the next less likely and sure ones likelier. That goes by
+the network's answers before any prior and so cannot feed itself.
 
 Of V: beats of one shape, a group of the patient's running templates, are mostly of one origin. What the network thought
 of those before, on average, is evidence on the next.
