@@ -136,7 +136,7 @@ class Processes:
 
     def is_writing(self) -> bool:
         """Whether a file is being written, or was when the run was killed."""
-        return any(is_unfinished(path) for path in self.work.rglob("*"))
+        return any(is_unfinished(path) for path in paths_below(self.work))
 
     def check_processes(self):
         """No process of the run lives on, and what is left of it in memory is empty and does not pile up."""
@@ -204,11 +204,11 @@ class ArchiveKiller(Processes):
 
     def is_writing(self) -> bool:
         """As above, but for the manifest, which is written as long as a run lasts."""
-        return any(is_unfinished(path) and "manifest" not in path.name for path in self.work.rglob("*"))
+        return any(is_unfinished(path) and "manifest" not in path.name for path in paths_below(self.work))
 
     def done(self) -> list[Path]:
         """What tells that a record is done."""
-        return list(self.out.rglob("*.json"))
+        return [path for path in paths_below(self.out) if path.suffix == ".json"]
 
 
 class Killer(Processes):
@@ -327,6 +327,11 @@ class Killer(Processes):
         if path.suffix == ".png":
             return content.endswith(b"IEND\xaeB`\x82")
         return path.suffix == ".md" and content.endswith(b"\n")
+
+
+def paths_below(folder: Path) -> list[Path]:
+    """Every file and folder below `folder`, whose run may be removing some of them: `Path.rglob` stops at these."""
+    return [Path(above, name) for above, folders, files in os.walk(folder) for name in folders + files]
 
 
 def is_unfinished(path: Path) -> bool:
