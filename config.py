@@ -96,7 +96,7 @@ PRESETS = {
 
 # Logits are divided by it before the softmax, so that of the beats that get p as probability of their label a share of
 # about p is right; no label changes. Fitted by `crossvalidation.py --temperature` on held-out patients of DS1; to be
-# fitted again when anything of the training changes.
+# fitted again when anything of the training or of the priors changes.
 TEMPERATURES = {
     ("diagnostic", "full"): 0.836,
     ("diagnostic", "edge"): 0.976,
@@ -152,7 +152,7 @@ class Config:
 
     # Decision ---------------------------------------------------------------------------------------------------
     s_prior_weight: float = 0.5  # how far the share of S among a patient's latest labels counts for the next (prior.py)
-    s_sure_weight: float = 0.7  # how far S of which the network was unsure do so, and sure ones make it likelier
+    s_sure_weight: float = 0.7  # how far S of which the network was unsure make it less likely, sure ones likelier
     v_prior_weight: float = 0.5  # how far the V of beats of the same shape make the next V likelier; all three: 0 is off
 
     def __post_init__(self):

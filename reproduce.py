@@ -19,7 +19,8 @@ RESULTS, PRETRAINED, IMAGES, README = ROOT / "results", ROOT / "pretrained", ROO
 SEEDS = (0, 1, 2, 3, 4)
 VARIANTS = tuple((mode, preset) for mode in MODES for preset in PRESETS)
 SHOWN = ("diagnostic", "full")  # the variant whose figures are in images/
-ABLATION = RESULTS / "ablation-diagnostic-edge.json"  # cross-validation on DS1, made by crossvalidation.py
+# Cross-validation on DS1
+ABLATION, LOOK_AHEAD = RESULTS / "ablation-diagnostic-edge.json", RESULTS / "look_ahead.json"
 # DS1 to DS2, nothing learned from test patients: accuracy %, F1 % of S and V (from Se and +P where those are stated)
 PUBLISHED = (
     ("de Chazal et al. 2004", "86", "51.1", "79.7", "two leads"),
@@ -36,10 +37,11 @@ BLOCK = re.compile(r"(<!-- (\w+): rebuilt by `python main\.py tables` -->\n).*?(
 def reproduce(run: Callable[..., dict]):
     """Trains and assesses every variant with `run` (of main.py), then copies what is committed to its place.
 
-    Raises DeepECGError on synthetic data, or where the ablation has to be made first, before anything committed is
-    touched.
+    Raises DeepECGError on synthetic data, or where a cross-validation has to be made first, before anything committed
+    is touched.
     """
     _ablation()
+    _look_ahead()
     base = Path(Config.runs_dir) / "reproduce"
     for mode, preset in VARIANTS:
         folder = base / f"{mode}-{preset}"
@@ -114,7 +116,7 @@ def readme_blocks() -> dict[str, str]:
         "archive": "\n".join(archive.table(read_json(RESULTS / "archive.json"))),
         "torchrun": "\n".join(torchrun.table(read_json(RESULTS / "torchrun.json"))),
         "growth": "\n".join(growth.table(read_json(RESULTS / "growth.json"))),
-        "look_ahead": "\n".join(look_ahead.table(read_json(RESULTS / "look_ahead.json"))),
+        "look_ahead": "\n".join(look_ahead.table(_look_ahead())),
         "noise": "\n".join(noise_stress.table(read_json(RESULTS / "noise.json"))),
         "confidence": "\n".join(confidence_table(read_json(RESULTS / "confidence.json")["networks"])),
         "artefacts": artefacts_table([read_json(RESULTS / f"quantization-{m}-{p}.json") for m, p in VARIANTS]),
@@ -124,14 +126,22 @@ def readme_blocks() -> dict[str, str]:
 
 
 def _ablation() -> dict:
-    """The report of the ablation. Raises DeepECGError where it was made with other columns than today's."""
     report = read_json(ABLATION)
-    if any(row["scores"].keys() != COLUMNS.keys() for row in report["rows"]):
-        raise DeepECGError(
-            f"{ABLATION} has other columns than crossvalidation.py: make it anew with `python crossvalidation.py "
-            "--preset edge --seeds 0 --ablation --out results`"
-        )
+    command = "python crossvalidation.py --preset edge --seeds 0 --ablation --out results"
+    _check_columns(ABLATION, [row["scores"] for row in report["rows"]], command)
     return report
+
+
+def _look_ahead() -> dict:
+    report = read_json(LOOK_AHEAD)
+    _check_columns(LOOK_AHEAD, [*report["causal"].values(), report["diagnostic"]], "python benchmarks/look_ahead.py")
+    return report
+
+
+def _check_columns(path: Path, rows: list[dict], command: str):
+    """Raises DeepECGError where the `rows` of scores of the report at `path` have other columns than today's."""
+    if any(scores.keys() != COLUMNS.keys() for scores in rows):
+        raise DeepECGError(f"{path} has other columns than crossvalidation.py: make it anew with `{command}`")
 
 
 def _results(reports: dict) -> str:

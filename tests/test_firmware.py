@@ -224,8 +224,9 @@ def test_gain_and_offset_do_not_matter(chain):
 
 
 @needs_compiler
-@pytest.mark.parametrize(("signal_mv", "least_s_share"), [(ecg(), 0.0), (ecg(300, early_share=0.5), 0.08)])
-def test_the_label_is_that_of_the_logits_with_the_running_prior(chain, signal_mv, least_s_share):
+@pytest.mark.parametrize(("beats", "early_share", "least_s_share"), [(60, 0.15, 0.0), (300, 0.5, 0.08)])
+def test_the_label_is_that_of_the_logits_with_the_running_prior(chain, beats, early_share, least_s_share):
+    signal_mv = ecg(beats, early_share=early_share)
     found = chain.label(signal_mv)
     logits = (np.float32(40) * found.features[:, : len(CLASSES)]).astype(np.int8)
     assert (found.logits == logits).all() and len(set(found.labels.tolist())) > 1

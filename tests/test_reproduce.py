@@ -78,12 +78,22 @@ def test_reproduce_refuses_synthetic_results(tmp_path, monkeypatch):
     assert all(Path(path).read_bytes() == content for path, content in before.items())
 
 
-def test_an_ablation_of_other_columns_is_refused_before_any_training(tmp_path, monkeypatch):
-    report = read_json(RESULTS / "ablation-diagnostic-edge.json")
-    del report["rows"][0]["scores"]["s_f1_noise"]
-    older = tmp_path / "ablation.json"
+@pytest.mark.parametrize(
+    ("name", "file", "row", "command"),
+    [
+        ("ABLATION", "ablation-diagnostic-edge.json", ("rows", 0, "scores"), "crossvalidation.py .*--ablation"),
+        ("LOOK_AHEAD", "look_ahead.json", ("causal", "150"), "benchmarks/look_ahead.py"),
+    ],
+)
+def test_a_report_of_other_columns_is_refused_before_any_training(name, file, row, command, tmp_path, monkeypatch):
+    report = read_json(RESULTS / file)
+    scores = report
+    for key in row:
+        scores = scores[key]
+    del scores["s_f1_noise"]
+    older = tmp_path / file
     write_json(older, report)
-    monkeypatch.setattr("reproduce.ABLATION", older)
+    monkeypatch.setattr(f"reproduce.{name}", older)
     for attempt in (readme_blocks, lambda: reproduce(lambda config, name: pytest.fail("it has begun to train"))):
-        with pytest.raises(DeepECGError, match="other columns .* `python crossvalidation.py .*--ablation"):
+        with pytest.raises(DeepECGError, match=f"{file} has other columns .* `python {command}"):
             attempt()
