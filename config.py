@@ -153,7 +153,7 @@ class Config:
     # Decision ---------------------------------------------------------------------------------------------------
     s_prior_weight: float = 0.5  # how far the share of S among a patient's latest labels counts for the next (prior.py)
     s_sure_weight: float = 0.7  # how far S of which the network was unsure make it less likely, sure ones likelier
-    v_prior_weight: float = 0.5  # how far the V of beats of the same shape make the next V likelier; all three: 0 is off
+    v_prior_weight: float = 0.5  # how far V of the same shape make the next V likelier; 0 switches any of these off
 
     def __post_init__(self):
         _check_kinds(self)

@@ -21,7 +21,7 @@ from engine import TRAINING_THREADS
 from evaluation import markdown_table, write_json
 from figures import benchmark_figure
 from files import write_text
-from model import FeatureMLP, HybridECGNet
+from model import FeatureMLP, HybridECGNet, classifier_head
 
 
 class SelfAttention(nn.Module):
@@ -82,13 +82,7 @@ class ECGTransformer(nn.Module):
         self.encoder = nn.Sequential(*(EncoderLayer(width, heads, dropout / 3) for _ in range(layers)))
         self.norm = nn.LayerNorm(width)
         self.features = FeatureMLP(feature_count, feature_hidden)
-        self.head = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(width + feature_hidden, width),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(width, classes),
-        )
+        self.head = classifier_head(width + feature_hidden, width, classes, dropout)
 
     def forward(self, windows: Tensor, features: Tensor) -> Tensor:
         """windows (batch, channels, window_samples), features (batch, feature_count) -> logits (batch, classes)."""

@@ -29,6 +29,17 @@ class FeatureMLP(nn.Module):
         return self.layers(((features - self.mean) / self.scale).clamp(-FEATURE_LIMIT, FEATURE_LIMIT))
 
 
+def classifier_head(inputs: int, hidden: int, classes: int, dropout: float) -> nn.Sequential:
+    """Two layers with dropout before each: (batch, inputs) -> logits (batch, classes)."""
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(inputs, hidden),
+        nn.ReLU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, classes),
+    )
+
+
 class QuickDropout(nn.Dropout):
     """Dropout from 15 random bits a value in place of torch's 53, in two thirds of the time; p is met within 2e-5."""
 
@@ -102,13 +113,7 @@ class HybridECGNet(nn.Module):
         self.wave_dropout = wave_dropout
         self.features = FeatureMLP(feature_count, feature_hidden)
         mapped = channels[-1] * (window_samples // 8) if flatten else 0
-        self.head = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(mapped + channels[-1] + feature_hidden, hidden),
-            nn.ReLU(),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, classes),
-        )
+        self.head = classifier_head(mapped + channels[-1] + feature_hidden, hidden, classes, dropout)
 
     def forward(self, windows: Tensor, features: Tensor) -> Tensor:
         """windows (batch, channels, window_samples), features (batch, feature_count) -> logits (batch, classes)."""
