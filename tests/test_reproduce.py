@@ -11,7 +11,18 @@ from evaluation import evaluate_beats, read_json, write_json
 from features import FEATURES
 from pipeline import network_proba
 from predict import load_classifier
-from reproduce import BLOCK, IMAGES, PRETRAINED, README, RESULTS, VARIANTS, readme_blocks, render_readme, reproduce
+from reproduce import (
+    BLOCK,
+    IMAGES,
+    PRETRAINED,
+    README,
+    RESULTS,
+    VARIANTS,
+    aims_table,
+    readme_blocks,
+    render_readme,
+    reproduce,
+)
 
 TEXT = README.read_text()
 PROSE = BLOCK.sub("", TEXT)
@@ -26,6 +37,21 @@ def test_the_prose_of_the_readme_states_no_result():
     """Scores, sizes and times of results stand in the tables alone, so that they cannot go stale."""
     found = re.findall(r"\d[\d,.]*\s*(?:%|per cent|points|µs|ms\b|MB\b|KB\b|bytes)", PROSE)
     assert set(found) <= {"90 MB"}  # the size of the published database
+
+
+def test_the_aims_stand_beside_what_is_reached():
+    def report(accuracy, s_f1):
+        f1 = {name: {"f1": {"mean": s_f1 if name == "S" else 0.5}} for name in "SVF"}
+        without = {"232": {"per_class": {"S": {"f1": {"mean": s_f1 / 2}}}}}
+        spread = {"accuracy": {"mean": accuracy}, "auc_micro": {"mean": 0.99}, "per_class": f1, "without": without}
+        return {"over_seeds": spread}
+
+    scores = [(0.97, 0.8), (0.9696, 0.812), (0.98, 0.7), (0.96, 0.8)]
+    table = aims_table({variant: report(*pair) for variant, pair in zip(VARIANTS, scores)}).splitlines()
+    assert VARIANTS[0] == ("diagnostic", "full")
+    assert "| accuracy % | 98.0 | 97.0 | +0.0 | +1.0 | -1.0 |" in table
+    assert "| S F1 % | 85.0 | 80.0 | +1.2 | -10.0 | +0.0 |" in table
+    assert "| S F1 % without 232 | 60.0 | 40.0 | +0.6 | -5.0 | +0.0 |" in table
 
 
 def test_every_picture_of_the_readme_is_committed():
