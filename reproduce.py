@@ -33,7 +33,7 @@ PUBLISHED = (
     ("Xu et al. 2022", "98.5", "82.8", "91.7", "RA-CNN, not reproduced by others"),
     ("Farag 2023", "98.2", "82.1", "95.3", "three classes, class mean, future beats"),
 )
-# What `full` should reach on DS2 in diagnostic mode, the others but for a point, and its place in "over_seeds" of a report
+# Aims on DS2 for `full` in diagnostic mode, a point less for the others, and where "over_seeds" of a report has each
 AIMS = (
     ("accuracy %", 0.98, ("accuracy",)),
     ("micro AUC %", 0.995, ("auc_micro",)),
