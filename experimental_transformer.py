@@ -123,7 +123,7 @@ def benchmark(config: Config, folder: Path | None = None) -> dict:
     rows = []
     for (name, settings, _, _), network in zip(contenders(config), trained):
         report, _ = pipeline.assess(network, settings, source, ds1, ds2)
-        rows.append(_row(name, report, pipeline.quantized(network, settings, ds2)))
+        rows.append(_row(name, report, pipeline.quantized(network, settings, ds2, report)))
         (network.folder / "resume.pt").unlink(missing_ok=True)
     return _write(folder, config, source, rows)
 

@@ -119,7 +119,7 @@ def experiment(
         draw(folder / "images", config, source, trained[shown], (reports[shown], assessed[shown][1]), ds1, ds2)
     with stages("quantize", "Quantize to int8, reload, measure"):
         for network, report in zip(trained, reports):
-            report["int8"] = quantized(network, config, ds2)
+            report["int8"] = quantized(network, config, ds2, report)
     return finish(folder, [*trained, validation], reports, shown, stages.timings_s())
 
 

@@ -198,9 +198,10 @@ def network_proba(model: nn.Module, config: Config, beats: Beats) -> np.ndarray:
     return with_running_prior(proba, beats.groups, beats.records, config)
 
 
-def quantized(trained: Trained, config: Config, ds2: Beats) -> dict:
-    """The int8 section of the report: the dynamic int8 file beside the checkpoint, reloaded and assessed on DS2."""
-    return measure(trained.folder, trained.model, ds2, lambda network: network_proba(network, config, ds2))
+def quantized(trained: Trained, config: Config, ds2: Beats, report: dict) -> dict:
+    """The int8 section of `report` (of `assess`): the dynamic int8 file beside the checkpoint, reloaded, on DS2."""
+    accuracy = report["ds2"]["accuracy"]
+    return measure(trained.folder, trained.model, accuracy, ds2, lambda model: network_proba(model, config, ds2))
 
 
 def class_counts(beats: Beats) -> dict[str, int]:

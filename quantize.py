@@ -98,19 +98,19 @@ def save_weights(path: Path, model: nn.Module) -> int:
     return path.stat().st_size
 
 
-def measure(folder: Path, model: nn.Module, tested: Beats, proba_of: Callable[[nn.Module], np.ndarray]) -> dict:
+def measure(
+    folder: Path, model: nn.Module, fp32_accuracy: float, tested: Beats, proba_of: Callable[[nn.Module], np.ndarray]
+) -> dict:
     """Writes `model_fp32.pt` and `model_int8.pt` into `folder` and compares them; a QuantizationReport as a dict.
 
-    The int8 figures are those of the network reloaded from its file. `proba_of` gives the probabilities (beats,
-    classes) by which a network labels the `tested` beats.
+    `fp32_accuracy` is the share of the `tested` beats that `model` labels right. The int8 figures are those of the
+    network reloaded from its file; `proba_of` gives the probabilities (beats, classes) by which that labels the beats.
     """
     int8_path = folder / "model_int8.pt"
     fp32_bytes = save_weights(folder / "model_fp32.pt", model)
     reloaded = save_int8(int8_path, model)
     int8_bytes = int8_path.stat().st_size
-    fp32_accuracy, int8_accuracy = (
-        float((proba_of(network).argmax(axis=1) == tested.labels).mean()) for network in (model, reloaded)
-    )
+    int8_accuracy = float((proba_of(reloaded).argmax(axis=1) == tested.labels).mean())
     report = QuantizationReport(
         fp32_bytes=fp32_bytes,
         int8_bytes=int8_bytes,
