@@ -233,7 +233,7 @@ def _recorded_ratios(rr_s: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _stretch_of(rhythm: str, own: np.ndarray, free: np.ndarray, rng: np.random.Generator) -> tuple:
-    """Intervals of one stretch over the usual one, which of its `free` beats come early, flutter waves in each interval.
+    """Intervals of a stretch over the usual one, which of its `free` beats come early, flutter waves in each interval.
 
     `own` are the intervals as recorded.
     """

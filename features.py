@@ -165,7 +165,7 @@ class RunningTemplate:
         self.group = 0
 
     def spans(self, beats_mv: np.ndarray) -> np.ndarray:
-        """The QRS of each of `beats_mv` (beats, samples) at every shift, centred, of length 1, (beats, shifts, span)."""
+        """The QRS of each of `beats_mv` (beats, samples) at every shift, centred, length 1, (beats, shifts, span)."""
         return _centred_unit(beats_mv[:, self._places])
 
     def step(self, beat_mv: np.ndarray, spans: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -284,13 +284,13 @@ def _centred_unit(rows: np.ndarray) -> np.ndarray:
 
 
 def _moving_mean(rows: np.ndarray, width: int) -> np.ndarray:
-    """The mean of each `width` neighbours in rows (n, samples), (n, samples - width + 1); none where there are fewer."""
+    """The mean of each `width` neighbours in rows (n, samples), (n, samples - width + 1), or (n, 0) with too few."""
     sums = np.cumsum(np.pad(rows, ((0, 0), (1, 0))), axis=1)
     return (sums[:, width:] - sums[:, :-width]) / width
 
 
 class RunningMean:
-    """A mean that begins as that of `count` values of `mean`; of those added the latest `most` count, older ones fade."""
+    """A mean that begins as that of `count` values of `mean`; the latest `most` added count, older ones fade."""
 
     def __init__(self, mean: float, count: int, most: int):
         self.mean, self._count, self._most = mean, count, most

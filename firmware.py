@@ -192,8 +192,8 @@ def _summit_constants(fs_hz: float) -> dict[str, int | float]:
 def _judge_constants(fs_hz: float) -> dict[str, int | float]:
     shares = (
         "THRESHOLD MARGIN CEILING RISE LEAP LEAP_BEATS DROP DROP_BEATS T_WAVE_SHARE P_WAVE_RATIO OVERDUE_RR "
-        "OVERDUE_SHARE BACK_BEATS BACK_SHARE BETWEEN_LEVEL BETWEEN_RATIO CLEAR LEARNED_BEATS LEARNED_OTHERS USUAL FALLEN "
-        "NOISY"
+        "OVERDUE_SHARE BACK_BEATS BACK_SHARE BETWEEN_LEVEL BETWEEN_RATIO CLEAR LEARNED_BEATS LEARNED_OTHERS USUAL "
+        "FALLEN NOISY"
     )
     return {name: getattr(det, name) for name in shares.split()} | {
         "REFRACTORY": _from(det.REFRACTORY_S, fs_hz),

@@ -52,7 +52,7 @@ class QuickDropout(nn.Dropout):
 
 
 class WaveCNN(nn.Sequential):
-    """Blocks of Conv1d, BatchNorm1d, MaxPool1d, ReLU: windows (batch, channels, samples) -> (batch, width, samples / 8).
+    """Blocks of Conv1d, BatchNorm1d, MaxPool1d, ReLU, from (batch, channels, samples) to (batch, width, samples / 8).
 
     In training the same layers run on images one sample high whose channels lie side by side in memory, which takes
     half the time of torch's one-dimensional kernels.

@@ -31,7 +31,7 @@ USUAL_SHARE = 0.08  # of S among them: at it, and at the start, S stays as likel
 SHARE_RANGE = (0.01, 0.3)  # one beyond it counts as its end: no patient is given up, and no share runs away
 
 SURE_BEATS = 50  # that the network called S, over which the mean of its log odds of S is taken
-USUAL_SURE = 0.5  # log odds: this mean leaves S as likely as the network says, and a patient begins with SURE_START_BEATS
+USUAL_SURE = 0.5  # log odds: this mean leaves S as likely as the network says; a patient begins with SURE_START_BEATS
 SURE_START_BEATS = 5  # of it
 MOST_SURE = 1.0  # log odds: a higher mean counts as this
 

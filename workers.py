@@ -19,7 +19,7 @@ from config import DeepECGError
 LOOK_S = 0.5  # how often a worker looks whether its run is still there
 SHARED_MEMORY = Path("/dev/shm")
 LEFT = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)[-_].*")  # with the number of its process
-QUIET = "ignore:resource_tracker:UserWarning"  # joblib's helper process, of what an interrupted run has left; see _sweep
+QUIET = "ignore:resource_tracker:UserWarning"  # joblib's helper, of what an interrupted run has left; see _sweep
 Run = Callable[[Iterable], Iterator]  # jobs (joblib's `delayed`) -> their results in the same order
 
 

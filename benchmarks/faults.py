@@ -1,4 +1,4 @@
-"""Faults in the middle of real records, through the whole chain: what is told meanwhile, and how soon all is well again.
+"""Faults in the middle of real records, through the whole chain: what is told meanwhile, how soon all is well again.
 
 `python benchmarks/faults.py` takes some minutes, prints a table and writes results/faults.json. The network is the
 pretrained causal `full` one, the signals are STRETCHES of each record of DS2 (`--records DS1` for those of DS1, on

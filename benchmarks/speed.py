@@ -1,8 +1,9 @@
-"""How long `python main.py` takes on this machine: the whole run, once more from its cache, and the shortest useful one.
+"""How long `python main.py` takes on this machine: a whole run, once more from its cache, and the shortest useful one.
 
-`python benchmarks/speed.py` takes a quarter of an hour and writes results/speed.json: each run is the whole command, in a
-process of its own, REPEATS times, without a cache or with that of the run before. The shortest one trains the preset
-`edge` by QUICK, which cross-validation on DS1 found good enough (accuracy 96 %), and stops the clock when DS2 is scored.
+`python benchmarks/speed.py` takes a quarter of an hour and writes results/speed.json: each run is the whole command, in
+a process of its own, REPEATS times, without a cache or with that of the run before. The shortest one trains the preset
+`edge` by QUICK, which cross-validation on DS1 found good enough (accuracy 96 %), and stops the clock when DS2 is
+scored.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The measurement of faults: when a stream is back on cases worked by hand, and faults in real and synthetic signals."""
+"""The measurement of faults: when a stream is back, by cases worked by hand; faults in real and synthetic signals."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def classifier():
 
 @pytest.mark.parametrize("lacking, expected_s", [((), 0.0), ((1000,), 1.0), ((1000, 1200), 3.0), ((1000, 1600), 1.0)])
 def test_back_by_hand(lacking, expected_s):
-    """The last beat that is missed before five in a row are found; the fault ends at sample 900, 100 samples a second."""
+    """The last beat missed before five in a row are found; the fault ends at sample 900, 100 samples a second."""
     undisturbed = list(range(0, 3000, 100))
     told = [sample for sample in undisturbed if sample not in lacking]
     assert benchmark.back_s(undisturbed, told, 900, 2900, 100.0) == expected_s

@@ -1,4 +1,4 @@
-"""The benchmark of speed runs the real command on a small SYNTHETIC database, and its table says what the report does."""
+"""The benchmark of speed runs the real command on a small SYNTHETIC database; its table says what the report does."""
 
 import pytest
 

@@ -221,9 +221,13 @@ def test_a_record_of_one_lead_has_no_second(config, monkeypatch):
 
 
 def test_noisy_beats_are_the_same_beats_with_muscle_noise_of_the_level_said(source, config, monkeypatch):
-    strips = []
-    made = crossvalidation.beats_of_strip
-    monkeypatch.setattr(crossvalidation, "beats_of_strip", lambda name, *more: strips.append(more[0]) or made(name, *more))
+    strips, made = [], crossvalidation.beats_of_strip
+
+    def kept(name, strip, *more):
+        strips.append(strip)
+        return made(name, strip, *more)
+
+    monkeypatch.setattr(crossvalidation, "beats_of_strip", kept)
     clean, noisy = load_beats(source, ("209", "118"), config), noisy_beats(source, ("209", "118"), config)
     for name in ("labels", "records", "samples"):
         assert np.array_equal(getattr(clean, name), getattr(noisy, name))

@@ -157,7 +157,7 @@ def test_the_distance_from_multiples_is_of_so_many_intervals(memory):
 
 @pytest.mark.parametrize("memory", [32, 100])
 def test_many_early_beats_leave_the_low_step_low_and_fibrillation_does_not(memory):
-    """One early beat: steps 0, 0, 0, 0.24, 0.48, 0.24, 0; fibrillation: steps 0.3, 0.2, 0.3, 0.2; the mean of both is 0.8."""
+    """One early beat: steps 0, 0, 0, 0.24, 0.48, 0.24, 0; fibrillation: 0.3, 0.2, 0.3, 0.2; the mean of both is 0.8."""
     ectopic, mean = [0.8, 0.8, 0.8, 0.8, 0.56, 1.04, 0.8, 0.8], 0.8
     fibrillation = [0.6, 0.9, 0.7, 1.0, 0.8]
     assert column([NAN, *ectopic, 0.5], f"rr_low_step_{memory}")[-1] == 0

@@ -68,8 +68,8 @@ def test_the_labels_that_count_are_its_own():
     assert (adapted(S_ALONE, *[LIKELY_S] * 3000).argmax(axis=1) == 1).all()
 
 
-# How sure of S: the mean log odds of S of the beats that the network calls S, with five of 0.5 before them, at most 1, less
-# 0.5, times the weight
+# How sure of S: the mean log odds of S of the beats that the network calls S, with five of 0.5 before them, at most 1,
+# less 0.5, times the weight
 
 
 def test_sure_s_make_the_next_likelier_and_unsure_ones_less_likely():
