@@ -331,15 +331,16 @@ LOOK_AHEAD_CURVES = (("v_f1", "V", CLASS_COLOURS["V"]), ("s_f1", "S", CLASS_COLO
 def look_ahead_figure(path: str | Path, report: dict, synthetic: bool = False) -> Path:
     """F1 of S and V against the look-ahead of the causal mode, the diagnostic mode as lines across.
 
-    report: "causal" maps look-aheads in ms (text) to scores, "diagnostic" holds scores; fractions s_f1 and v_f1.
+    report: "causal" maps look-aheads in ms (text) to scores, "diagnostic" holds scores; the means of s_f1 and v_f1 are
+    fractions.
     """
     figure = _figure(4.6, "Causal mode: what waiting after the R-peak buys (DS1, four folds by patient)", synthetic)
     axes = figure.subplots()
     look_aheads_ms = [float(ms) for ms in report["causal"]]
     for key, name, colour in LOOK_AHEAD_CURVES:
-        values = [100 * scores[key] for scores in report["causal"].values()]
+        values = [100 * scores[key]["mean"] for scores in report["causal"].values()]
         axes.plot(look_aheads_ms, values, marker=CLASS_MARKERS[name], color=colour, label=f"{name} F1, causal")
-        level = 100 * report["diagnostic"][key]
+        level = 100 * report["diagnostic"][key]["mean"]
         axes.axhline(level, color=colour, linestyle="--", linewidth=1, label=f"{name} F1, diagnostic: {level:.1f} %")
     axes.set(xlabel="look-ahead after R, ms", ylabel="%", ylim=(0, 102))
     axes.legend(fontsize=8, loc="lower right", framealpha=0.9)

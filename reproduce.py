@@ -139,7 +139,7 @@ def readme_blocks() -> dict[str, str]:
 
 def _ablation() -> dict:
     report = read_json(ABLATION)
-    command = "python crossvalidation.py --preset edge --seeds 0 --ablation --out results"
+    command = "python crossvalidation.py --preset edge --seeds 0 1 2 --ablation --out results"
     _check_columns(ABLATION, [row["scores"] for row in report["rows"]], command)
     return report
 

@@ -1,8 +1,8 @@
 """What waiting after the R-peak buys: causal mode trained with look-aheads from none to half a window.
 
-`python benchmarks/look_ahead.py` cross-validates each over the patients of DS1 (`edge` preset, one seed; DS2 stays
-shut, because the default is chosen here), next to the diagnostic mode, prints a table, and writes
-results/look_ahead.json and images/look_ahead.png.
+`python benchmarks/look_ahead.py` cross-validates each over the patients of DS1 (`edge` preset, SEEDS; DS2 stays shut,
+because the default is chosen here), next to the diagnostic mode, prints a table, and writes results/look_ahead.json and
+images/look_ahead.png.
 """
 
 import argparse
@@ -17,10 +17,11 @@ import console  # noqa: E402
 from config import Config, with_overrides  # noqa: E402
 from crossvalidation import COLUMNS, cross_validate  # noqa: E402
 from data_loader import real_source  # noqa: E402
-from evaluation import markdown_table, percent, write_json  # noqa: E402
+from evaluation import markdown_table, mean_sd_text, write_json  # noqa: E402
 from figures import look_ahead_figure  # noqa: E402
 from pipeline import versions  # noqa: E402
 
+SEEDS = (0, 1, 2)
 LOOK_AHEADS_MS = (0.0, 50.0, 100.0, 150.0, 200.0, 300.0, 388.0)
 
 
@@ -34,28 +35,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def sweep(out: Path):
     """Cross-validates every look-ahead, writes report and figure into `out`, prints the table."""
-    config = Config(preset="edge", data_source="local")
+    config = Config(preset="edge", data_source="local", seeds=SEEDS)
     source = real_source(config)
     report = {"preset": config.preset, "seeds": list(config.seeds), "versions": versions(), "causal": {}}
     for look_ahead_ms in LOOK_AHEADS_MS:
         causal = with_overrides(config, mode="causal", look_ahead_ms=look_ahead_ms)
-        report["causal"][f"{look_ahead_ms:g}"] = _means(cross_validate(causal, source)[0])
+        report["causal"][f"{look_ahead_ms:g}"] = cross_validate(causal, source)[0]
         print(f"{look_ahead_ms:g} ms: {report['causal'][f'{look_ahead_ms:g}']}", flush=True)
-    report["diagnostic"] = _means(cross_validate(config, source)[0])
+    report["diagnostic"] = cross_validate(config, source)[0]
     write_json(out / "results" / "look_ahead.json", report)
     look_ahead_figure(out / "images" / "look_ahead.png", report)
     print("\n".join(table(report)))
 
 
-def _means(scores: dict) -> dict[str, float]:
-    return {name: scores[name]["mean"] for name in COLUMNS}
-
-
 def table(report: dict) -> list[str]:
-    """Markdown lines: one row a look-ahead, and the diagnostic mode."""
+    """Markdown lines: one row a look-ahead, and the diagnostic mode, mean and sd over seeds."""
     rows = {f"causal, {ms} ms": scores for ms, scores in report["causal"].items()}
     rows["diagnostic, next beat"] = report["diagnostic"]
-    body = [[name, *(percent(scores[key]) for key in COLUMNS)] for name, scores in rows.items()]
+    seeds = len(report["seeds"])
+    body = [[name, *(mean_sd_text(scores[key], seeds) for key in COLUMNS)] for name, scores in rows.items()]
     return markdown_table(["look-ahead", *COLUMNS.values()], body)
 
 
