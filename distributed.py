@@ -7,6 +7,7 @@ All that is here does nothing where one process works alone.
 
 import os
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from model import FeatureMLP
 
 PATIENCE = timedelta(days=1)  # for so long the others wait while the first prepares the data
+RELEASE_S = 0.2  # DistributedDataParallel keeps gloo's threads; one that still held a tensor would abort Python's end
 SEED_STEP = 1_000_003  # between the seeds of two processes, further apart than the seeds that anyone lists
 
 
@@ -69,6 +71,7 @@ def group() -> Iterator[None]:
         raise DeepECGError(f"process {rank()} of {size()} has lost the others: see what they said") from None
     finally:
         dist.destroy_process_group()
+        time.sleep(RELEASE_S)
 
 
 def wait():
