@@ -275,9 +275,14 @@ def _per_record(recorded: np.ndarray) -> np.ndarray:
 
 def ideas_table(report: dict) -> str:
     """One row an idea, mean and sd over seeds, as Markdown."""
-    seeds = len(report["seeds"])
-    rows = [[row["name"], *(mean_sd_text(row["scores"][key], seeds) for key in COLUMNS)] for row in report["rows"]]
-    return "\n".join(markdown_table(["settings", *COLUMNS.values()], rows))
+    scores = {row["name"]: row["scores"] for row in report["rows"]}
+    return "\n".join(scores_table("settings", scores, len(report["seeds"])))
+
+
+def scores_table(title: str, scores: dict[str, dict], seeds: int) -> list[str]:
+    """Markdown lines: one row a name of `scores` (of `cross_validate`), mean and sd over `seeds` seeds."""
+    rows = [[name, *(mean_sd_text(found[key], seeds) for key in COLUMNS)] for name, found in scores.items()]
+    return markdown_table([title, *COLUMNS.values()], rows)
 
 
 def records_table(report: dict) -> str:

@@ -15,9 +15,9 @@ sys.path.insert(0, str(ROOT))
 
 import console  # noqa: E402
 from config import Config, with_overrides  # noqa: E402
-from crossvalidation import COLUMNS, cross_validate  # noqa: E402
+from crossvalidation import cross_validate, scores_table  # noqa: E402
 from data_loader import real_source  # noqa: E402
-from evaluation import markdown_table, mean_sd_text, write_json  # noqa: E402
+from evaluation import write_json  # noqa: E402
 from figures import look_ahead_figure  # noqa: E402
 from pipeline import versions  # noqa: E402
 
@@ -52,9 +52,7 @@ def table(report: dict) -> list[str]:
     """Markdown lines: one row a look-ahead, and the diagnostic mode, mean and sd over seeds."""
     rows = {f"causal, {ms} ms": scores for ms, scores in report["causal"].items()}
     rows["diagnostic, next beat"] = report["diagnostic"]
-    seeds = len(report["seeds"])
-    body = [[name, *(mean_sd_text(scores[key], seeds) for key in COLUMNS)] for name, scores in rows.items()]
-    return markdown_table(["look-ahead", *COLUMNS.values()], body)
+    return scores_table("look-ahead", rows, len(report["seeds"]))
 
 
 if __name__ == "__main__":

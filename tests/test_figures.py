@@ -272,8 +272,9 @@ def test_no_pyplot():
 def test_the_look_ahead_figure_shows_each_curve_and_the_diagnostic_levels(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "_save", lambda figure, path, synthetic: drawn.append(figure.axes[0]) or path)
-    none, some, all_of_it = ({"s_f1": {"mean": s}, "v_f1": {"mean": v}} for s, v in ((0.5, 0.75), (0.6, 0.8), (0.7, 0.9)))
-    report = {"causal": {"0": none, "150": some}, "diagnostic": all_of_it}
+    means = ((0.5, 0.75), (0.6, 0.8), (0.7, 0.9))
+    at_0, at_150, diagnostic = ({"s_f1": {"mean": s}, "v_f1": {"mean": v}} for s, v in means)
+    report = {"causal": {"0": at_0, "150": at_150}, "diagnostic": diagnostic}
     figures.look_ahead_figure(tmp_path / "look_ahead.png", report)
     curves = {line.get_label(): list(line.get_ydata()) for line in drawn[0].lines}
     assert curves["S F1, causal"] == [50, 60] and curves["V F1, causal"] == [75, 80]
