@@ -144,7 +144,7 @@ class Config:
     focal_gamma: float = 1.0  # 0 is cross entropy
     replays: int = 6  # of each training record, in other rhythms (augmentation.py)
     record_shares: tuple[float, ...] = (0.5, 1.0, 1.0, 1.0, 1.0)  # of the recorded N S V F Q that an epoch shows
-    replay_shares: tuple[float, ...] = (0.16, 0.06, 0.12, 0.02, 0.0)  # of the replayed ones; both drawn anew each time
+    replay_shares: tuple[float, ...] = (0.16, 0.08, 0.12, 0.02, 0.0)  # of the replayed ones; both drawn anew each time
     batch_size: int = 128
     weight_decay: float = 1e-3
     dropout: float = 0.3

@@ -56,7 +56,6 @@ from workers import run_jobs
 FIBRILLATING = ("201", "203")  # half of all normal beats taken for S are theirs
 LOCAL = ("rr_variation_8", "rr_step_8", "rr_variation_32", "rr_step_32", "pre_rank")
 MULTIPLES = ("rr_off_multiple_8", "rr_off_multiple_32")
-MIXTURE = ("rr_low_step_32", "early_share_32", "rr_low_step_100", "early_share_100")
 COLUMNS = {
     "accuracy": "accuracy %",
     "v_f1": "V F1 %",
@@ -88,11 +87,10 @@ ABLATION = {
     "without replays, a fifth of the N beats an epoch": Idea(
         settings={"replay_shares": (0.0,) * len(CLASSES), "record_shares": (0.2, 1, 1, 1, 1)}
     ),
-    "without replayed V and F": Idea(settings={"replay_shares": (0.16, 0.06, 0.0, 0.0, 0.0)}),
-    "10 % of the replayed S an epoch": Idea(settings={"replay_shares": (0.16, 0.1, 0.12, 0.02, 0.0)}),
+    "without replayed V and F": Idea(settings={"replay_shares": (0.16, 0.08, 0.0, 0.0, 0.0)}),
+    "4 % of the replayed S an epoch": Idea(settings={"replay_shares": (0.16, 0.04, 0.12, 0.02, 0.0)}),
     "without the difference from the template": Idea(channels=1),
     "without irregularity features": Idea(without=LOCAL),
-    "without lower quartile of the steps and share of early intervals": Idea(without=MIXTURE),
     "without distance from whole multiples": Idea(without=MULTIPLES),
     "without P wave features": Idea(without=P_WAVE),
     "without shape features": Idea(without=SHAPE),

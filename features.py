@@ -19,9 +19,7 @@ BLOCK_BEATS = 4096  # bounds the memory that long records need
 BLOCK_SPANS = 256  # beats whose QRS is held at every shift
 
 LOCAL_BEATS = (8, 32)  # how far back the irregularity of the rhythm is measured
-MIXTURE_BEATS = (32, 100)  # how far back it is asked whether ectopic beats or fibrillation make it irregular
 MOST_OFF = 0.5  # of the interval that others are compared with: one far shorter is no further from a multiple of it
-EARLY_RATIO = 0.85  # an interval shorter than this share of the mean is an early beat's
 
 RUNNING = ("pre_ratio", "previous_ratio", "second_previous_ratio", "rr_step")
 RHYTHM_CAUSAL = (
@@ -30,7 +28,6 @@ RHYTHM_CAUSAL = (
     "previous_second_ratio",
     *(f"{name}_{memory}" for memory in LOCAL_BEATS for name in ("rr_variation", "rr_step", "rr_off_multiple")),
     "pre_rank",
-    *(f"{name}_{memory}" for memory in MIXTURE_BEATS for name in ("rr_low_step", "early_share")),
 )
 RHYTHM = {
     "causal": RHYTHM_CAUSAL,
@@ -378,20 +375,16 @@ def _block_features(rr_s: np.ndarray, beats: np.ndarray, mode: str) -> np.ndarra
     ratios = {"pre_previous_ratio": (pre, previous), "previous_second_ratio": (previous, second)}
     ratios["pre_post_ratio"] = (pre, post)
     values, shares = {}, {}
-    for memory in sorted({*LOCAL_BEATS, *MIXTURE_BEATS, *MEMORIES_BEATS}):
+    for memory in LOCAL_BEATS + MEMORIES_BEATS:
         recent, count = filled[:, -memory:], known[:, -memory:].sum(axis=1)
         mean = _mean(recent, count)
-        median_step, low_step = _median_and_quartile(steps[:, 1 - memory :])
-        shares[f"rr_step_{memory}"] = (median_step, mean)
+        shares[f"rr_step_{memory}"] = (_median(steps[:, 1 - memory :]), mean)
         if memory in LOCAL_BEATS:
             variance = np.maximum(_mean(recent**2, count) - mean**2, 0)
             shares[f"rr_variation_{memory}"] = (np.sqrt(variance), mean)
             values[f"rr_off_multiple_{memory}"] = _off_multiple(pre, history[:, -memory:], count)
         if memory == max(LOCAL_BEATS):
             values["pre_rank"] = _rank(pre, history[:, -memory:], count)
-        if memory in MIXTURE_BEATS:
-            shares[f"rr_low_step_{memory}"] = (low_step, mean)
-            values[f"early_share_{memory}"] = _early_share(history[:, -memory:], count, mean)
         if memory in MEMORIES_BEATS:
             intervals = {"pre": pre, "previous": previous, "second_previous": second, "post": post}
             ratios |= {f"{name}_ratio_{memory}": (interval, mean) for name, interval in intervals.items()}
@@ -400,21 +393,14 @@ def _block_features(rr_s: np.ndarray, beats: np.ndarray, mode: str) -> np.ndarra
     return np.array([values[name] for name in RHYTHM[mode]]).T.astype(np.float32, order="C")
 
 
-def _median_and_quartile(steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Median and lower quartile of the known `steps` (beats, memory - 1) between intervals, NaN where there are none.
+def _median(steps: np.ndarray) -> np.ndarray:
+    """Median of the known `steps` (beats, memory - 1) between intervals, NaN where there are none.
 
-    The median, `rr_step`, is high in atrial fibrillation, whose early beats are normal; the standard deviation would
-    be as high where a regular rhythm is broken by pauses. The lower quartile tells a regular rhythm with many ectopic
-    beats from fibrillation, whose median steps are as large: it is low in the first and high in the second.
+    It is high in atrial fibrillation, whose early beats are normal; the standard deviation would be as high where a
+    regular rhythm is broken by pauses.
     """
     row, ordered, count = np.arange(len(steps)), np.sort(steps, axis=1), np.isfinite(steps).sum(axis=1)  # NaN: last
-    lower, upper, quartile = ordered[row, np.array([(count - 1) // 2, count // 2, (count - 1) // 4])]
-    return (lower + upper) / 2, quartile
-
-
-def _early_share(history: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """The share of early intervals in `history` (beats, memory): how usual early beats are in this patient."""
-    return (history < EARLY_RATIO * mean[:, None]).sum(axis=1) / np.maximum(count, 1)
+    return ordered[row, np.array([(count - 1) // 2, count // 2])].mean(axis=0)
 
 
 def _off_multiple(pre: np.ndarray, history: np.ndarray, count: np.ndarray) -> np.ndarray:

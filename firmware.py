@@ -235,7 +235,6 @@ def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float
         "RATIO_HIGH": ft.RATIO_RANGE[1],
         "RANK_MEMORY": max(ft.LOCAL_BEATS),
         "MOST_OFF": ft.MOST_OFF,
-        "EARLY_RATIO": ft.EARLY_RATIO,
         "QRS_START": qrs.start,
         "QRS_SAMPLES": qrs.stop - qrs.start,
         "P_START": p_wave.start,
@@ -369,9 +368,7 @@ def _rhythm(name: str) -> str:
         "second_previous_ratio": f"ratio(second, of_{memory}.mean)",
         "rr_step": f"of_{memory}.step",
         "rr_variation": f"of_{memory}.variation",
-        "rr_low_step": f"of_{memory}.low_step",
-        "early_share": f"of_{memory}.early_share",
-        "rr_off_multiple": f"of_{memory}.off_multiple",
+        "rr_off_multiple": f"off_multiple(ecg, {memory})",
     }
     alone = ("pre_previous_ratio", "previous_second_ratio", "pre_rank")
     if memory and statistic in running and memory <= ft.MEMORY_BEATS:

@@ -36,8 +36,6 @@ DEFINITIONS = {
     "second_previous_ratio": "the second RR before pre-RR over the mean of the last `memory` RR before pre-RR",
     "rr_step": "median step between neighbouring RR of the last `memory`, over their mean",
     "rr_variation": "standard deviation of the last `memory` RR, over their mean",
-    "rr_low_step": "lower quartile of the steps between neighbouring RR of the last `memory`, over their mean",
-    "early_share": "share of the last `memory` RR that are shorter than 0.85 of their mean",
     "rr_off_multiple": "mean distance, at most 0.5, of the last `memory` RR from whole multiples of pre-RR, over pre-RR",
     "pre_previous_ratio": "RR before the beat over the RR before it",
     "previous_second_ratio": "the RR before pre-RR over the one before it",

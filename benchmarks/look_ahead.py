@@ -40,8 +40,8 @@ def sweep(out: Path):
     report = {"preset": config.preset, "seeds": list(config.seeds), "versions": versions(), "causal": {}}
     for look_ahead_ms in LOOK_AHEADS_MS:
         causal = with_overrides(config, mode="causal", look_ahead_ms=look_ahead_ms)
-        report["causal"][f"{look_ahead_ms:g}"] = cross_validate(causal, source)[0]
-        print(f"{look_ahead_ms:g} ms: {report['causal'][f'{look_ahead_ms:g}']}", flush=True)
+        scores = report["causal"][f"{look_ahead_ms:g}"] = cross_validate(causal, source)[0]
+        print(scores_table("", {f"causal, {look_ahead_ms:g} ms": scores}, len(SEEDS))[-1], flush=True)
     report["diagnostic"] = cross_validate(config, source)[0]
     write_json(out / "results" / "look_ahead.json", report)
     look_ahead_figure(out / "images" / "look_ahead.png", report)

@@ -586,11 +586,10 @@ static float filtered_at(const struct deep_ecg *ecg, int64_t place)
 
 /* Rhythm (features.py, rhythm_features) --------------------------------------------------------------------------- */
 
-/* The last `memory` RR intervals before a beat's own: their mean in samples; over that mean, from 0 to 1, the median and
- * the lower quartile of the steps between neighbours and the standard deviation; the share of them that is early; their
- * mean distance from whole multiples of the beat's own interval, in units of that. All 0 where nothing is known. */
+/* The last `memory` RR intervals before a beat's own: their mean in samples; over that mean, from 0 to 1, the median of the
+ * steps between neighbours and the standard deviation. All 0 where nothing is known. */
 struct rr_statistics {
-    float mean, step, low_step, variation, early_share, off_multiple;
+    float mean, step, variation;
 };
 
 /* The value at `rank` (from 0) of `count` values in rising order; puts the values into another order. */
@@ -627,20 +626,29 @@ static int rr_back(const struct deep_ecg *ecg, int back)
     return back < ecg->rr_count ? ecg->rr_samples[ecg->rr_count - 1 - back] : 0;
 }
 
-/* Distance of an interval from the nearest whole multiple of another, in units of that; 0 where one, 0, is unknown. */
-static float off_multiple(float rr, float own)
+/* Mean distance of the last `memory` RR intervals before a beat's own from whole multiples of that, in units of it; 0
+ * where nothing is known. */
+static float off_multiple(const struct deep_ecg *ecg, int memory)
 {
-    if (!(rr > 0.0f && own > 0.0f))
-        return 0.0f;
-    return limited(fabsf(rr / own - at_least(floorf(rr / own + 0.5f), 1.0f)), 0.0f, MOST_OFF);
+    const float own = (float)rr_back(ecg, 0);
+    float sum = 0.0f;
+    int known = 0;
+    for (int back = 1; back <= memory && own > 0.0f; back++) {
+        const float multiple = (float)rr_back(ecg, back) / own;
+        if (multiple > 0.0f) {
+            sum += limited(fabsf(multiple - at_least(floorf(multiple + 0.5f), 1.0f)), 0.0f, MOST_OFF);
+            known++;
+        }
+    }
+    return known > 0 ? sum / (float)known : 0.0f;
 }
 
 /* `scratch` has room for `memory` values. */
 static struct rr_statistics rr_statistics(const struct deep_ecg *ecg, int memory, float *scratch)
 {
-    struct rr_statistics of = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+    struct rr_statistics of = {0.0f, 0.0f, 0.0f};
     int64_t sum = 0, squares = 0;
-    int known = 0, steps = 0, early = 0;
+    int known = 0, steps = 0;
     for (int back = 1; back <= memory; back++) {
         const int rr = rr_back(ecg, back), earlier = back < memory ? rr_back(ecg, back + 1) : 0;
         if (rr == 0)
@@ -654,16 +662,10 @@ static struct rr_statistics rr_statistics(const struct deep_ecg *ecg, int memory
     if (known > 0) {
         of.mean = (float)sum / (float)known;
         of.variation = limited(sqrtf((float)(known * squares - sum * sum)) / (float)sum, 0.0f, 1.0f);
-        for (int back = 1; back <= memory; back++) {
-            early += rr_back(ecg, back) != 0 && (float)rr_back(ecg, back) < EARLY_RATIO * of.mean;
-            of.off_multiple += off_multiple((float)rr_back(ecg, back), (float)rr_back(ecg, 0)) / (float)known;
-        }
-        of.early_share = (float)early / (float)known;
     }
     if (steps > 0) {
         const float upper = selected(scratch, steps, steps / 2);
         of.step = limited(0.5f * (selected(scratch, steps, (steps - 1) / 2) + upper) / of.mean, 0.0f, 1.0f);
-        of.low_step = limited(selected(scratch, steps, (steps - 1) / 4) / of.mean, 0.0f, 1.0f);
     }
     return of;
 }

@@ -155,30 +155,6 @@ def test_the_distance_from_multiples_is_of_so_many_intervals(memory):
     assert values[memory + 2] == pytest.approx(0, abs=1e-6)
 
 
-@pytest.mark.parametrize("memory", [32, 100])
-def test_many_early_beats_leave_the_low_step_low_and_fibrillation_does_not(memory):
-    """One early beat: steps 0, 0, 0, 0.24, 0.48, 0.24, 0; fibrillation: 0.3, 0.2, 0.3, 0.2; the mean of both is 0.8."""
-    ectopic, mean = [0.8, 0.8, 0.8, 0.8, 0.56, 1.04, 0.8, 0.8], 0.8
-    fibrillation = [0.6, 0.9, 0.7, 1.0, 0.8]
-    assert column([NAN, *ectopic, 0.5], f"rr_low_step_{memory}")[-1] == 0
-    assert column([NAN, *ectopic, 0.5], f"early_share_{memory}")[-1] == pytest.approx(1 / 8)
-    assert column([NAN, *fibrillation, 0.5], f"rr_low_step_{memory}")[-1] == pytest.approx(0.2 / mean)
-    assert column([NAN, *fibrillation, 0.5], f"early_share_{memory}")[-1] == pytest.approx(1 / 5)  # 0.6 < 0.85 * 0.8
-
-
-@pytest.mark.parametrize("memory", [32, 100])
-def test_the_mixture_of_the_rhythm_by_sorting(memory):
-    """Against NumPy's own, over the last 32 and 100 intervals before the beat's own, a gap among them."""
-    rr_s = np.random.default_rng(2).uniform(0.5, 1.2, 160)
-    rr_s[140] = NAN
-    history = rr_s[-1 - memory : -1]
-    steps = np.abs(np.diff(history))
-    low = np.quantile(steps[np.isfinite(steps)], 0.25, method="lower") / np.nanmean(history)
-    early = np.nanmean(np.where(np.isnan(history), NAN, history < 0.85 * np.nanmean(history)))
-    assert column(rr_s, f"rr_low_step_{memory}")[-1] == pytest.approx(low, rel=1e-5)
-    assert column(rr_s, f"early_share_{memory}")[-1] == pytest.approx(early, rel=1e-5)
-
-
 @pytest.mark.parametrize(
     "own_s, rank", [(0.5, 0.0), (0.7, 0.125), (0.75, 0.25), (0.8, 0.5), (1.0, 0.875), (1.1, 1.0), (NAN, 0.5)]
 )
