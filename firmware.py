@@ -368,7 +368,7 @@ def _rhythm(name: str) -> str:
         "second_previous_ratio": f"ratio(second, of_{memory}.mean)",
         "rr_step": f"of_{memory}.step",
         "rr_variation": f"of_{memory}.variation",
-        "rr_off_multiple": f"off_multiple(ecg, {memory})",
+        "rr_off_multiple": f"of_{memory}.off_multiple",
     }
     alone = ("pre_previous_ratio", "previous_second_ratio", "pre_rank")
     if memory and statistic in running and memory <= ft.MEMORY_BEATS:

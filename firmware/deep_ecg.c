@@ -587,9 +587,10 @@ static float filtered_at(const struct deep_ecg *ecg, int64_t place)
 /* Rhythm (features.py, rhythm_features) --------------------------------------------------------------------------- */
 
 /* The last `memory` RR intervals before a beat's own: their mean in samples; over that mean, from 0 to 1, the median of the
- * steps between neighbours and the standard deviation. All 0 where nothing is known. */
+ * steps between neighbours and the standard deviation; their mean distance from whole multiples of the beat's own
+ * interval, in units of that. All 0 where nothing is known. */
 struct rr_statistics {
-    float mean, step, variation;
+    float mean, step, variation, off_multiple;
 };
 
 /* The value at `rank` (from 0) of `count` values in rising order; puts the values into another order. */
@@ -646,7 +647,7 @@ static float off_multiple(const struct deep_ecg *ecg, int memory)
 /* `scratch` has room for `memory` values. */
 static struct rr_statistics rr_statistics(const struct deep_ecg *ecg, int memory, float *scratch)
 {
-    struct rr_statistics of = {0.0f, 0.0f, 0.0f};
+    struct rr_statistics of = {0.0f, 0.0f, 0.0f, off_multiple(ecg, memory)};
     int64_t sum = 0, squares = 0;
     int known = 0, steps = 0;
     for (int back = 1; back <= memory; back++) {
