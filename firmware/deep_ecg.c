@@ -586,8 +586,8 @@ static float filtered_at(const struct deep_ecg *ecg, int64_t place)
 
 /* Rhythm (features.py, rhythm_features) --------------------------------------------------------------------------- */
 
-/* The last `memory` RR intervals before a beat's own: their mean in samples; over that mean, from 0 to 1, the median of the
- * steps between neighbours and the standard deviation; their mean distance from whole multiples of the beat's own
+/* The last `memory` RR intervals before a beat's own: their mean in samples; over that mean, from 0 to 1, the median of
+ * the steps between neighbours and the standard deviation; their mean distance from whole multiples of the beat's own
  * interval, in units of that. All 0 where nothing is known. */
 struct rr_statistics {
     float mean, step, variation, off_multiple;
