@@ -83,12 +83,18 @@ class Idea:
     channels: int = CHANNELS  # of the window that are shown
 
 
+def _replayed(**shares: float) -> dict:
+    """Settings that show the share given of these classes' replayed beats an epoch, of the others the usual one."""
+    usual = zip(CLASSES, Config.replay_shares)
+    return {"replay_shares": tuple(shares.get(name, share) for name, share in usual)}
+
+
 ABLATION = {
     "without replays, a fifth of the N beats an epoch": Idea(
         settings={"replay_shares": (0.0,) * len(CLASSES), "record_shares": (0.2, 1, 1, 1, 1)}
     ),
-    "without replayed V and F": Idea(settings={"replay_shares": (0.16, 0.08, 0.0, 0.0, 0.0)}),
-    "4 % of the replayed S an epoch": Idea(settings={"replay_shares": (0.16, 0.04, 0.12, 0.02, 0.0)}),
+    "without replayed V and F": Idea(settings=_replayed(V=0.0, F=0.0)),
+    "4 % of the replayed S an epoch": Idea(settings=_replayed(S=0.04)),
     "without the difference from the template": Idea(channels=1),
     "without irregularity features": Idea(without=LOCAL),
     "without distance from whole multiples": Idea(without=MULTIPLES),

@@ -627,27 +627,19 @@ static int rr_back(const struct deep_ecg *ecg, int back)
     return back < ecg->rr_count ? ecg->rr_samples[ecg->rr_count - 1 - back] : 0;
 }
 
-/* Mean distance of the last `memory` RR intervals before a beat's own from whole multiples of that, in units of it; 0
- * where nothing is known. */
-static float off_multiple(const struct deep_ecg *ecg, int memory)
+/* Distance of an interval from the nearest whole multiple of another, in units of that; 0 where that is 0, unknown. */
+static float off_multiple(float rr, float own)
 {
-    const float own = (float)rr_back(ecg, 0);
-    float sum = 0.0f;
-    int known = 0;
-    for (int back = 1; back <= memory && own > 0.0f; back++) {
-        const float multiple = (float)rr_back(ecg, back) / own;
-        if (multiple > 0.0f) {
-            sum += limited(fabsf(multiple - at_least(floorf(multiple + 0.5f), 1.0f)), 0.0f, MOST_OFF);
-            known++;
-        }
-    }
-    return known > 0 ? sum / (float)known : 0.0f;
+    if (!(own > 0.0f))
+        return 0.0f;
+    return limited(fabsf(rr / own - at_least(floorf(rr / own + 0.5f), 1.0f)), 0.0f, MOST_OFF);
 }
 
 /* `scratch` has room for `memory` values. */
 static struct rr_statistics rr_statistics(const struct deep_ecg *ecg, int memory, float *scratch)
 {
-    struct rr_statistics of = {0.0f, 0.0f, 0.0f, off_multiple(ecg, memory)};
+    const float own = (float)rr_back(ecg, 0);
+    struct rr_statistics of = {0.0f, 0.0f, 0.0f, 0.0f};
     int64_t sum = 0, squares = 0;
     int known = 0, steps = 0;
     for (int back = 1; back <= memory; back++) {
@@ -657,12 +649,14 @@ static struct rr_statistics rr_statistics(const struct deep_ecg *ecg, int memory
         known++;
         sum += rr;
         squares += (int64_t)rr * rr;
+        of.off_multiple += off_multiple((float)rr, own);
         if (earlier != 0)
             scratch[steps++] = (float)(rr < earlier ? earlier - rr : rr - earlier);
     }
     if (known > 0) {
         of.mean = (float)sum / (float)known;
         of.variation = limited(sqrtf((float)(known * squares - sum * sum)) / (float)sum, 0.0f, 1.0f);
+        of.off_multiple /= (float)known;
     }
     if (steps > 0) {
         const float upper = selected(scratch, steps, steps / 2);
