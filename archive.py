@@ -80,7 +80,7 @@ class Job:
     def made_with(self) -> dict:
         """What, beside the files of a record, decides its labels."""
         network = {"network": self.checkpoint.name, "sha256": self.sha256, "runtime": self.runtime}
-        names = ("mode", "preset", "temperature", "s_prior_weight", "s_sure_weight", "v_prior_weight")
+        names = ("mode", "preset", "temperature", "s_prior_weight", "v_prior_weight")
         settings = {name: getattr(self.config, name) for name in names}
         chosen = {name: getattr(self, name) for name in ("peaks", "lead", "min_confidence")}
         return {"version": VERSION, **network, **settings, **chosen}

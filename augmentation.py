@@ -15,7 +15,7 @@ from scipy.signal import butter, sosfiltfilt
 from config import CLASSES
 from dsp_filters import FLAT_MV
 
-VERSION = 3  # raised when replays change
+VERSION = 4  # raised when replays change
 
 N, S, V, F = (CLASSES.index(name) for name in "NSVF")
 
@@ -434,9 +434,9 @@ def _noisy(signal_mv: np.ndarray, fs_hz: float, rng: np.random.Generator) -> np.
     if rng.random() < 0.4:
         wander = np.sin(2 * np.pi * rng.uniform(0.15, 0.4) * time_s + rng.uniform(0, 2 * np.pi))
         signal_mv = signal_mv + amplitude_mv * 10 ** rng.uniform(-1.2, -0.2) * wander
-    if rng.random() < 0.2:
+    if rng.random() < 0.3:
         mains = np.sin(2 * np.pi * rng.choice([50, 60]) * time_s)
-        signal_mv = signal_mv + amplitude_mv * 10 ** rng.uniform(-2, -1.2) * mains
+        signal_mv = signal_mv + amplitude_mv * 10 ** rng.uniform(-2, -0.5) * mains
     return signal_mv
 
 

@@ -98,10 +98,10 @@ PRESETS = {
 # about p is right; no label changes. Fitted by `crossvalidation.py --temperature --seeds 0 1` on held-out patients of
 # DS1; to be fitted again when anything of the training or of the priors changes.
 TEMPERATURES = {
-    ("diagnostic", "full"): 0.791,
-    ("diagnostic", "edge"): 0.905,
-    ("causal", "full"): 0.857,
-    ("causal", "edge"): 0.972,
+    ("diagnostic", "full"): 0.805,
+    ("diagnostic", "edge"): 0.941,
+    ("causal", "full"): 0.877,
+    ("causal", "edge"): 0.982,
 }
 
 
@@ -151,9 +151,8 @@ class Config:
     threads: int = 0  # how many processes work side by side, one thread each, 0: one a core; no result depends on it
 
     # Decision ---------------------------------------------------------------------------------------------------
-    s_prior_weight: float = 0.5  # how far the share of S among a patient's latest labels counts for the next (prior.py)
-    s_sure_weight: float = 0.7  # how far S of which the network was unsure make it less likely, sure ones likelier
-    v_prior_weight: float = 0.5  # how far V of the same shape make the next V likelier; 0 switches any of these off
+    s_prior_weight: float = 0.6  # how far the share of S among a patient's latest labels counts for the next (prior.py)
+    v_prior_weight: float = 0.5  # how far V of the same shape make the next V likelier; 0 switches either off
 
     def __post_init__(self):
         _check_kinds(self)
@@ -248,7 +247,6 @@ def _check_numbers(config: Config):
         ("weight_decay", config.weight_decay >= 0, "0 or more"),
         ("dropout", 0 <= config.dropout < 1, "from 0 to below 1"),
         ("s_prior_weight", 0 <= config.s_prior_weight <= 1, "from 0 (off) to 1"),
-        ("s_sure_weight", 0 <= config.s_sure_weight <= 1, "from 0 (off) to 1"),
         ("v_prior_weight", 0 <= config.v_prior_weight <= 1, "from 0 (off) to 1"),
         ("threads", config.threads >= 0, "0 (one a core) or more"),
         ("synthetic_minutes", config.synthetic_minutes >= 1, "1 or more"),

@@ -4,9 +4,7 @@ Of S: most patients have next to no S beats, those who have them often have many
 the first or too cautious for the second. Where few of the latest labels were S, it takes more to call one, where many
 were, less: the adjustment of a classifier to the priors of where it is used (Saerens, Latinne and Decaestecker, Neural
 Computation 14:21-41, 2002), in a running form and within bounds, for labels that make their like likelier could run
-away. And how sure the network was, on average, of the beats that it called S: of premature beats it is surer than of
-the early beats of an irregular rhythm, so that unsure S make the next less likely and sure ones likelier. That goes by
-the network's answers before any prior and so cannot feed itself.
+away.
 
 Of V: beats of one shape, a group of the patient's running templates, are mostly of one origin. What the network thought
 of those before, on average, is evidence on the next.
@@ -30,11 +28,6 @@ MEMORY_BEATS = 300  # labels from which the share of S is
 USUAL_SHARE = 0.08  # of S among them: at it, and at the start, S stays as likely as the network says
 SHARE_RANGE = (0.01, 0.3)  # one beyond it counts as its end: no patient is given up, and no share runs away
 
-SURE_BEATS = 50  # that the network called S, over which the mean of its log odds of S is taken
-USUAL_SURE = 0.5  # log odds: this mean leaves S as likely as the network says; a patient begins with SURE_START_BEATS
-SURE_START_BEATS = 5  # of it
-MOST_SURE = 1.0  # log odds: a higher mean counts as this
-
 GROUP_BEATS = 200  # of one shape, over which the mean of the network's log odds of V is taken
 START_BEATS = 3  # with log odds of 0, as many as stand at the start of each group
 ODDS_RANGE = (0.05, 0.95)  # a probability beyond it counts as its end in log odds: no beat outweighs many
@@ -45,9 +38,7 @@ class RunningPrior:
 
     def __init__(self, config: Config):
         self._s_weight, self._v_weight = config.s_prior_weight, config.v_prior_weight
-        self._sure_weight = config.s_sure_weight
         self._share = USUAL_SHARE
-        self._sure = _MeanLogOdds(USUAL_SURE, SURE_START_BEATS, SURE_BEATS)
         self._of_groups = [_MeanLogOdds(0.0, START_BEATS, GROUP_BEATS) for _ in range(GROUPS)]
 
     def __call__(self, proba: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -68,14 +59,11 @@ class RunningPrior:
         s_factor, v_factor = self._s_factor(), self._v_factor(group, of_v)
         called_s = of_s * s_factor > max(rival, of_v * v_factor)
         self._share += (called_s - self._share) / MEMORY_BEATS
-        if of_s > max(rival, of_v):
-            self._sure.add(of_s)
         return s_factor, v_factor
 
     def _s_factor(self) -> float:
         share = min(max(self._share, SHARE_RANGE[0]), SHARE_RANGE[1])
-        sure = min(self._sure.mean, MOST_SURE) - USUAL_SURE
-        return (share / USUAL_SHARE) ** self._s_weight * math.exp(self._sure_weight * sure)
+        return (share / USUAL_SHARE) ** self._s_weight
 
     def _v_factor(self, group: int, of_v: float) -> float:
         if group < 0:  # started anew by this beat

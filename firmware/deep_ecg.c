@@ -992,13 +992,13 @@ static int make_inputs(struct deep_ecg *ecg, const struct deep_ecg_waiting *beat
 
 /* The label of a beat by its logits and the running priors, which go one beat on (prior.py) ------------------------ */
 
-/* The logarithm of the odds of class `of` by the network alone. */
-static float log_odds(const int8_t *logits, int of)
+/* The logarithm of the odds of V by the network alone. */
+static float log_odds_of_v(const int8_t *logits)
 {
     float others = 0.0f, proba;
     for (int i = 0; i < DEEP_ECG_CLASSES; i++)
-        if (i != of)
-            others += expf(DEEP_ECG_LOGIT_SCALE * (float)(logits[i] - logits[of]));
+        if (i != V_CLASS)
+            others += expf(DEEP_ECG_LOGIT_SCALE * (float)(logits[i] - logits[V_CLASS]));
     proba = limited(1.0f / (1.0f + others), ODDS_LOW, ODDS_HIGH);
     return logf(proba / (1.0f - proba));
 }
@@ -1018,25 +1018,13 @@ static float usual_log_odds_of_v(struct deep_ecg *ecg, int group, float odds)
     return before;
 }
 
-/* Takes a beat that the network alone calls S into the mean of the log odds of such beats. */
-static void note_s(struct deep_ecg *ecg, const int8_t *logits)
-{
-    for (int i = 0; i < DEEP_ECG_CLASSES; i++)
-        if (i != S_CLASS && logits[i] >= logits[S_CLASS])
-            return;
-    ecg->s_beats = limited(ecg->s_beats + 1.0f, 0.0f, SURE_BEATS);
-    ecg->s_log_odds += (log_odds(logits, S_CLASS) - ecg->s_log_odds) / ecg->s_beats;
-}
-
 static uint8_t label_of(struct deep_ecg *ecg, int group, const int8_t *logits)
 {
     const float share = limited(ecg->s_share, S_LEAST_SHARE, S_MOST_SHARE);
-    const float sure = (ecg->s_log_odds < MOST_SURE ? ecg->s_log_odds : MOST_SURE) - USUAL_SURE;
     float raised[DEEP_ECG_CLASSES] = {0.0f}, highest; /* raised: by how many steps of the logits */
     uint8_t label = 0;
-    raised[S_CLASS] = (S_WEIGHT * logf(share / S_USUAL_SHARE) + SURE_WEIGHT * sure) / DEEP_ECG_LOGIT_SCALE;
-    raised[V_CLASS] = V_WEIGHT * usual_log_odds_of_v(ecg, group, log_odds(logits, V_CLASS)) / DEEP_ECG_LOGIT_SCALE;
-    note_s(ecg, logits);
+    raised[S_CLASS] = S_WEIGHT * logf(share / S_USUAL_SHARE) / DEEP_ECG_LOGIT_SCALE;
+    raised[V_CLASS] = V_WEIGHT * usual_log_odds_of_v(ecg, group, log_odds_of_v(logits)) / DEEP_ECG_LOGIT_SCALE;
     highest = (float)logits[0] + raised[0];
     for (uint8_t i = 1; i < DEEP_ECG_CLASSES; i++) {
         if ((float)logits[i] + raised[i] > highest) {
@@ -1077,8 +1065,6 @@ void deep_ecg_init(struct deep_ecg *ecg)
     memset(ecg, 0, sizeof *ecg);
     append(ecg->intervals_samples, &ecg->intervals, DEEP_ECG_LEVEL_BEATS, FIRST_RR);
     ecg->s_share = S_USUAL_SHARE;
-    ecg->s_log_odds = USUAL_SURE;
-    ecg->s_beats = SURE_START_BEATS;
 }
 
 int deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat)

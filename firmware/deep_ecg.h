@@ -102,9 +102,8 @@ struct deep_ecg {
     float features[DEEP_ECG_FEATURES];
     int8_t window_q[DEEP_ECG_CHANNELS * DEEP_ECG_WINDOW_SAMPLES], features_q[DEEP_ECG_FEATURES];
 
-    /* running priors: the share of S among the latest labels; of the beats that the network called S the log odds of S,
-     * their number; of each group of shapes the log odds of V, its beats */
-    float s_share, s_log_odds, s_beats, v_log_odds[DEEP_ECG_GROUPS], v_beats[DEEP_ECG_GROUPS];
+    /* running priors: the share of S among the latest labels; of each group of shapes the log odds of V, its beats */
+    float s_share, v_log_odds[DEEP_ECG_GROUPS], v_beats[DEEP_ECG_GROUPS];
 };
 
 /* Starts a stream. */

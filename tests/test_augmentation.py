@@ -463,6 +463,20 @@ def test_moved_marks_stay_near_r_and_in_order():
         assert (np.diff(moved) >= 0).all() and moved[-1] < peaks[-1] + 5
 
 
+def test_mains_hum_lies_over_some_replays_at_up_to_a_third_of_the_height_of_the_signal():
+    """A signal of 1 mV without any: what is found at 50 and 60 Hz over a whole number of their periods was added."""
+    time_s = np.arange(7200) / FS_HZ
+    signal_mv = np.sin(2 * np.pi * time_s)
+    wave = {hz: np.exp(-2j * np.pi * hz * time_s) for hz in (50, 60)}
+    noisy = [augmentation._noisy(signal_mv, FS_HZ, np.random.default_rng(seed)) for seed in range(300)]
+    heights = {hz: np.array([2 * abs(np.mean(one * wave[hz])) for one in noisy]) for hz in wave}
+    hummed = {hz: found > 0.0098 for hz, found in heights.items()}
+    assert not (hummed[50] & hummed[60]).any()
+    assert all(0.09 < found.mean() < 0.21 for found in hummed.values())
+    found = np.maximum(*heights.values())[hummed[50] | hummed[60]]
+    assert found.min() < 0.02 and 0.25 < found.max() < 0.33
+
+
 # Whole replays -------------------------------------------------------------------------------------------------------
 
 

@@ -9,10 +9,8 @@ from config import Config, DeepECGError
 from features import GROUPS
 from prior import RunningPrior, with_running_prior
 
-OFF = Config(s_prior_weight=0, s_sure_weight=0, v_prior_weight=0)
-S_ALONE, SURE_ALONE, V_ALONE = (
-    replace(OFF, **weight) for weight in ({"s_prior_weight": 0.5}, {"s_sure_weight": 1}, {"v_prior_weight": 0.5})
-)
+OFF = Config(s_prior_weight=0, v_prior_weight=0)
+S_ALONE, V_ALONE = replace(OFF, s_prior_weight=0.5), replace(OFF, v_prior_weight=0.5)
 SURE_N = np.array([0.9, 0.04, 0.03, 0.02, 0.01])
 SURE_S = np.array([0.05, 0.9, 0.03, 0.01, 0.01])
 LIKELY_S = np.array([0.35, 0.55, 0.05, 0.03, 0.02])
@@ -66,40 +64,6 @@ def test_the_labels_that_count_are_its_own():
     """S to the network, but not after many N, and so it stays however many come."""
     assert (adapted(S_ALONE, *[SURE_N] * 3000, *[LIKELY_S] * 3000)[3000:].argmax(axis=1) == 0).all()
     assert (adapted(S_ALONE, *[LIKELY_S] * 3000).argmax(axis=1) == 1).all()
-
-
-# How sure of S: the mean log odds of S of the beats that the network calls S, with five of 0.5 before them, at most 1,
-# less 0.5, times the weight
-
-
-def test_sure_s_make_the_next_likelier_and_unsure_ones_less_likely():
-    odds = 0.55 / 0.45
-    unsure = np.exp((5 * 0.5 + np.log(odds)) / 6 - 0.5)
-    np.testing.assert_allclose(adapted(SURE_ALONE, LIKELY_S, LIKELY_S)[1], with_factor(LIKELY_S, 1, unsure))
-    sure = np.exp((5 * 0.5 + np.log(9)) / 6 - 0.5)
-    np.testing.assert_allclose(adapted(SURE_ALONE, SURE_S, LIKELY_S)[1], with_factor(LIKELY_S, 1, sure))
-    often = adapted(SURE_ALONE, *[SURE_S] * 300, LIKELY_S)[-1]
-    np.testing.assert_allclose(often, with_factor(LIKELY_S, 1, np.exp(0.5)))
-
-
-def test_beats_that_the_network_does_not_call_s_leave_it_as_it_is():
-    rather_s = np.array([0.3, 0.3, 0.35, 0.03, 0.02])  # and V rather than S
-    np.testing.assert_allclose(adapted(SURE_ALONE, SURE_N, rather_s, RATHER_V, LIKELY_S)[-1], LIKELY_S)
-
-
-def test_what_counts_is_the_network_and_not_the_label():
-    """Beats that are no S after many N still tell how sure the network is."""
-    sure_and_rare = replace(OFF, s_prior_weight=1, s_sure_weight=1)
-    found = adapted(sure_and_rare, *[SURE_N] * 3000, *[LIKELY_S] * 300)
-    assert (found[3000:].argmax(axis=1) == 0).all()
-    np.testing.assert_allclose(found[-1], with_factor(LIKELY_S, 1, np.exp(np.log(0.55 / 0.45) - 0.5) / 8), rtol=0.01)
-
-
-def test_the_mean_is_over_the_latest_50_of_them():
-    """After very many beats each new one moves it by a 50th."""
-    before, after = (adapted(SURE_ALONE, *[LIKELY_S] * 5000, *more, MAYBE_V)[-1] for more in ([], [SURE_S]))
-    moved = np.log(after[1] / after[0]) - np.log(before[1] / before[0])
-    assert moved == pytest.approx((np.log(9) - np.log(0.55 / 0.45)) / 50, rel=1e-3)
 
 
 # V: the mean log odds of V of the earlier beats of the group, with three of 0 before them, times the weight
@@ -166,7 +130,7 @@ def test_each_record_has_its_own_priors():
 
 def test_probabilities_stay_probabilities():
     proba, groups = random_beats(500)
-    found = RunningPrior(Config(s_prior_weight=1, s_sure_weight=1, v_prior_weight=1))(proba, groups)
+    found = RunningPrior(Config(s_prior_weight=1, v_prior_weight=1))(proba, groups)
     assert found.min() >= 0
     np.testing.assert_allclose(found.sum(axis=1), 1)
 
@@ -182,7 +146,7 @@ def test_no_beat_is_no_beat():
     assert with_running_prior(empty, none, np.empty(0, str), Config()).shape == (0, 5)
 
 
-@pytest.mark.parametrize("name", ["s_prior_weight", "s_sure_weight", "v_prior_weight"])
+@pytest.mark.parametrize("name", ["s_prior_weight", "v_prior_weight"])
 @pytest.mark.parametrize("weight", [-0.1, 1.1])
 def test_a_weight_that_cannot_be_is_refused(name, weight):
     with pytest.raises(DeepECGError, match=f"{name} .* from 0 .off. to 1"):
