@@ -136,7 +136,8 @@ static void remember(struct deep_ecg *ecg, float mv, bool missing)
     ecg->qrs_band_next = (uint16_t)wrapped(ecg->qrs_band_next + 1, DEEP_ECG_ENERGY_SAMPLES);
 
     ecg->signal_mv[ecg->history_next] = mv;
-    ecg->energy_mv[ecg->history_next] = (float)ecg->energy_sum * (1.0f / (ENERGY_UNITS_PER_MV * DEEP_ECG_ENERGY_SAMPLES));
+    ecg->energy_mv[ecg->history_next] =
+        (float)ecg->energy_sum * (1.0f / (ENERGY_UNITS_PER_MV * DEEP_ECG_ENERGY_SAMPLES));
     ecg->missing[ecg->history_next] = missing;
     ecg->lost[ecg->history_next] = is_lost(ecg);
     ecg->lost_count += is_lost(ecg);
@@ -233,8 +234,8 @@ static int64_t window_complete(int64_t sample)
 }
 
 /* Takes a beat detected at sample `detected` into the queue; there is no RR interval where any sample since the beat
- * before is lost, of which there were `lost_count` up to this one's R-peak. More than DEEP_ECG_WAITING cannot wait: beats lie at least
- * APART apart, and the detector looks back for several at once over no more than LEARN_SPAN. */
+ * before is lost, of which there were `lost_count` up to this one's R-peak. More than DEEP_ECG_WAITING cannot wait:
+ * beats lie at least APART apart, and the detector looks back for several at once over no more than LEARN_SPAN. */
 static void expect(struct deep_ecg *ecg, int64_t sample, uint32_t lost_count, int64_t detected)
 {
     struct deep_ecg_waiting *beat = &ecg->waiting[ecg->waiting_count];
@@ -439,8 +440,8 @@ static bool search_back(struct deep_ecg *ecg, const struct deep_ecg_summit *summ
     return true;
 }
 
-/* The last beat was told by the start of its QRS or by its P wave: `summit`, far higher, follows closely. Where that is so
- * of LEAP_BEATS of the latest beats, the levels are set by what follows. */
+/* The last beat was told by the start of its QRS or by its P wave: `summit`, far higher, follows closely. Where that is
+ * so of LEAP_BEATS of the latest beats, the levels are set by what follows. */
 static void outgrow(struct deep_ecg *ecg, const struct deep_ecg_summit *summit)
 {
     ecg->outgrown_mv[DEEP_ECG_LEAP_OF - 1] = summit->height_mv;
