@@ -3,8 +3,7 @@
 Of S: most patients have next to no S beats, those who have them often have many, so one threshold would be too bold for
 the first or too cautious for the second. Where few of the latest labels were S, it takes more to call one, where many
 were, less: the adjustment of a classifier to the priors of where it is used (Saerens, Latinne and Decaestecker, Neural
-Computation 14:21-41, 2002), in a running form and within bounds, for labels that make their like likelier could run
-away.
+Computation 14:21-41, 2002), in a running form and bounded, for labels that make their like likelier could run away.
 
 Of V: beats of one shape, a group of the patient's running templates, are mostly of one origin. What the network thought
 of those before, on average, is evidence on the next.
