@@ -4,18 +4,17 @@ Every value is a plain assignment with its reason. The command line (`python mai
 them for one run; nothing else changes them. Importing this module does nothing.
 """
 
-import inspect
-import math
 import os
-import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import get_args, get_origin
+
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.settings import check_settings
 
 CLASSES = ("N", "S", "V", "F", "Q")  # AAMI EC57 beat classes, in the order of the network's five outputs
 DATA_DIR_VARIABLE = "DEEP_ECG_DATA_DIR"
+
 
 # The MIT-BIH Arrhythmia Database, divided by patient after de Chazal et al. 2004 (IEEE TBME 51:1196-1206)
 DS1 = tuple("101 106 108 109 112 114 115 116 118 119 122 124 201 203 205 207 208 209 215 220 223 230".split())
@@ -28,26 +27,8 @@ AAMI_SYMBOLS = (
     ("F", "F"),
     ("Q", "/ f Q ?"),
 )
-
 MODES = ("diagnostic", "causal")
 DATA_SOURCES = ("auto", "local", "physionet", "synthetic")
-LONGEST_MESSAGE = 1000
-RECORD_NAME = re.compile(r"[-\w]+(/[-\w]+)*")  # in a subfolder of the data folder, perhaps
-
-
-class DeepECGError(ValueError):
-    """A wrong input or setting. The message is one line that names it and the mend; entry points exit with 2.
-
-    What cannot be printed becomes a space, for names come from files of others, and a very long line is cut.
-    """
-
-    def __init__(self, message: str):
-        line = "".join(letter if letter.isprintable() else " " for letter in message[:LONGEST_MESSAGE])
-        super().__init__(line + "..." * (len(message) > LONGEST_MESSAGE))
-
-
-class PartlyDone(DeepECGError):
-    """Some of many inputs were wrong and left out, the others are done; entry points exit with 3."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +136,7 @@ class Config:
     v_prior_weight: float = 0.5  # how far V of the same shape make the next V likelier; 0 switches either off
 
     def __post_init__(self):
-        _check_kinds(self)
-        _check_choices(self)
-        _check_numbers(self)
-        _check_records(self)
-        _check_annotations(self)
+        check_settings(self, {"mode": MODES, "preset": tuple(PRESETS), "data_source": DATA_SOURCES}, CLASSES)
 
     @property
     def leads(self) -> tuple[str, ...]:
@@ -204,99 +181,6 @@ def name_of_test(records: Sequence[str]) -> str:
     return "DS2" if tuple(records) == DS2 else "the test records"
 
 
-def _check_kinds(config: Config):
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if not _is_a(value, field.type):
-            kind = inspect.formatannotation(field.type)
-            raise DeepECGError(f"setting {field.name} = {value!r} cannot be used: it must be {kind}")
-
-
-def _is_a(value: object, kind: type) -> bool:
-    if get_origin(kind) is tuple:
-        return isinstance(value, tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
-    if kind is str:
-        return isinstance(value, str | os.PathLike)
-    numbers = (int, float) if kind is float else int
-    return isinstance(value, numbers) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _check_choices(config: Config):
-    for name, allowed in (("mode", MODES), ("preset", tuple(PRESETS)), ("data_source", DATA_SOURCES)):
-        value = getattr(config, name)
-        if value not in allowed:
-            raise DeepECGError(f"setting {name} = {value!r} is unknown: use one of {', '.join(allowed)}")
-
-
-def _check_numbers(config: Config):
-    seeds_ok = len(config.seeds) == len(set(config.seeds)) > 0 and min(config.seeds) >= 0
-    band_ok = len(config.band_hz) == 2 and 0 < config.band_hz[0] < config.band_hz[1] < config.fs_hz / 2
-    half_window_ms = 500 * config.window_samples / config.fs_hz if config.fs_hz > 0 else 0
-    rules = (
-        ("seeds", seeds_ok, "different whole numbers from 0"),
-        ("fs_hz", config.fs_hz > 0, "above 0"),
-        ("band_hz", band_ok, "two rising frequencies below half of fs_hz"),
-        ("filter_order", config.filter_order >= 1, "1 or more"),
-        ("window_samples", config.window_samples >= 64 and config.window_samples % 8 == 0, "a multiple of 8 from 64"),
-        ("look_ahead_ms", 0 <= config.look_ahead_ms <= half_window_ms, "0 to half the window"),
-        ("focal_gamma", config.focal_gamma >= 0, "0 or more"),
-        ("replays", config.replays >= 0, "0 or more"),
-        ("record_shares", _are_shares(config.record_shares), "five shares from 0 to 1, of N S V F Q"),
-        ("replay_shares", _are_shares(config.replay_shares), "five shares from 0 to 1, of N S V F Q"),
-        ("batch_size", config.batch_size >= 2, "2 or more"),
-        ("weight_decay", config.weight_decay >= 0, "0 or more"),
-        ("dropout", 0 <= config.dropout < 1, "from 0 to below 1"),
-        ("s_prior_weight", 0 <= config.s_prior_weight <= 1, "from 0 (off) to 1"),
-        ("v_prior_weight", 0 <= config.v_prior_weight <= 1, "from 0 (off) to 1"),
-        ("threads", config.threads >= 0, "0 (one a core) or more"),
-        ("synthetic_minutes", config.synthetic_minutes >= 1, "1 or more"),
-    )
-    for name, holds, need in rules:
-        if not holds:
-            raise DeepECGError(f"setting {name} = {getattr(config, name)!r} cannot be used: it must be {need}")
-
-
-def _check_records(config: Config):
-    lists = {name: getattr(config, name) for name in ("train_records", "validation_records", "test_records")}
-    for name, records in lists.items():
-        odd = [record for record in records if not RECORD_NAME.fullmatch(record)]
-        twice = [record for record, count in Counter(records).items() if count > 1]
-        if not records or odd or twice:
-            what = f"{twice[0]!r} stands twice" if twice else "is empty"
-            what = f"{odd[0]!r} is no name of a record" if odd else what
-            raise DeepECGError(f"setting {name} cannot be used: {what}: list the records' names, each once")
-    train, validation, test = (set(records) for records in lists.values())
-    if both := [record for record in config.test_records if record in train]:
-        raise DeepECGError(
-            f"setting test_records cannot be used: {both[0]!r} is in train_records too: take it out of one, and keep "
-            "all records of a patient in the same list"
-        )
-    if not validation < train:
-        raise DeepECGError("setting validation_records cannot be used: name some of train_records, but not all")
-
-
-def _check_annotations(config: Config):
-    if not re.fullmatch(r"\w+", config.annotation_extension):
-        raise DeepECGError(
-            f"setting annotation_extension = {config.annotation_extension!r} cannot be used: it must be letters and "
-            "digits, as atr"
-        )
-    pairs = config.annotation_classes
-    if any(len(pair) != 2 for pair in pairs):
-        raise DeepECGError('setting annotation_classes cannot be used: it must be pairs as ("S", "A a J S")')
-    if unknown := [name for name, _ in pairs if name not in CLASSES]:
-        raise DeepECGError(f"setting annotation_classes: class {unknown[0]!r} is unknown: use {', '.join(CLASSES)}")
-    symbols = Counter(symbol for _, symbols in pairs for symbol in symbols.split())
-    if twice := [symbol for symbol, count in symbols.items() if count > 1]:
-        raise DeepECGError(f"setting annotation_classes: symbol {twice[0]!r} stands twice: give it one class")
-    if not symbols:
-        raise DeepECGError("setting annotation_classes names no symbol: without one no annotation is a beat")
-
-
-def _are_shares(values: tuple[float, ...]) -> bool:
-    return len(values) == len(CLASSES) and all(0 <= value <= 1 for value in values)
-
-
 def with_overrides(config: Config, **overrides) -> Config:
     """A copy of `config` in which every override that is not None replaces the setting of that name.
 
@@ -307,16 +191,3 @@ def with_overrides(config: Config, **overrides) -> Config:
         if name not in known:
             raise DeepECGError(f"there is no setting {name!r}: config.py lists them")
     return replace(config, **{name: value for name, value in overrides.items() if value is not None})
-
-
-def check_made_for(path: Path, description: dict, **expected):
-    """Compares what the network stored at `path` says of itself with the entries `expected` (mode, classes, features).
-
-    Raises DeepECGError at the first that differs.
-    """
-    for name, value in expected.items():
-        if description.get(name) != value:
-            raise DeepECGError(
-                f"checkpoint {path} was made for {name} {description.get(name)!r}, not {value!r}: choose the one "
-                f"of that {name} or train it with `python main.py`"
-            )

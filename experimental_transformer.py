@@ -13,15 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import console
-import pipeline
 from config import MODES, Config, with_overrides
-from data_loader import Source, ingest, load_beats, load_replays
-from engine import TRAINING_THREADS
-from evaluation import markdown_table, write_json
-from figures import benchmark_figure
-from files import write_text
+from data_loader import load_beats, load_replays
+from deep_ecg.records.database import Source, ingest
+from deep_ecg.scoring.figures import benchmark_figure
+from deep_ecg.system import console, machine
+from deep_ecg.system.files import write_text
+from deep_ecg.system.json_files import write_json
+from deep_ecg.system.text import markdown_table
+from deep_ecg.training import experiment
+from deep_ecg.training.engine import TRAINING_THREADS
 from model import FeatureMLP, HybridECGNet, classifier_head
+from quantize import int8_report
 
 
 class SelfAttention(nn.Module):
@@ -96,10 +99,10 @@ def contenders(config: Config) -> list[tuple[str, Config, type[nn.Module], dict]
     """Name, settings, class and constructor arguments of the networks compared."""
     full, edge = with_overrides(config, preset="full"), with_overrides(config, preset="edge")
     inputs = ("feature_count", "window_samples", "input_channels", "dropout")
-    transformer = {name: pipeline.hybrid_arguments(full)[name] for name in inputs}
+    transformer = {name: experiment.hybrid_arguments(full)[name] for name in inputs}
     return [
-        ("hybrid, full", full, HybridECGNet, pipeline.hybrid_arguments(full)),
-        ("hybrid, edge", edge, HybridECGNet, pipeline.hybrid_arguments(edge)),
+        ("hybrid, full", full, HybridECGNet, experiment.hybrid_arguments(full)),
+        ("hybrid, edge", edge, HybridECGNet, experiment.hybrid_arguments(edge)),
         ("Transformer", full, ECGTransformer, transformer),
     ]
 
@@ -118,12 +121,12 @@ def benchmark(config: Config, folder: Path | None = None) -> dict:
     for name, settings, network, arguments in contenders(config):
         print(f"\nTrain: {name}", flush=True)
         own = folder / name.replace(", ", "-")
-        trained.append(pipeline.train(settings, source, ds1, replays, seed, own, network, arguments, progress))
+        trained.append(experiment.train(settings, source, ds1, replays, seed, own, network, arguments, progress))
     ds2 = load_beats(source, config.test_records, config, progress)
     rows = []
     for (name, settings, _, _), network in zip(contenders(config), trained):
-        report, _ = pipeline.assess(network, settings, source, ds1, ds2)
-        rows.append(_row(name, report, pipeline.quantized(network, settings, ds2, report)))
+        report, _ = experiment.assess(network, settings, source, ds1, ds2)
+        rows.append(_row(name, report, int8_report(network, settings, ds2, report)))
         (network.folder / "resume.pt").unlink(missing_ok=True)
     return _write(folder, config, source, rows)
 
@@ -148,7 +151,7 @@ def _write(folder: Path, config: Config, source: Source, rows: list[dict]) -> di
         "data_source": source.name,
         "mode": config.mode,
         "seed": config.seeds[0],
-        "versions": pipeline.versions(),
+        "versions": machine.versions(),
         "threads": TRAINING_THREADS,
         "rows": rows,
     }

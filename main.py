@@ -20,31 +20,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from joblib import delayed
 
-import console
-import distributed
-from archive import is_folder, label_archive, records_below, records_listed
-from config import (
-    CLASSES,
-    DATA_DIR_VARIABLE,
-    DATA_SOURCES,
-    MODES,
-    PRESETS,
-    Config,
-    DeepECGError,
-    name_of_test,
-    with_overrides,
-)
-from data_loader import Beats, Source, ingest, load_beats, load_replays, read_clean, read_header
-from ec57 import score_records
-from files import check_writable, locked, write_text
-from live import follow, line_feed, record_feed
-from predict import RUNTIMES, SYNTHETIC_NETWORK, load_classifier, network_path, predict_records
-from workers import Run, worker_pool
+from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, name_of_test, with_overrides
+from data_loader import load_beats, load_replays, read_clean
+from deep_ecg.beats.arrays import Beats
+from deep_ecg.labelling.archive import is_folder, label_archive, records_below, records_listed
+from deep_ecg.labelling.live import follow, line_feed, record_feed
+from deep_ecg.labelling.predict import predict_records
+from deep_ecg.networks.classifier import RUNTIMES, SYNTHETIC_NETWORK, load_classifier, network_path
+from deep_ecg.records.database import Source, ingest
+from deep_ecg.records.wfdb_files import read_header
+from deep_ecg.scoring.ec57 import score_records
+from deep_ecg.system import console
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.files import check_writable, locked, write_text
+from deep_ecg.system.workers import Run, worker_pool
+from deep_ecg.training import processes
 
 # What trains is imported by the functions that train: `predict` and `stream` run where torch is not installed. What
 # draws is imported by the functions that draw: a training's process has no use for it, and it takes half a second.
 if TYPE_CHECKING:
-    from pipeline import Trained
+    from deep_ecg.training.experiment import Trained
 
 SIGNAL_STRIP = ("203", 40.0, 10.0)  # a training record with wander and muscle noise, start and length in seconds
 PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irregular rhythm
@@ -57,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work():
         if command is not run_command:
-            distributed.refuse()
+            processes.refuse()
         command(options)
 
     trains = command in (run_command, reproduce_command)
@@ -70,13 +65,13 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     With another database, its records to train and to test on take the places of DS1 and DS2. Of several processes
     (distributed.py) the first one does this, and the others help it train.
     """
-    with distributed.group():
-        return _run(config, name, fresh) if distributed.is_first() else help_train(config)
+    with processes.group():
+        return _run(config, name, fresh) if processes.is_first() else help_train(config)
 
 
 def help_train(config: Config) -> dict:
     """Trains with the first process, on the beats that it has prepared, and writes nothing. The report is empty."""
-    distributed.wait()
+    processes.wait()
     train_all(config, ingest(config), Path(config.runs_dir), fresh=False)
     return {}
 
@@ -96,8 +91,9 @@ def experiment(
     config: Config, source: Source, folder: Path, fresh: bool, progress: bool, stages: console.Stages
 ) -> dict:
     """`run`, from the beats to the report in `folder`, which no other run uses meanwhile."""
-    from evaluation import median_seed
-    from pipeline import assess, quantized
+    from deep_ecg.scoring.seeds import median_seed
+    from deep_ecg.training.experiment import assess
+    from quantize import int8_report
 
     with worker_pool(config.threads) as workers:  # for all of it: its processes take seconds to start
         with stages("beats", "Beats of the records to train on, and replays of these in other rhythms"):
@@ -106,7 +102,7 @@ def experiment(
             if config.replays:
                 replays = load_replays(source, config.train_records, config, progress, workers)
                 print(f"      {describe_beats(replays)}, replayed")
-            distributed.wait()
+            processes.wait()
         with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
             validation, *trained = train_all(config, source, folder, fresh, workers)
         with stages("evaluate", f"Evaluate on {name_of_test(config.test_records)}, opened only now"):
@@ -119,7 +115,7 @@ def experiment(
         draw(folder / "images", config, source, trained[shown], (reports[shown], assessed[shown][1]), ds1, ds2)
     with stages("quantize", "Quantize to int8, reload, measure"):
         for network, report in zip(trained, reports):
-            report["int8"] = quantized(network, config, ds2, report)
+            report["int8"] = int8_report(network, config, ds2, report)
     return finish(folder, [*trained, validation], reports, shown, stages.timings_s())
 
 
@@ -136,7 +132,7 @@ def announce(source: Source):
 
 def describe_beats(beats: Beats) -> str:
     """One line: beats in all and of each class."""
-    from pipeline import class_counts
+    from deep_ecg.beats.arrays import class_counts
 
     counts = class_counts(beats)
     return f"{counts['all']:,} beats: " + ", ".join(f"{name} {counts[name]:,}" for name in CLASSES)
@@ -156,10 +152,10 @@ def train_all(
     jobs += [(seed, folder / f"seed-{seed}", f"seed {seed}", ()) for seed in config.seeds]
     for _, own, title, _ in jobs:
         state = own / "resume.pt"
-        if distributed.is_first() and state.exists() and not _goes_on(state, fresh):
+        if processes.is_first() and state.exists() and not _goes_on(state, fresh):
             state.unlink()
         print(f"      {title} -> {own}", flush=True)
-    if distributed.size() > 1:
+    if processes.size() > 1:
         return [train_one(config, source, *job) for job in jobs]
     return list(workers(delayed(train_one)(config, source, *job) for job in jobs))
 
@@ -173,7 +169,7 @@ def train_one(
     config: Config, source: Source, seed: int, folder: Path, title: str, held_out: Sequence[str]
 ) -> "Trained":
     """One training, in a process of its own, on the beats that the cache holds; its lines begin with `title`."""
-    from pipeline import train
+    from deep_ecg.training.experiment import train
 
     ds1 = load_beats(source, config.train_records, config)
     replays = load_replays(source, config.train_records, config) if config.replays else None
@@ -186,8 +182,8 @@ def train_one(
 
 def draw(folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats):
     """The four figures of a run: cleaned signal, dashboard, labelled strip, confidence."""
-    from figures import dashboard_figure, signal_figure
-    from pipeline import network_proba
+    from deep_ecg.scoring.figures import dashboard_figure, signal_figure
+    from deep_ecg.training.experiment import network_proba
 
     report, proba = assessed
     tested = name_of_test(config.test_records)
@@ -211,7 +207,7 @@ def draw_tested(
     folder: Path, config: Config, source: Source, report: dict, proba: np.ndarray, beats: Beats, synthetic: bool
 ):
     """The two figures of what a network makes of the `beats` that it is tested on: confidence, labelled strip."""
-    from figures import confidence_figure, predictions_figure
+    from deep_ecg.scoring.figures import confidence_figure, predictions_figure
 
     network = f"{config.mode} mode, {config.preset} preset" + (f", seed {report['seed']}" if "seed" in report else "")
     confidence_figure(
@@ -248,8 +244,9 @@ def evaluate(config: Config, checkpoint: Path | None = None, name: str | None = 
     Where these are and what they are called (leads, extension, symbols) is as `config` says, all else of the network's
     inputs as its checkpoint does. Writes report.json, report.md and figures as a run does; returns the report.
     """
-    from evaluation import render_markdown, results_table, write_json
-    from pipeline import score_network
+    from deep_ecg.scoring.report import render_markdown, results_table
+    from deep_ecg.system.json_files import write_json
+    from deep_ecg.training.experiment import score_network
 
     classifier, progress = load_classifier(config, checkpoint), console.interactive()
     config = with_overrides(classifier.config, lead=config.lead)
@@ -275,8 +272,10 @@ def evaluate(config: Config, checkpoint: Path | None = None, name: str | None = 
 
 def finish(folder: Path, trained: "list[Trained]", reports: list[dict], shown: int, timings_s: dict) -> dict:
     """Writes report.json and report.md of the seed shown with the spread over all seeds, and prints the summary."""
-    from evaluation import over_seeds, render_markdown, results_table, write_json
-    from pipeline import peak_rss_mb
+    from deep_ecg.scoring.report import render_markdown, results_table
+    from deep_ecg.scoring.seeds import over_seeds
+    from deep_ecg.system.json_files import write_json
+    from deep_ecg.system.machine import peak_rss_mb
 
     report = reports[shown]
     report |= {
@@ -462,14 +461,14 @@ def stream_command(options: dict):
 
 def reproduce_command(options: dict):
     """`python main.py reproduce`: everything that is committed, from the data."""
-    from reproduce import reproduce
+    from experiments.reproduce import reproduce
 
     reproduce(run)
 
 
 def tables_command(options: dict):
     """`python main.py tables`: the tables of README.md, from results/."""
-    from reproduce import write_tables
+    from experiments.reproduce import write_tables
 
     write_tables()
 

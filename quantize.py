@@ -5,148 +5,42 @@ what each takes and costs, to artefacts/MODE-PRESET/. The functions of dynamic i
 """
 
 import argparse
-import copy
 import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import nn
 
-import console
-from config import CLASSES, MODES, PRESETS, Config, DeepECGError, with_overrides
-from data_loader import Beats, ingest, load_beats
-from engine import load_checkpoint, predict_proba, read_torch_file, write_torch_file
-from evaluation import markdown_table, number, score_changes, write_json
-from features import FEATURES
-from files import check_writable
+from config import CLASSES, MODES, PRESETS, Config, with_overrides
+from data_loader import load_beats
+from deep_ecg.beats.arrays import Beats
+from deep_ecg.beats.inputs import FEATURES
+from deep_ecg.deploy.dynamic_int8 import latency_us, measure, median_us, save_int8, save_weights
+from deep_ecg.networks.classifier import PRETRAINED, input_settings
+from deep_ecg.networks.onnx_network import OnnxNetwork
+from deep_ecg.networks.torch_network import load_checkpoint, predict_proba
+from deep_ecg.records.database import ingest
+from deep_ecg.scoring.measures import score_changes
+from deep_ecg.system import console
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.files import check_writable
+from deep_ecg.system.json_files import write_json
+from deep_ecg.system.machine import versions
+from deep_ecg.system.text import markdown_table, number
+from deep_ecg.training.experiment import Trained, network_proba
 from model import HybridECGNet
-from onnx_network import OnnxNetwork
-from predict import PRETRAINED, input_settings
 
-LATENCY_CALLS = 300
 CALIBRATION_BEATS = 500
 
 
-# Dynamic int8 ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class QuantizationReport:
-    """Bytes of the two files of weights, accuracies as fractions, latency of one beat on one thread in microseconds."""
+def int8_report(trained: Trained, config: Config, tested: Beats, report: dict) -> dict:
+    """The int8 section of the `report` of a training: the dynamic int8 file beside its checkpoint, reloaded, on DS2."""
+    accuracy = report["ds2"]["accuracy"]
+    return measure(trained.folder, trained.model, accuracy, tested, lambda model: network_proba(model, config, tested))
 
-    fp32_bytes: int
-    int8_bytes: int
-    ratio: float
-    fp32_accuracy: float
-    int8_accuracy: float
-    accuracy_change: float  # int8 minus fp32
-    fp32_latency_us: float
-    int8_latency_us: float
-
-
-def quantize_dynamic(model: nn.Module) -> nn.Module:
-    """A copy of `model` whose linear layers hold int8 weights; their inputs are quantized as they come.
-
-    This is the one place that calls torch's eager quantization, which is deprecated but still what ships with torch
-    alone; where this torch no longer has it, its successor torchao is taken. Convolutions stay in fp32. Raises
-    DeepECGError where there is neither.
-    """
-    copied = copy.deepcopy(model).eval()
-    with _known_complaints():
-        try:
-            from torch.ao.quantization import quantize_dynamic as eager
-        except ImportError:
-            return _with_torchao(copied)
-        return eager(copied, {nn.Linear}, dtype=torch.qint8)
-
-
-def _with_torchao(model: nn.Module) -> nn.Module:
-    try:
-        from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
-    except ImportError:
-        raise DeepECGError(
-            f"torch {torch.__version__} has no quantize_dynamic, and its successor torchao is not installed: install "
-            "requirements.txt, or torchao"
-        ) from None
-    quantize_(model, Int8DynamicActivationInt8WeightConfig())
-    return model
-
-
-def _known_complaints() -> AbstractContextManager:
-    """Silences what torch says of this interface each time it is used, and torchao of kernels that it cannot load."""
-    subjects = ("torch.ao.quantization is", "TypedStorage is", "torch.quantize_per_tensor, .* are")
-    return console.quiet(*(f".*{subject} deprecated" for subject in subjects))
-
-
-def save_int8(path: Path, model: nn.Module) -> nn.Module:
-    """Writes the int8 form of `model` to `path` and returns it as reloaded from there."""
-    save_weights(path, quantize_dynamic(model))
-    reloaded = quantize_dynamic(model)
-    with _known_complaints():
-        reloaded.load_state_dict(read_torch_file(path), assign=True)  # torchao's tensors cannot be copied into
-    return reloaded.eval()
-
-
-def save_weights(path: Path, model: nn.Module) -> int:
-    """Writes the weights of `model` as they are in memory; returns the bytes of the file."""
-    write_torch_file(path, model.state_dict())
-    return path.stat().st_size
-
-
-def measure(
-    folder: Path, model: nn.Module, fp32_accuracy: float, tested: Beats, proba_of: Callable[[nn.Module], np.ndarray]
-) -> dict:
-    """Writes `model_fp32.pt` and `model_int8.pt` into `folder` and compares them; a QuantizationReport as a dict.
-
-    `fp32_accuracy` is the share of the `tested` beats that `model` labels right. The int8 figures are those of the
-    network reloaded from its file; `proba_of` gives the probabilities (beats, classes) by which that labels the beats.
-    """
-    int8_path = folder / "model_int8.pt"
-    fp32_bytes = save_weights(folder / "model_fp32.pt", model)
-    reloaded = save_int8(int8_path, model)
-    int8_bytes = int8_path.stat().st_size
-    int8_accuracy = float((proba_of(reloaded).argmax(axis=1) == tested.labels).mean())
-    report = QuantizationReport(
-        fp32_bytes=fp32_bytes,
-        int8_bytes=int8_bytes,
-        ratio=fp32_bytes / int8_bytes,
-        fp32_accuracy=fp32_accuracy,
-        int8_accuracy=int8_accuracy,
-        accuracy_change=int8_accuracy - fp32_accuracy,
-        fp32_latency_us=latency_us(model, tested.windows, tested.features),
-        int8_latency_us=latency_us(reloaded, tested.windows, tested.features),
-    )
-    return asdict(report)
-
-
-@torch.inference_mode()
-def latency_us(model: nn.Module, windows: np.ndarray, features: np.ndarray) -> float:
-    """Median time of one beat through `model`, one thread, in microseconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    beat = torch.from_numpy(windows[:1]), torch.from_numpy(features[:1])
-    try:
-        return median_us(lambda: model(*beat))
-    finally:
-        torch.set_num_threads(threads)
-
-
-def median_us(call: Callable[[], object]) -> float:
-    """Median time of `call` in microseconds, after some calls that are not counted."""
-    times_s = []
-    for _ in range(LATENCY_CALLS):
-        start = time.perf_counter()
-        call()
-        times_s.append(time.perf_counter() - start)
-    return float(np.median(times_s[LATENCY_CALLS // 10 :]) * 1e6)
-
-
-# Every artefact ----------------------------------------------------------------------------------------------------
 
 # (network, its checkpoint's description, beats of DS1 to calibrate with, beats of DS2, folder) -> a row an artefact
 Builder = Callable[[nn.Module, dict, Beats, Beats, Path], list[dict]]
@@ -168,7 +62,7 @@ def torch_artefacts(model: nn.Module, description: dict, calibration: Beats, tes
 
 def onnx_artefacts(model: nn.Module, description: dict, calibration: Beats, tested: Beats, out: Path) -> list[dict]:
     """ONNX files in fp32 and static int8, for onnxruntime."""
-    from onnx_export import export_fp32, export_int8  # here: training needs none of the packages behind it
+    from deep_ecg.deploy.onnx_export import export_fp32, export_int8
 
     before = predict_proba(model, tested.windows, tested.features).argmax(axis=1)
     fp32 = export_fp32(model, description, out / "model_fp32.onnx")
@@ -187,16 +81,15 @@ def microcontroller_artefacts(
     model: nn.Module, description: dict, calibration: Beats, tested: Beats, out: Path
 ) -> list[dict]:
     """Whole-number forms of an `edge` network, and in causal mode the chain around it; none of other presets."""
-    import firmware  # here: training needs none of the packages behind them
-    import microcontroller
-    from integer_network import quantized
+    from deep_ecg.deploy import c_chain, microcontroller
+    from deep_ecg.deploy.integer_network import quantized
 
     if description["preset"] != "edge":
         return []
     network = quantized(model, calibration)
     rows = microcontroller.build(network, model, description, calibration, tested, out)
     if description["mode"] == "causal":
-        rows += firmware.build(network, description, out)
+        rows += c_chain.build(network, description, out)
     return rows
 
 
@@ -246,7 +139,6 @@ def calibration_beats(ds1: Beats) -> Beats:
 
 
 def _report(model: nn.Module, description: dict, tested: Beats) -> dict:
-    from pipeline import versions  # pipeline.py imports this module
 
     return {
         **{name: description.get(name) for name in ("data_source", "mode", "preset", "seed")},
@@ -274,9 +166,6 @@ def artefacts_table(reports: Sequence[dict]) -> str:
 def _points(change: float | None) -> str:
     """A change of a fraction in percentage points with its sign."""
     return number(None if change is None else 100 * change, "+.3f")
-
-
-# The command -------------------------------------------------------------------------------------------------------
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

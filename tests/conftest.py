@@ -8,12 +8,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from config import DATA_DIR_VARIABLE  # noqa: E402
-from data_loader import DS1, DS2  # noqa: E402
-from synthetic import write_database  # noqa: E402
+from config import DATA_DIR_VARIABLE, DS1, DS2
+from deep_ecg.records.synthetic import write_database
+from tests.support import ROOT
 
 WATCHERS = []  # an audit hook stays for the life of the process: it is installed once and reports to these
 

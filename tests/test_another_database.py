@@ -10,13 +10,17 @@ import torch
 import wfdb
 
 import config as settings
-import engine
 import main
-from config import CLASSES, DATA_DIR_VARIABLE, Config, DeepECGError
-from data_loader import Source, ingest, load_beats, load_replays, read_strip, record_files
+from config import CLASSES, DATA_DIR_VARIABLE, Config
+from data_loader import load_beats, load_replays
+from deep_ecg.beats.strip import read_strip
+from deep_ecg.labelling.predict import label_record
+from deep_ecg.networks import torch_network
+from deep_ecg.networks.classifier import load_classifier
+from deep_ecg.records.database import Source, ingest, record_files
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
-from pipeline import describe, hybrid_arguments
-from predict import label_record, load_classifier
 
 FS_HZ = 250
 TRAIN, VALIDATION, TEST = ("p1/a", "p2/b", "p3/c"), ("p3/c",), ("p4/d", "p5/e")
@@ -168,7 +172,7 @@ def network(folder: Path, mode: str) -> Path:
     arguments = hybrid_arguments(mitbih)
     torch.manual_seed(1)
     path = folder / f"{mode}.pt"
-    engine.save_checkpoint(path, HybridECGNet(**arguments), arguments, describe(mitbih, Source("local", folder), 0))
+    torch_network.save_checkpoint(path, HybridECGNet(**arguments), arguments, describe(mitbih, Source("local", folder), 0))
     return path
 
 

@@ -4,9 +4,10 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from config import DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, TEMPERATURES, Config, DeepECGError, with_overrides
+from config import DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, TEMPERATURES, Config, with_overrides
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.training.experiment import hybrid_arguments
 from model import HybridECGNet
-from pipeline import hybrid_arguments
 
 NAN, INFINITE = float("nan"), float("inf")
 

@@ -10,34 +10,19 @@ import numpy as np
 import pytest
 import wfdb
 
-import data_loader
-import physionet
-from config import CLASSES, DATA_DIR_VARIABLE, MODES, Config, DeepECGError
-from data_loader import (
-    AAMI,
-    DS1,
-    DS2,
-    FOLDS,
-    SPLITS,
-    VALIDATION,
-    Annotation,
-    Beats,
-    Record,
-    Source,
-    aami_labels,
-    concatenate,
-    ingest,
-    load_beats,
-    network_inputs,
-    read_beats,
-    read_clean,
-    read_record,
-    read_strip,
-    real_source,
-)  # fmt: skip
-from features import CHANNELS, FEATURES, rr_intervals
-from physionet import expected_files
-from synthetic import MARKER_NAME
+from config import CLASSES, DATA_DIR_VARIABLE, DS1, DS2, MODES, VALIDATION, Config
+from data_loader import FOLDS, SPLITS, load_beats, read_clean
+from deep_ecg.beats import cache
+from deep_ecg.beats.arrays import Beats, concatenate
+from deep_ecg.beats.inputs import CHANNELS, FEATURES, network_inputs
+from deep_ecg.beats.rhythm import rr_intervals
+from deep_ecg.beats.strip import read_strip
+from deep_ecg.records import physionet, wfdb_files
+from deep_ecg.records.database import Source, ingest, real_source
+from deep_ecg.records.physionet import expected_files
+from deep_ecg.records.synthetic import MARKER_NAME
+from deep_ecg.records.wfdb_files import AAMI, Annotation, Record, aami_labels, read_beats, read_record
+from deep_ecg.system.errors import DeepECGError
 
 PACED = {"102", "104", "107", "217"}
 
@@ -76,8 +61,8 @@ def offline(monkeypatch):
 @pytest.fixture
 def opened(monkeypatch):
     """The names of the records read from their files, as the test goes on."""
-    names, read = [], data_loader.read_record
-    monkeypatch.setattr(data_loader, "read_record", lambda path, leads: names.append(path.name) or read(path, leads))
+    names, read = [], wfdb_files.read_record
+    monkeypatch.setattr(wfdb_files, "read_record", lambda path, leads: names.append(path.name) or read(path, leads))
     return names
 
 
@@ -620,8 +605,8 @@ def test_no_more_than_one_record_is_held_while_beats_are_stored(few, config, tmp
             del copy
             assert len(made) == 1 or made[0]() is None
 
-    data_loader._write_cache(tmp_path / "all.npz", parts(), ("100", "208"))
-    assert_equal(data_loader._read_cache(tmp_path / "all.npz"), load_beats(few, ("100", "208"), config))
+    cache._write_cache(tmp_path / "all.npz", parts(), ("100", "208"))
+    assert_equal(cache._read_cache(tmp_path / "all.npz"), load_beats(few, ("100", "208"), config))
 
 
 def replace_file(path, content):

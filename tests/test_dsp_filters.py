@@ -4,17 +4,8 @@ import numpy as np
 import pytest
 from scipy.signal import sosfreqz
 
-from dsp_filters import (
-    CausalResampler,
-    OnePassFilter,
-    SignalWatch,
-    bandpass_sos,
-    clean,
-    filter_zero_phase,
-    resample,
-    stretches,
-    z_score,
-)
+from deep_ecg.beats.signal_watch import SignalWatch, stretches
+from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos, clean, filter_zero_phase, resample, z_score
 
 FS_HZ = 360.0
 BAND_HZ = (0.5, 50.0)

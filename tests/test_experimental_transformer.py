@@ -10,11 +10,12 @@ from torch import nn
 
 import config as settings
 import experimental_transformer
-import quantize
-from config import MODES, Config, DeepECGError
-from engine import predict_proba
+from config import MODES, Config
+from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.deploy import dynamic_int8
+from deep_ecg.networks.torch_network import predict_proba
+from deep_ecg.system.errors import DeepECGError
 from experimental_transformer import ECGTransformer, SelfAttention, benchmark, benchmark_table, contenders
-from features import CHANNELS, FEATURES
 
 
 def network(mode="diagnostic") -> ECGTransformer:
@@ -68,18 +69,18 @@ def test_every_weight_learns():
 
 def test_int8_runs_after_reloading_and_is_smaller(tmp_path):
     net = network()
-    fp32_bytes = quantize.save_weights(tmp_path / "fp32.pt", net)
-    reloaded = quantize.save_int8(tmp_path / "int8.pt", net)
+    fp32_bytes = dynamic_int8.save_weights(tmp_path / "fp32.pt", net)
+    reloaded = dynamic_int8.save_int8(tmp_path / "int8.pt", net)
     beats = [part.numpy() for part in inputs(20)]
     assert (tmp_path / "int8.pt").stat().st_size < fp32_bytes / 2
-    assert np.array_equal(predict_proba(reloaded, *beats), predict_proba(quantize.quantize_dynamic(net), *beats))
+    assert np.array_equal(predict_proba(reloaded, *beats), predict_proba(dynamic_int8.quantize_dynamic(net), *beats))
     np.testing.assert_allclose(predict_proba(reloaded, *beats), predict_proba(net, *beats), atol=0.1)
 
 
 def test_the_benchmark_writes_its_table_stamped_synthetic(synthetic_db, tmp_path, monkeypatch, capsys):
     for name, preset in settings.PRESETS.items():
         monkeypatch.setitem(settings.PRESETS, name, dataclasses.replace(preset, epochs=1))
-    monkeypatch.setattr(quantize, "LATENCY_CALLS", 10)
+    monkeypatch.setattr(dynamic_int8, "LATENCY_CALLS", 10)
     monkeypatch.setenv(settings.DATA_DIR_VARIABLE, str(synthetic_db))
     directories = {"runs_dir": str(tmp_path / "runs"), "cache_dir": str(tmp_path / "cache")}
     result = benchmark(Config(data_source="local", threads=1, replays=1, **directories))

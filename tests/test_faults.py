@@ -21,19 +21,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import config
 import config as settings
-import data_loader
-import engine
-import figures
 import main
-import predict
-import synthetic
-from config import DATA_DIR_VARIABLE, Config, DeepECGError
-from data_loader import Beats, Record
-from evaluation import write_json
-from files import locked, write_text
+from config import DATA_DIR_VARIABLE, Config
+from deep_ecg.beats import cache
+from deep_ecg.beats.arrays import Beats
+from deep_ecg.labelling import predict
+from deep_ecg.networks import torch_network
+from deep_ecg.records import database, synthetic
+from deep_ecg.records.wfdb_files import Record
+from deep_ecg.scoring import figures
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.files import locked, write_text
+from deep_ecg.system.json_files import write_json
+from deep_ecg.training import engine
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 120
 ROOM_BYTES = 1000
 CAPABILITIES, PR_CAPBSET_DROP = (1, 2), 24  # DAC_OVERRIDE and DAC_READ_SEARCH: linux/capability.h, linux/prctl.h
@@ -98,8 +102,8 @@ def labelled() -> predict.Labelled:
 WRITERS = {
     "text": lambda path: write_text(path, "x" * 5000),
     "json": lambda path: write_json(path, {"x": "x" * 5000}),
-    "network": lambda path: engine.write_torch_file(path, {"x": engine.torch.zeros(5000)}),
-    "cache": lambda path: data_loader._write_cache(path, [many_beats()], ["100"]),
+    "network": lambda path: torch_network.write_torch_file(path, {"x": engine.torch.zeros(5000)}),
+    "cache": lambda path: cache._write_cache(path, [many_beats()], ["100"]),
     "annotations": lambda path: predict.write_annotations(path, labelled()),
     "table": lambda path: predict.write_table(path, labelled()),
     "picture": lambda path: figures.signal_figure(path, np.arange(99), np.arange(99), 360, 0, "100", "MLII", False),
@@ -119,7 +123,7 @@ def test_a_file_for_which_there_is_no_room_is_named_and_the_old_one_stays(tmp_pa
 def test_a_synthetic_database_for_which_there_is_no_room(tmp_path):
     config = Config(data_source="synthetic", cache_dir=str(tmp_path))
     with pytest.raises(DeepECGError, match="synthetic-4min cannot be written"), little_room():
-        data_loader.ingest(config)
+        database.ingest(config)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -215,7 +219,7 @@ def test_a_second_run_in_the_same_folder_is_one_line(synthetic_db, tmp_path):
 
 def test_two_runs_that_write_the_synthetic_database_at_once_both_have_it(tmp_path):
     code = "import sys; sys.path.insert(0, sys.argv[1]); import data_loader; from config import Config\n"
-    code += "print(data_loader.ingest(Config(data_source='synthetic', synthetic_minutes=1)).folder)"
+    code += "print(database.ingest(Config(data_source='synthetic', synthetic_minutes=1)).folder)"
     start = [sys.executable, "-c", code, str(ROOT)]
     both = [subprocess.Popen(start, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=LIMIT_S)[0] for process in both]
@@ -224,5 +228,5 @@ def test_two_runs_that_write_the_synthetic_database_at_once_both_have_it(tmp_pat
     assert sorted("waiting" in text for text in said) == [False, True]
     names = {path.name for path in (tmp_path / "cache" / "synthetic-1min").iterdir()}
     endings = ("hea", "dat", "atr")
-    records = {f"{name}.{ending}" for name in data_loader.DS1 + data_loader.DS2 for ending in endings}
+    records = {f"{name}.{ending}" for name in config.DS1 + config.DS2 for ending in endings}
     assert names == records | {"RECORDS", "SYNTHETIC.txt"}

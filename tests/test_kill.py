@@ -1,6 +1,6 @@
 """A few SIGKILLs of `tests/kill.py`, which does hundreds."""
 
-import kill
+from tests.support import kill
 
 
 def test_a_run_that_is_killed_again_and_again_ends_as_an_undisturbed_one(capsys):

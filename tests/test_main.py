@@ -15,9 +15,10 @@ import pytest
 
 import config as settings
 import main
-from config import CLASSES, DATA_DIR_VARIABLE, Config, DeepECGError
+from config import CLASSES, DATA_DIR_VARIABLE, Config
+from deep_ecg.system.errors import DeepECGError
+from tests.support import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 LIMIT_S = 120  # how long a started program may take before the test gives up on it
 
 

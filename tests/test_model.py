@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from config import MODES, PRESETS, Config
-from features import CHANNELS, FEATURES
+from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.training.experiment import hybrid_arguments
 from model import FeatureMLP, HybridECGNet, QuickDropout, WaveCNN
-from pipeline import hybrid_arguments
 
 VARIANTS = [(mode, preset) for mode in MODES for preset in PRESETS]
 

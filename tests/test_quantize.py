@@ -11,22 +11,18 @@ import torch
 from torch import nn
 
 import quantize
-from config import DATA_DIR_VARIABLE, MODES, Config, DeepECGError
-from data_loader import Beats, Source
-from engine import predict_proba, read_torch_file, save_checkpoint
-from features import CHANNELS, FEATURES
+from config import DATA_DIR_VARIABLE, MODES, Config
+from deep_ecg.beats.arrays import Beats
+from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.deploy import dynamic_int8
+from deep_ecg.deploy.dynamic_int8 import QuantizationReport, measure, quantize_dynamic, save_int8, save_weights
+from deep_ecg.networks.onnx_network import OnnxNetwork
+from deep_ecg.networks.torch_network import predict_proba, read_torch_file, save_checkpoint
+from deep_ecg.records.database import Source
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
-from onnx_network import OnnxNetwork
-from pipeline import describe, hybrid_arguments
-from quantize import (
-    QuantizationReport,
-    artefacts_table,
-    calibration_beats,
-    measure,
-    quantize_dynamic,
-    save_int8,
-    save_weights,
-)
+from quantize import artefacts_table, calibration_beats
 
 
 def network(preset="edge", mode="diagnostic", seed=0) -> HybridECGNet:
@@ -48,7 +44,7 @@ def measured(folder: Path, net: nn.Module, count: int, fp32_accuracy=1.0, proba_
 
 @pytest.fixture
 def quick(monkeypatch):
-    monkeypatch.setattr(quantize, "LATENCY_CALLS", 10)
+    monkeypatch.setattr(dynamic_int8, "LATENCY_CALLS", 10)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -175,7 +171,7 @@ def test_latency_leaves_the_threads_as_they_were(quick):
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        assert quantize.latency_us(network(), *beats(1)) > 0
+        assert dynamic_int8.latency_us(network(), *beats(1)) > 0
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -194,7 +190,7 @@ def built(synthetic_db, tmp_path_factory) -> tuple[dict, Path]:
     save_checkpoint(folder / "network.pt", HybridECGNet(**arguments), arguments, description)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(DATA_DIR_VARIABLE, "")
-        patch.setattr(quantize, "LATENCY_CALLS", 10)
+        patch.setattr(dynamic_int8, "LATENCY_CALLS", 10)
         return quantize.build(config, folder / "network.pt", folder / "out"), folder / "out"
 
 

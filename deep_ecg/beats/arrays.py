@@ -1,0 +1,49 @@
+"""Beats as arrays."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from config import CLASSES
+
+BLOCK_BEATS = 4096  # that are checked at once
+
+
+@dataclass(frozen=True)
+class Beats:
+    """What the network is fed, one row a beat.
+
+    windows (beats, CHANNELS, window_samples) float32, features (beats, features) float32, labels (beats,) int64 into
+    CLASSES, records (beats,) names, samples (beats,) R-peak samples at the record's own rate, groups (beats,) int64 of
+    beats of one shape (`features.RunningTemplate`).
+    """
+
+    windows: np.ndarray
+    features: np.ndarray
+    labels: np.ndarray
+    records: np.ndarray
+    samples: np.ndarray
+    groups: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def of(self, records: Sequence[str]) -> "Beats":
+        """The beats of the records named."""
+        return self.where(np.isin(self.records, records))
+
+    def where(self, keep: np.ndarray) -> "Beats":
+        """The beats for which `keep` (beats,) is True."""
+        return Beats(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+
+def concatenate(parts: Sequence[Beats]) -> Beats:
+    """The beats of all `parts` in their order."""
+    return Beats(*(np.concatenate([getattr(part, name) for part in parts]) for name in Beats.__dataclass_fields__))
+
+
+def class_counts(beats: Beats) -> dict[str, int]:
+    """Beats of each class, and in all."""
+    counts = np.bincount(beats.labels, minlength=len(CLASSES))
+    return {**{name: int(count) for name, count in zip(CLASSES, counts)}, "all": len(beats)}

@@ -1,0 +1,103 @@
+"""Where the signal of a lead is lost."""
+
+import math
+from bisect import bisect_right
+
+import numpy as np
+
+LIMIT_MV = 1e4  # a sample beyond it, or one that is not a number, is missing
+MISSING_S = 0.03  # a longer stretch of missing samples, or one of FLAT_S without any change, is lost signal: MIT-BIH's
+FLAT_S = 0.5  # own records do not stay at one value for 0.03 s, but for one stretch of 0.7 s in record 116
+
+
+class SignalWatch:
+    """Keeps watch over the samples of one lead, in chunks of any size: fills what is missing, tells what is lost.
+
+    A sample is lost where more than MISSING_S up to it were missing, or FLAT_S and more up to it stayed at one value
+    (electrode off, saturation). Whether a sample is lost depends on the past alone. The stretches are kept until
+    `forget`, for `lost_between`.
+    """
+
+    def __init__(self, fs_hz: float):
+        self._missing_limit, self._flat_limit = MISSING_S * fs_hz, FLAT_S * fs_hz
+        self._pushed, self._last_mv = 0, 0.0
+        self._missing_run, self._unchanged_run = 0, 0
+        self._lowest_mv, self._highest_mv = math.inf, -math.inf
+        self._starts: list[int] = []  # first and last samples of the lost stretches, rising
+        self._ends: list[int] = []
+
+    def __call__(self, chunk_mv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The next samples (n,), n > 0, with each missing one replaced by the one before it, and which were missing.
+
+        0 stands for what is missing at the very start.
+        """
+        filled_mv, missing = _filled(chunk_mv, self._last_mv)
+        missing_runs = run_lengths(missing, self._missing_run)
+        unchanged_runs = run_lengths(np.diff(filled_mv, prepend=self._last_mv) == 0, self._unchanged_run)
+        self._note((missing_runs > self._missing_limit) | (unchanged_runs >= self._flat_limit))
+        self._missing_run, self._unchanged_run = int(missing_runs[-1]), int(unchanged_runs[-1])
+        self._lowest_mv = min(self._lowest_mv, float(filled_mv.min()))
+        self._highest_mv = max(self._highest_mv, float(filled_mv.max()))
+        self._last_mv = float(filled_mv[-1])
+        self._pushed += len(chunk_mv)
+        return filled_mv, missing
+
+    @property
+    def fault(self) -> str | None:
+        """Why the latest sample is lost; None where it is not.
+
+        "missing": no numbers; "flat" or "saturated": no change, the latter at the highest or lowest value so far.
+        """
+        if self._missing_run > self._missing_limit:
+            return "missing"
+        if self._unchanged_run < self._flat_limit:
+            return None
+        at_rail = self._last_mv in (self._lowest_mv, self._highest_mv) and self._lowest_mv < self._highest_mv
+        return "saturated" if at_rail else "flat"
+
+    def lost_between(self, earlier: int, later: int) -> bool:
+        """Whether any sample after `earlier` and up to `later` is lost: there is no RR interval between the two."""
+        place = bisect_right(self._ends, earlier)
+        return place < len(self._ends) and self._starts[place] <= later
+
+    def forget(self, before: int):
+        """Drops what no question needs whose `later` is `before` or more: all that ended earlier but the last."""
+        surplus = max(bisect_right(self._ends, before) - 1, 0)
+        del self._starts[:surplus], self._ends[:surplus]
+
+    def _note(self, lost: np.ndarray):
+        """Takes in the stretches of the chunk's lost samples, of which the first may go on with the latest."""
+        if not lost.any():
+            return
+        starts, ends = (list(edges) for edges in zip(*stretches(lost, self._pushed)))
+        if self._ends and self._ends[-1] + 1 == starts[0]:
+            self._ends[-1] = ends.pop(0)
+            starts.pop(0)
+        self._starts += starts
+        self._ends += ends
+
+
+def stretches(flags: np.ndarray, offset: int = 0) -> list[tuple[int, int]]:
+    """First and last sample of each run of True in `flags` (n,), whose first sample is number `offset`."""
+    edges = np.diff(flags, prepend=False, append=False).nonzero()[0] + offset
+    return list(zip(edges[::2].tolist(), (edges[1::2] - 1).tolist()))
+
+
+def run_lengths(flags: np.ndarray, run: int) -> np.ndarray:
+    """How many of `flags` (n,) up to each are True in a row, (n,); `run` came before the first."""
+    if not flags.any():
+        return np.zeros(len(flags), np.int64)
+    at = np.arange(1, len(flags) + 1)
+    return at - np.maximum.accumulate(np.where(flags, -run, at))
+
+
+def _filled(chunk_mv: np.ndarray, last_mv: float) -> tuple[np.ndarray, np.ndarray]:
+    """The chunk (n,) with each missing sample replaced by the one before it, and which were missing (n,).
+
+    `last_mv` came before the chunk. Missing is what is no number, or beyond LIMIT_MV.
+    """
+    missing = ~(np.abs(chunk_mv) <= LIMIT_MV)
+    if not missing.any():
+        return chunk_mv, missing
+    latest = np.maximum.accumulate(np.where(missing, -1, np.arange(len(chunk_mv))))
+    return np.where(latest >= 0, chunk_mv[latest], last_mv), missing

@@ -1,0 +1,457 @@
+"""The whole causal chain for microcontrollers: `deep_ecg.h` and `deep_ecg.c`, samples in, labelled beats out.
+
+The C99 sources in firmware/ follow detector.py, features.py and realtime.py function by function; what they include
+under the names of INCLUDES is generated here for one sampling rate, so that a firmware author drops in two files.
+Thresholds, lengths and coefficients are those of the Python modules, brought to whole samples where they are times.
+"""
+
+import ctypes
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from config import CLASSES, Config, with_overrides
+from deep_ecg.beats import detector as det
+from deep_ecg.beats import rhythm, shape, templates
+from deep_ecg.beats.detector import ON_TIME_S
+from deep_ecg.beats.signal_watch import FLAT_S, LIMIT_MV, MISSING_S
+from deep_ecg.deploy import c_network
+from deep_ecg.deploy.c_network import compile_c, compiler
+from deep_ecg.deploy.integer_network import IntegerNetwork
+from deep_ecg.networks import prior
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.files import write_text
+from dsp_filters import FLAT_MV, bandpass_sos
+
+SOURCES = Path(__file__).resolve().parents[2] / "firmware"
+FILES = ("deep_ecg.h", "deep_ecg.c")
+EXAMPLE = "example.c"
+ENERGY_UNITS_PER_MV = 2**30  # whole numbers in which the energy is summed: fine enough for any float above 1e-2 mV
+LEAST_SIZE = 1e-30  # of a group of past beats: float would forget it altogether at 1e-45, after a day
+FINEST_RATE_HZ = Fraction(1, 100)
+GROUPS_OF_FEATURES = {"SHAPE": shape.SHAPE, "P_WAVE": shape.P_WAVE}  # that need code of their own
+
+
+@dataclass(frozen=True)
+class LabelledBeats:
+    """What the compiled chain says of a signal: one row a beat.
+
+    samples, known (beats,) int64, late (beats,) bool, labels (beats,), logits (beats, 5) int8, windows (beats,
+    channels, samples) and features (beats, count) float32 as they went to the network.
+    """
+
+    samples: np.ndarray
+    known: np.ndarray
+    late: np.ndarray
+    labels: np.ndarray
+    logits: np.ndarray
+    windows: np.ndarray
+    features: np.ndarray
+    quality: str
+
+
+# Generated sources -----------------------------------------------------------------------------------------------
+
+
+def generate(description: dict, network_h: str, network_c: str, fs_hz: float = Config.fs_hz) -> dict[str, str]:
+    """The texts of FILES, by name, for samples that come at `fs_hz`.
+
+    `description` is that of a causal checkpoint, network_h and network_c the int8 network in C (`c_network`).
+    Raises DeepECGError for a checkpoint of the other mode, a rate that the detector does not take or that is no
+    multiple of FINEST_RATE_HZ, or a feature that the C sources do not know.
+    """
+    config = _config(description)
+    rate_hz = _rate(fs_hz)
+    includes = {
+        "deep_ecg_network.h": network_h,
+        "deep_ecg_sizes.h": _macros(sizes(config, rate_hz)),
+        "deep_ecg_network.c": _without_include(network_c, "deep_ecg_network.h"),
+        "deep_ecg_constants.h": _macros(constants(config, rate_hz, description["features"])) + tables(config, rate_hz),
+        "deep_ecg_features.h": feature_code(description["features"]),
+    }
+    return {name: _amalgamated((SOURCES / name).read_text(), includes) for name in FILES}
+
+
+def _config(description: dict) -> Config:
+    if description.get("mode") != "causal":
+        raise DeepECGError(
+            f"firmware is made from a causal checkpoint, not a {description.get('mode')} one: its features of a beat "
+            "would need the next beat; train with `python main.py --mode causal --preset edge`"
+        )
+    names = ("mode", "fs_hz", "band_hz", "filter_order", "window_samples", "look_ahead_ms")
+    stored = {name: description["config"][name] for name in names}
+    return with_overrides(Config(), **stored | {"band_hz": tuple(stored["band_hz"])})
+
+
+def _rate(fs_hz: float) -> Fraction:
+    det.RPeakDetector(fs_hz)  # raises for a rate that it does not take
+    rate_hz = Fraction(fs_hz).limit_denominator(FINEST_RATE_HZ.denominator)
+    if float(rate_hz) != fs_hz:
+        raise DeepECGError(f"firmware cannot be made for {fs_hz!r} Hz: use a multiple of {float(FINEST_RATE_HZ)} Hz")
+    return rate_hz
+
+
+def _without_include(text: str, name: str) -> str:
+    return "".join(line for line in text.splitlines(True) if line.split() != ["#include", f'"{name}"'])
+
+
+def _amalgamated(text: str, includes: dict[str, str]) -> str:
+    for name, included in includes.items():
+        text = text.replace(f'#include "{name}"\n', included.rstrip("\n") + "\n")
+    return text
+
+
+def _macros(values: dict[str, int | float | str]) -> str:
+    return "".join(f"#define {name} {_literal(value)}\n" for name, value in values.items())
+
+
+def _literal(value: int | float | str) -> str:
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, int):
+        return f"{value}"
+    text = repr(float(np.float32(value))) if math.isfinite(value) else "0.0"
+    return f"{text}f"
+
+
+def _from(seconds: float, fs_hz: float) -> int:
+    """The fewest samples that are no less than `seconds`: of n samples, n < this says n / fs_hz < seconds."""
+    samples = max(int(seconds * fs_hz) - 2, 0)
+    while samples / fs_hz < seconds:
+        samples += 1
+    return samples
+
+
+def _upto(seconds: float, fs_hz: float) -> int:
+    """The most samples that are no more than `seconds`: of n samples, n > this says n / fs_hz > seconds."""
+    samples = int(seconds * fs_hz) + 2
+    while samples / fs_hz > seconds:
+        samples -= 1
+    return samples
+
+
+def sizes(config: Config, rate_hz: Fraction) -> dict[str, int | float | str]:
+    """Macros of deep_ecg.h: the lengths of the arrays in `struct deep_ecg`, rate and class names."""
+    fs_hz = float(rate_hz)
+    hold, reach = int(det.HOLD_S * fs_hz), int(det.R_REACH_S * fs_hz)
+    waiting = math.ceil((2 * det.LEARN_S + det.R_REACH_S) / det.APART_S) + 4
+    looked_back_s = det.REMEMBERED_S + (reach + hold + waiting + 2) / fs_hz
+    before = config.window_samples - config.look_ahead_samples
+    return {
+        "DEEP_ECG_FS_HZ": fs_hz,
+        "DEEP_ECG_CLASS_NAMES": "".join(CLASSES),
+        "DEEP_ECG_HISTORY": round(det.BACKGROUND_S * fs_hz) + hold + 1,
+        "DEEP_ECG_ENERGY_SAMPLES": round(det.ENERGY_S * fs_hz),
+        "DEEP_ECG_QRS_SECTIONS": 1,
+        "DEEP_ECG_BAND_SECTIONS": config.filter_order,
+        "DEEP_ECG_LEVEL_BEATS": det.LEVEL_BEATS,
+        "DEEP_ECG_LONG_BEATS": det.LONG_BEATS,
+        "DEEP_ECG_LEAP_OF": det.LEAP_OF,
+        "DEEP_ECG_PENDING": det.PENDING,
+        "DEEP_ECG_WAITING": waiting,
+        "DEEP_ECG_FILTERED": math.ceil(looked_back_s * config.fs_hz) + before + 1,
+        "DEEP_ECG_RR": rhythm.MEMORY_BEATS + 1,
+        "DEEP_ECG_GROUPS": templates.GROUPS,
+        "DEEP_ECG_P_MEMORIES": len(shape.P_MEMORIES_BEATS),
+    }
+
+
+def constants(config: Config, rate_hz: Fraction, features: list[str]) -> dict[str, int | float]:
+    """Macros of deep_ecg.c; times are in samples, and say by their comments in the Python modules what they are."""
+    return (
+        _summit_constants(float(rate_hz))
+        | _judge_constants(float(rate_hz))
+        | _input_constants(config, rate_hz)
+        | _prior_constants(config)
+        | {f"{name}_FEATURES": int(any(one in group for one in features)) for name, group in GROUPS_OF_FEATURES.items()}
+    )
+
+
+def _summit_constants(fs_hz: float) -> dict[str, int | float]:
+    hold, background = int(det.HOLD_S * fs_hz), round(det.BACKGROUND_S * fs_hz)
+    return {
+        "LIMIT_MV": LIMIT_MV,
+        "MISSING_LIMIT": math.floor(MISSING_S * fs_hz),
+        "FLAT": math.ceil(FLAT_S * fs_hz),
+        "LEAST_MV": det.LEAST_MV,
+        "ENERGY_UNITS_PER_MV": float(ENERGY_UNITS_PER_MV),
+        "BEFORE": round(det.BEFORE_S * fs_hz),
+        "HOLD": hold,
+        "BACKGROUND": background,
+        "BACKGROUND_SHARE": det.BACKGROUND_SHARE,
+        "MISSING_BEFORE_SUMMIT": math.floor(det.MISSING_SHARE * (background + hold + 1)),
+        "REACH": int(det.R_REACH_S * fs_hz),
+        "BASELINE": round(det.R_BASELINE_S * fs_hz),
+        "STUCK": round(det.STUCK_S * fs_hz),
+        "STEP_SHARE": det.STEP_SHARE,
+    }
+
+
+def _judge_constants(fs_hz: float) -> dict[str, int | float]:
+    shares = (
+        "THRESHOLD MARGIN CEILING RISE LEAP LEAP_BEATS DROP DROP_BEATS T_WAVE_SHARE P_WAVE_RATIO OVERDUE_RR "
+        "OVERDUE_SHARE BACK_BEATS BACK_SHARE BETWEEN_LEVEL BETWEEN_RATIO CLEAR LEARNED_BEATS LEARNED_OTHERS USUAL "
+        "FALLEN NOISY"
+    )
+    return {name: getattr(det, name) for name in shares.split()} | {
+        "REFRACTORY": _from(det.REFRACTORY_S, fs_hz),
+        "REFRACTORY_END": _upto(det.REFRACTORY_S, fs_hz),
+        "APART": math.ceil(det.APART_S * fs_hz),
+        "T_WAVE": _from(det.T_WAVE_S, fs_hz),
+        "P_WAVE": _from(det.P_WAVE_S, fs_hz),
+        "OVERDUE": _upto(det.OVERDUE_S, fs_hz),
+        "T_WAVE_END": _upto(det.T_WAVE_END_S, fs_hz),
+        "P_WAVE_START": _upto(det.P_WAVE_START_S, fs_hz),
+        "RR_LOW": det.RR_RANGE_S[0] * fs_hz,
+        "RR_HIGH": det.RR_RANGE_S[1] * fs_hz,
+        "FIRST_RR": det.FIRST_RR_S * fs_hz,
+        "LEARN": _from(det.LEARN_S, fs_hz),
+        "LEARN_SPAN": math.floor(2 * det.LEARN_S * fs_hz),
+        "SILENT": math.floor(det.SILENT_S * fs_hz),
+        "SILENT_FROM": _from(det.SILENT_S, fs_hz),
+        "FORGET": _upto(det.FORGET_S, fs_hz),
+        "REMEMBERED": _upto(det.REMEMBERED_S, fs_hz),
+        "LONGEST_MEDIAN": max(det.PENDING, det.LONG_BEATS, det.LEVEL_BEATS),
+        "ON_TIME": math.floor(ON_TIME_S * fs_hz),
+    }
+
+
+def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float]:
+    before = config.window_samples - config.look_ahead_samples
+    ratio = rate_hz / Fraction(config.fs_hz)
+    qrs = shape.qrs_span(before, config.look_ahead_samples, config.fs_hz)
+    p_wave = shape.p_wave_span(before, config.look_ahead_samples, config.fs_hz)
+    p_smoothed = shape.p_smoothed_samples(config.fs_hz)
+    shifts = shifts_of(config)
+    return {
+        "RATE_IN": ratio.numerator,
+        "RATE_OUT": ratio.denominator,
+        "BEFORE_R": before,
+        "LOOK_AHEAD": config.look_ahead_samples,
+        "MAX_RR": round(rhythm.MAX_RR_S * rate_hz),
+        "RATIO_LOW": rhythm.RATIO_RANGE[0],
+        "RATIO_HIGH": rhythm.RATIO_RANGE[1],
+        "RANK_MEMORY": max(rhythm.LOCAL_BEATS),
+        "MOST_OFF": rhythm.MOST_OFF,
+        "QRS_START": qrs.start,
+        "QRS_SAMPLES": qrs.stop - qrs.start,
+        "P_START": p_wave.start,
+        "P_MEANS": max(p_wave.stop - p_wave.start - p_smoothed + 1, 0),
+        "P_SMOOTHED": p_smoothed,
+        "SHIFTS": len(shifts),
+        "FIRST_SHIFT": int(shifts[0]),
+        "ALIGN_STEP": templates.ALIGN_STEP,
+        "ALIKE": templates.ALIKE,
+        "FORGETTING": templates.FORGETTING,
+        "LEAST_SIZE": LEAST_SIZE,
+        "TEMPLATE_BEATS": float(templates.TEMPLATE_BEATS),
+        "FLAT_MV": FLAT_MV,
+        "DIFFERENCE_LIMIT": shape.DIFFERENCE_LIMIT,
+        "ROOT_OF_WINDOW": math.sqrt(config.window_samples),
+    }
+
+
+def _prior_constants(config: Config) -> dict[str, int | float]:
+    return {
+        "S_CLASS": prior.S,
+        "S_MEMORY_BEATS": float(prior.MEMORY_BEATS),
+        "S_USUAL_SHARE": prior.USUAL_SHARE,
+        "S_LEAST_SHARE": prior.SHARE_RANGE[0],
+        "S_MOST_SHARE": prior.SHARE_RANGE[1],
+        "S_WEIGHT": config.s_prior_weight,
+        "V_CLASS": prior.V,
+        "V_GROUP_BEATS": float(prior.GROUP_BEATS),
+        "V_START_BEATS": float(prior.START_BEATS),
+        "ODDS_LOW": prior.ODDS_RANGE[0],
+        "ODDS_HIGH": prior.ODDS_RANGE[1],
+        "V_WEIGHT": config.v_prior_weight,
+    }
+
+
+def shifts_of(config: Config) -> np.ndarray:
+    """The shifts, in samples, at which a beat is compared with the templates, as `RunningTemplate` chooses them."""
+    before = config.window_samples - config.look_ahead_samples
+    qrs = shape.qrs_span(before, config.look_ahead_samples, config.fs_hz)
+    return templates.RunningTemplate(config.window_samples, qrs, config.fs_hz).shifts
+
+
+def tables(config: Config, rate_hz: Fraction) -> str:
+    """Constant arrays of deep_ecg.c: filters, the kernel of the R-peak, what a shift costs."""
+    kernel = det.RPeakDetector(float(rate_hz)).kernel
+    nearness = 1 - templates.SHIFT_COST * np.abs(shifts_of(config)) / config.fs_hz
+    return (
+        _sections("QRS_BAND", bandpass_sos(det.QRS_BAND_HZ, 1, float(rate_hz)))
+        + _sections("BAND", bandpass_sos(config.band_hz, config.filter_order, config.fs_hz))
+        + f"static const float R_KERNEL[] = {_row(kernel[len(kernel) // 2 :])}; /* from its middle on */\n"
+        + f"static const float NEARNESS[] = {_row(nearness)};\n"
+        + f"#if P_WAVE_FEATURES\nstatic const float P_MEMORIES[] = {_row(shape.P_MEMORIES_BEATS)};\n#endif\n"
+    )
+
+
+def _sections(name: str, sos: np.ndarray) -> str:
+    """Second-order sections (count, 6), whose a0 is 1, written as polynomials in z - 1 instead of z."""
+    rows = [
+        (b0, 2 * b0 + b1, b0 + b1 + b2, 2 + a1, 1 + a1 + a2)
+        for b0, b1, b2, _, a1, a2 in sos.tolist()
+    ]  # fmt: skip
+    return f"static const float {name}[][5] = {{" + ", ".join(map(_row, rows)) + "};\n"
+
+
+def _row(values) -> str:
+    return "{" + ", ".join(_literal(float(value)) for value in values) + "}"
+
+
+def feature_code(names: list[str]) -> str:
+    """The C functions that fill the network's features, in the order of `names`.
+
+    Raises DeepECGError for a name that the C sources do not know.
+    """
+    place = {name: f"    features[{i}] =" for i, name in enumerate(names)}
+    shape = [f"{place[name]} shape.{name};" for name in names if name in shape.SHAPE]
+    p_wave = [f"{place[name]} {_p_wave(name)};" for name in names if name in shape.P_WAVE]
+    of_rhythm = [name for name in names if name not in shape.SHAPE + shape.P_WAVE]
+    rhythm = [f"{place[name]} {_rhythm(name)};" for name in of_rhythm]
+    memories = sorted({_memory(name) for name in of_rhythm} - {0})
+    lines = [
+        "static void rhythm_features(const struct deep_ecg *ecg, float *scratch, float *features)",
+        "{",
+        "    const float pre = (float)rr_back(ecg, 0), previous = (float)rr_back(ecg, 1);",
+        "    const float second = (float)rr_back(ecg, 2);",
+        "    const struct rhythm rhythm = rhythm_of(ecg, pre, previous, second);",
+        *(f"    const struct rr_statistics of_{n} = rr_statistics(ecg, {n}, scratch);" for n in memories),
+        *rhythm,
+        "}",
+    ]
+    if shape:
+        lines += [
+            "",
+            "static void shape_features(const float *qrs_mv, const float *template_mv, float *features)",
+            "{",
+            "    const struct shape shape = shape_of(qrs_mv, template_mv);",
+            *shape,
+            "}",
+        ]
+    if p_wave:
+        lines += [
+            "",
+            "static void p_wave_features(const struct deep_ecg *ecg, float correlation, float *features)",
+            "{",
+            *p_wave,
+            "}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _memory(name: str) -> int:
+    """How many intervals a running statistic reaches back, by the end of its name; 0 for other features."""
+    _, _, memory = name.rpartition("_")
+    return int(memory) if memory.isdigit() else 0
+
+
+def _p_wave(name: str) -> str:
+    memory = _memory(name)
+    return f"ecg->p_means[{shape.P_MEMORIES_BEATS.index(memory)}]" if memory else "correlation"
+
+
+def _rhythm(name: str) -> str:
+    statistic, memory = name.removesuffix(f"_{_memory(name)}"), _memory(name)
+    running = {
+        "pre_ratio": f"ratio(pre, of_{memory}.mean)",
+        "previous_ratio": f"ratio(previous, of_{memory}.mean)",
+        "second_previous_ratio": f"ratio(second, of_{memory}.mean)",
+        "rr_step": f"of_{memory}.step",
+        "rr_variation": f"of_{memory}.variation",
+        "rr_off_multiple": f"of_{memory}.off_multiple",
+    }
+    alone = ("pre_previous_ratio", "previous_second_ratio", "pre_rank")
+    if memory and statistic in running and memory <= rhythm.MEMORY_BEATS:
+        return running[statistic]
+    if name in alone:
+        return f"rhythm.{name}"
+    raise DeepECGError(f"firmware has no feature {name!r}: use a checkpoint of the causal features of features.py")
+
+
+def build(network: IntegerNetwork, description: dict, out: Path, fs_hz: float = Config.fs_hz) -> list[dict]:
+    """Writes FILES and the example into `out` and returns their row of the table of edge artefacts.
+
+    Labels differ from those of `network` by the rounding of the inputs alone, so the row has no scores. Raises
+    DeepECGError as `generate` does, before anything is written.
+    """
+    title = "Deep-ECG: the int8 network of deep_ecg.c"
+    files = generate(description, c_network.header(network, title), c_network.source(network, title), fs_hz)
+    for name, text in (files | {EXAMPLE: (SOURCES / EXAMPLE).read_text()}).items():
+        write_text(out / name, text)
+    unknown = ("bytes", "ratio", "accuracy_change", "s_f1_change", "v_f1_change", "latency_us")
+    ram = f", {HostChain(out).state_bytes / 1024:.0f} KB of RAM for its state" if compiler() else ""
+    return [
+        {
+            "artefact": f"whole causal chain in C99, {fs_hz:g} Hz",
+            "file": " ".join(FILES),
+            **dict.fromkeys(unknown),
+            "needs": f"a C99 compiler{ram}",
+            "runs_on": "32-bit microcontrollers",
+        }
+    ]
+
+
+# On the host -----------------------------------------------------------------------------------------------------
+
+
+class HostChain:
+    """The generated chain, compiled for this machine, to be fed signals: what a microcontroller would answer.
+
+    `folder` holds FILES. `state_bytes` is the size of `struct deep_ecg`, all the RAM the chain needs beside the stack
+    and what the network takes; 32-bit machines differ by padding at most. Raises DeepECGError where there is no C
+    compiler.
+    """
+
+    def __init__(self, folder: Path):
+        with TemporaryDirectory() as build:
+            library = Path(build) / "host.so"
+            compile_chain([SOURCES / "host.c"], library, folder, "-O2", "-shared", "-fPIC")
+            self._library = ctypes.CDLL(str(library))
+        self._library.host_push.restype = ctypes.c_long
+        numbers = (ctypes.c_int * 4)()
+        self._library.host_sizes(numbers)
+        self.state_bytes, *self._window, self._features = numbers
+
+    def label(self, signal_mv: np.ndarray) -> LabelledBeats:
+        """Everything the chain says of `signal_mv` (n,), which is a stream of its own."""
+        signal_mv = np.ascontiguousarray(signal_mv, np.float32)
+        room = len(signal_mv) // 8 + 64
+        beats = np.zeros((room, 4 + len(CLASSES)), np.int64)
+        windows = np.zeros((room + 1, *self._window), np.float32)
+        features = np.zeros((room + 1, self._features), np.float32)
+        self._library.host_start()
+        pointers = (ctypes.c_void_p(array.ctypes.data) for array in (beats, windows, features))
+        count = self._library.host_push(
+            ctypes.c_void_p(signal_mv.ctypes.data), ctypes.c_long(len(signal_mv)), ctypes.c_long(room), *pointers
+        )
+        beats = beats[:count]
+        return LabelledBeats(
+            samples=beats[:, 0],
+            known=beats[:, 1],
+            late=beats[:, 2].astype(bool),
+            labels=beats[:, 3],
+            logits=beats[:, 4:].astype(np.int8),
+            windows=windows[:count],
+            features=features[:count],
+            quality=QUALITIES[self._library.host_quality()],
+        )
+
+
+QUALITIES = ("ok", "missing", "flat", "saturated", "learning", "noisy")  # as `enum deep_ecg_quality` counts them
+
+
+def compile_chain(sources: list[Path], out: Path, include: Path, *options: str):
+    """Compiles C `sources`, which include files of the folder `include`, into `out`, every warning an error.
+
+    Raises DeepECGError where there is no C compiler, or with its first complaint.
+    """
+    if compiler() is None:
+        raise DeepECGError("there is no C compiler (cc, gcc or clang): install one to run the firmware on this machine")
+    compile_c([*sources, Path("-lm")], out, f"-I{include}", *options)  # a library comes after what needs it

@@ -1,0 +1,351 @@
+"""`python main.py predict FOLDER` and `--list FILE`: thousands of records, labelled by worker processes.
+
+For each record NAME the output folder gets, in the subfolder that NAME has in the archive, NAME.pred and NAME.csv as
+from `predict` of one record, and NAME.json, which says from which files and with which network and settings they were
+made. That one is written last: a run that goes on after a kill, or is repeated, does only the records whose NAME.json
+is missing or tells of something else. At its end a run writes manifest.jsonl, one line of JSON for each record.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from functools import cache
+from io import StringIO
+from pathlib import Path, PurePosixPath
+
+from joblib import delayed
+from tqdm import tqdm
+
+from config import Config
+from deep_ecg.labelling.predict import (
+    is_synthetic,
+    label_record,
+    result_files,
+    summarise,
+    write_annotations,
+    write_table,
+)
+from deep_ecg.networks.classifier import (
+    SYNTHETIC_NETWORK,
+    Classifier,
+    check_min_confidence,
+    load_classifier,
+    network_path,
+)
+from deep_ecg.records import guard
+from deep_ecg.records.wfdb_files import read_header
+from deep_ecg.system.console import describe_fault
+from deep_ecg.system.errors import DeepECGError, PartlyDone
+from deep_ecg.system.files import atomic_file, check_writable, locked
+from deep_ecg.system.json_files import write_json
+from deep_ecg.system.workers import WorkerDied, run_jobs
+
+VERSION = 1  # raised when the same record, network and settings give other labels
+MANIFEST = "manifest.jsonl"
+MAX_LIST_BYTES = 64_000_000
+MAX_STORED_BYTES = 100_000  # of a NAME.json
+ROOM_BYTES = 65_536  # for results: a full disk still takes an empty file
+ALONE = 4  # records a worker that are done one by one after a worker process has died
+INTERRUPTED = "Interrupted: the same command does the records that are left."
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record of an archive: its path in there without .hea, and what is wrong with that, if anything."""
+
+    name: str
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for all records: where they are and where their labels go, the network, the settings.
+
+    `config` and `synthetic` are those of the network.
+    """
+
+    root: Path
+    out: Path
+    config: Config
+    synthetic: bool
+    checkpoint: Path
+    sha256: str
+    runtime: str
+    peaks: str | None
+    lead: str | None
+    min_confidence: float
+
+    def made_with(self) -> dict:
+        """What, beside the files of a record, decides its labels."""
+        network = {"network": self.checkpoint.name, "sha256": self.sha256, "runtime": self.runtime}
+        names = ("mode", "preset", "temperature", "s_prior_weight", "v_prior_weight")
+        settings = {name: getattr(self.config, name) for name in names}
+        chosen = {name: getattr(self, name) for name in ("peaks", "lead", "min_confidence")}
+        return {"version": VERSION, **network, **settings, **chosen}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a record: its `line` of the manifest, and `why` it failed."""
+
+    line: str
+    why: str | None = None
+    unchanged: bool = False
+    synthetic: bool = False
+    other_lead: bool = False  # than the network's own, without being asked for
+
+
+# Which records -----------------------------------------------------------------------------------------------------
+
+
+def is_folder(record: str) -> bool:
+    """Whether `record` of the command line is a folder and not also the name of a record."""
+    return Path(record).is_dir() and not Path(f"{record.removesuffix('.hea')}.hea").is_file()
+
+
+def records_below(folder: Path) -> list[Found]:
+    """Every record (*.hea) in `folder` and its subfolders, in order; linked folders are not entered.
+
+    A subfolder that cannot be listed is among them, with its problem. DeepECGError where there are none.
+    """
+    found = []
+
+    def unlisted(error: OSError):
+        name = os.path.relpath(error.filename, folder)
+        found.append(Found(name, f"folder {error.filename} cannot be listed ({error.strerror}): mend its permissions"))
+
+    for parent, _, files in os.walk(folder, onerror=unlisted):
+        below = PurePosixPath(os.path.relpath(parent, folder))
+        found += [Found(str(below / name.removesuffix(".hea"))) for name in files if name.endswith(".hea")]
+    if not found:
+        raise DeepECGError(f"folder {folder} holds no record: a file NAME.hea is needed for each")
+    return sorted(found, key=lambda one: one.name)
+
+
+def records_listed(path: Path) -> list[Found]:
+    """The records that the file `path` names, one a line, below its own folder, as RECORDS of PhysioNet does.
+
+    Each once, in order, empty lines left out; one that leads out of the folder has that as its problem. DeepECGError
+    where the file cannot be read or names none.
+    """
+    try:
+        guard.check_file(path, MAX_LIST_BYTES)
+        text = path.read_bytes().decode(errors="surrogateescape")
+    except (OSError, ValueError) as error:
+        raise DeepECGError(f"list {path} cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    names = dict.fromkeys(line.strip().removesuffix(".hea") for line in text.split("\n"))
+    found = [_listed(name, path) for name in names if name]
+    if not found:
+        raise DeepECGError(f"list {path} names no record: one a line is needed")
+    return list({one.name: one for one in found}.values())
+
+
+def _listed(name: str, path: Path) -> Found:
+    relative, root = PurePosixPath(name), path.parent
+    try:
+        inside = not relative.is_absolute() and ".." not in relative.parts and relative.parts
+        if inside and (root / relative).parent.resolve().is_relative_to(root.resolve()):
+            return Found(str(relative))
+    except (OSError, RuntimeError, ValueError):  # links in a circle; names that cannot be
+        pass
+    return Found(name, f"record {name} of list {path} leads out of its folder: name records below {root} alone")
+
+
+# All records -------------------------------------------------------------------------------------------------------
+
+
+def label_archive(
+    root: Path,
+    found: Sequence[Found],
+    config: Config,
+    out: Path,
+    workers: int = 0,
+    progress: bool = False,
+    peaks: str | None = None,
+    lead: str | None = None,
+    checkpoint: Path | None = None,
+    runtime: str = "torch",
+    min_confidence: float = 0.0,
+):
+    """Labels the records `found` in `root` with `workers` processes (0: one a core) and writes the manifest.
+
+    The settings are those of `predict_records`. A record that cannot be used is reported and left out; PartlyDone is
+    raised at the end where there were any. DeepECGError where nothing can be done: a wrong setting or network, an
+    output folder in use or without room.
+    """
+    check_min_confidence(min_confidence)
+    if workers < 0:
+        raise DeepECGError(f"--workers {workers} cannot be used: it must be 0 (one a core) or more")
+    checkpoint = network_path(config, checkpoint, runtime)
+    classifier = load_classifier(config, checkpoint, runtime)
+    network = (classifier.config, classifier.synthetic, checkpoint, _sha256(checkpoint), runtime)
+    job = Job(root, out, *network, peaks, lead, min_confidence)
+    check_writable(out)
+    if classifier.synthetic:
+        print(SYNTHETIC_NETWORK)
+    with locked(out):
+        try:
+            counts = _label_all(job, found, min(workers or os.cpu_count() or 1, len(found)), progress)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(INTERRUPTED) from None
+    _report(counts, out / MANIFEST)
+
+
+def _label_all(job: Job, found: Sequence[Found], workers: int, progress: bool) -> Counter:
+    """Labels the records and writes the manifest; how many records there were of each kind."""
+    counts: Counter[str] = Counter()
+    with atomic_file(job.out / MANIFEST) as temporary, open(temporary, "w", encoding="utf-8") as manifest:
+        manifest.write(json.dumps({"made_with": job.made_with()}) + "\n")
+        outcomes = _outcomes(job, found, workers)
+        for one in tqdm(outcomes, "records", len(found), unit="record", disable=None if progress else True):
+            manifest.write(one.line + "\n")
+            counts.update(name for name in ("unchanged", "synthetic", "other_lead") if getattr(one, name))
+            counts["failed" if one.why else "done"] += 1
+            if one.why:
+                tqdm.write(f"failed: {one.why}", file=sys.stderr)
+    return counts
+
+
+def _outcomes(job: Job, found: Sequence[Found], workers: int) -> Iterator[Outcome]:
+    """What comes of each record, in order. After a worker died, the next records are done each in its own process."""
+    place = 0
+    while place < len(found):
+        try:
+            for outcome in run_jobs((delayed(label_one)(job, one) for one in found[place:]), workers):
+                place += 1
+                yield outcome
+        except WorkerDied:
+            for one in found[place : place + ALONE * workers]:
+                place += 1
+                yield _alone(job, one)
+
+
+def _alone(job: Job, one: Found) -> Outcome:
+    try:
+        return next(run_jobs([delayed(label_one)(job, one)], 2))
+    except WorkerDied as error:
+        return _failed(one.name, str(DeepECGError(f"record {job.root / one.name}: {error}")))
+
+
+def _report(counts: Counter, manifest: Path):
+    total = counts["done"] + counts["failed"]
+    stamp = "SYNTHETIC: " if counts["synthetic"] else ""
+    said = [f"{counts['done']:,} labelled"]
+    said += [f"{counts['unchanged']:,} of them before"] * bool(counts["unchanged"])
+    said += [f"{counts['failed']:,} failed"] * bool(counts["failed"])
+    said += [f"{counts['synthetic']:,} SYNTHETIC"] * bool(counts["synthetic"])
+    said += [f"{counts['other_lead']:,} by another lead than the network's"] * bool(counts["other_lead"])
+    print(f"{stamp}{total:,} records: {', '.join(said)}\n    {manifest}", flush=True)
+    if counts["failed"]:
+        raise PartlyDone(f"{counts['failed']:,} of {total:,} records failed: the lines above and {manifest} say why")
+
+
+# One record --------------------------------------------------------------------------------------------------------
+
+
+def label_one(job: Job, one: Found) -> Outcome:
+    """Labels a record and writes its files, unless that was done before from the same files in the same way.
+
+    DeepECGError where no record can be labelled any more: the network is gone, or there is no room for results.
+    """
+    try:
+        if one.problem:
+            raise DeepECGError(one.problem)
+        identity = _identity(job, one.name)
+        entry = identity and _stored(job.out / one.name, identity)
+        unchanged = entry is not None
+        entry = entry or _label(job, one.name, identity)
+        summary, line = entry["summary"], {"record": one.name, "status": "done"}
+        line |= {name: entry[name] for name in ("inputs", "synthetic", "files", "summary")}
+        other_lead = job.lead is None and summary.get("lead") not in job.config.leads
+        return Outcome(json.dumps(line), None, unchanged, entry["synthetic"], other_lead)
+    except DeepECGError as error:
+        why = str(error)
+    except (OSError, MemoryError) as error:
+        why = describe_fault(error)
+    _classifier(job)
+    check_writable(job.out, ROOM_BYTES)
+    return _failed(one.name, why)
+
+
+def _failed(name: str, why: str) -> Outcome:
+    return Outcome(json.dumps({"record": name, "status": "failed", "why": why}), why)
+
+
+@cache
+def _classifier(job: Job) -> Classifier:
+    """The network, once a process, on one thread: the work is shared out by records."""
+    if job.runtime == "torch":
+        import torch
+
+        torch.set_num_threads(1)
+    classifier = load_classifier(job.config, job.checkpoint, job.runtime)
+    if _sha256(job.checkpoint) != job.sha256:
+        raise DeepECGError(f"{job.checkpoint} was changed while it was in use: start again")
+    return classifier
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _identity(job: Job, name: str) -> dict | None:
+    """From what and with what the labels of a record are made; None where one of its files cannot be used.
+
+    A file is known by its size and its time of change. DeepECGError where the header cannot be read.
+    """
+    path = job.root / name
+    header, header_path = read_header(path), Path(f"{path}.hea")
+    files = [header_path.name, *dict.fromkeys(header.file_name), *[f"{path.name}.{job.peaks}"] * bool(job.peaks)]
+    inputs = {}
+    try:
+        for file in files:
+            guard.check_file(path.parent / file, beside=header_path)
+            stat = (path.parent / file).stat()
+            inputs[file] = [stat.st_size, stat.st_mtime_ns]
+    except (OSError, ValueError):  # label_record says what is wrong
+        return None
+    return {"made_with": job.made_with(), "inputs": inputs, "synthetic": job.synthetic or is_synthetic(header)}
+
+
+def _stored(target: Path, identity: dict) -> dict | None:
+    """What `target`.json says, where that is of `identity` and the results it tells of are there."""
+    path = _beside(target, ".json")
+    try:
+        guard.check_file(path, MAX_STORED_BYTES)
+        entry = json.loads(path.read_bytes())
+        same = entry.keys() == {*identity, "files", "summary"} and isinstance(entry["summary"], dict)
+        if not same or any(entry[name] != value for name, value in identity.items()):
+            return None
+        written = result_files(target.name, target.parent, identity["synthetic"])[:2]
+        return entry if entry["files"] == {file.name: file.stat().st_size for file in written} else None
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return None
+
+
+def _label(job: Job, name: str, identity: dict | None) -> dict:
+    """Labels a record and writes its results, NAME.json last; what that says."""
+    path, target = job.root / name, job.out / name
+    with redirect_stdout(StringIO()):  # which lead was taken is in the summary
+        labelled = label_record(path, _classifier(job), job.peaks, job.lead)
+    labelled = replace(labelled, min_confidence=job.min_confidence)
+    if identity is None or _identity(job, name) != identity:
+        raise DeepECGError(f"record {path}: its files changed while they were read: run the command again")
+    annotations, table, _ = result_files(target.name, target.parent, labelled.synthetic)
+    _beside(target, ".json").unlink(missing_ok=True)  # it told of other results
+    write_annotations(annotations, labelled)
+    write_table(table, labelled)
+    written = {file.name: file.stat().st_size for file in (annotations, table)}
+    entry = identity | {"files": written, "summary": summarise(labelled)}
+    write_json(_beside(target, ".json"), entry)
+    return entry
+
+
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(target.name + ending)

@@ -1,0 +1,335 @@
+"""`python main.py predict`: the beats of anyone's WFDB record, labelled by a trained network.
+
+For each record it writes the labels as a WFDB annotation file, as a table with probabilities, and as a picture.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import wfdb
+
+from config import CLASSES, Config
+from deep_ecg.beats.detector import causal_r_peaks
+from deep_ecg.beats.inputs import cleaned, network_inputs
+from deep_ecg.beats.signal_watch import SignalWatch
+from deep_ecg.beats.xqrs import detect_r_peaks
+from deep_ecg.networks.classifier import (
+    RATES_HZ,
+    SYNTHETIC_NETWORK,
+    UNCLASSIFIABLE,
+    Classifier,
+    check_min_confidence,
+    is_sure,
+    load_classifier,
+    predict_proba,
+)
+from deep_ecg.networks.prior import RunningPrior
+from deep_ecg.networks.temperature import tempered
+from deep_ecg.records.wfdb_files import Annotation, Record, aami_labels, read_beats, read_header, read_record
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
+from deep_ecg.system.text import number
+from dsp_filters import resample
+
+if TYPE_CHECKING:
+    pass
+
+
+LEAD_II = re.compile(r"(ecg)?(lead)?(ml)?ii")  # of a lead's name in small letters and digits alone
+ECTOPIC = [CLASSES.index(name) for name in "SVF"]
+NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
+STRIP_S = 20.0  # length of the picture
+STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One record with its beats labelled: samples (beats,) at its own rate, proba (beats, 5).
+
+    `reference` (beats,) holds the class indices of the annotation file, or None where it has none. Beats whose highest
+    probability is below `min_confidence` are not classified.
+    """
+
+    record: Record
+    samples: np.ndarray
+    proba: np.ndarray
+    reference: np.ndarray | None
+    synthetic: bool
+    min_confidence: float = 0.0
+
+    @property
+    def classified(self) -> np.ndarray:
+        """Whether the network is sure enough of each beat, (beats,) bool."""
+        return is_sure(self.proba, self.min_confidence)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """Index into CLASSES of each beat, (beats,): Q, which is AAMI's unclassifiable, where it is not classified."""
+        return np.where(self.classified, self.proba.argmax(axis=1), UNCLASSIFIABLE)
+
+
+def predict_records(
+    records: Sequence[str],
+    config: Config,
+    out: Path,
+    peaks: str | None = None,
+    lead: str | None = None,
+    checkpoint: Path | None = None,
+    runtime: str = "torch",
+    min_confidence: float = 0.0,
+) -> list[dict]:
+    """Labels the beats of WFDB `records` (paths, with or without .hea), prints and returns a summary of each.
+
+    Writes NAME.pred (WFDB annotations), NAME.csv and NAME.png into `out`; where the network or the record is
+    SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with
+    extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live stream
+    (`realtime.BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
+    they are written as Q, with a note in the annotation file, and counted apart. `checkpoint` and `runtime` are those
+    of `load_classifier`; the settings of signal and features are those the network was trained with. Raises
+    DeepECGError at the first record that cannot be used; what was written for the records before it stays.
+    """
+    check_min_confidence(min_confidence)
+    paths = [_record_path(record) for record in records]
+    _check_names(paths)
+    classifier = load_classifier(config, checkpoint, runtime)
+    check_writable(out)
+    if classifier.synthetic:
+        print(SYNTHETIC_NETWORK)
+    return [_predict_to_files(path, classifier, out, peaks, lead, min_confidence) for path in paths]
+
+
+def label_record(path: Path, classifier: Classifier, peaks: str | None = None, lead: str | None = None) -> Labelled:
+    """Labels the beats of the WFDB record at `path` (no extension).
+
+    `lead` is a lead's name, by default the one `choose_lead` takes. Raises DeepECGError when the record cannot be
+    read or holds fewer than two beats.
+    """
+    record, synthetic = open_record(path, classifier, lead)
+    config = classifier.config
+    annotation = _detected(record, path, config.mode) if peaks is None else _read_peaks(path, peaks, config)
+    proba = probabilities(record, annotation, classifier)
+    return Labelled(record, annotation.samples, proba, _reference(annotation, peaks, config), synthetic)
+
+
+def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
+    """Calibrated class probabilities (beats, 5) of the beats of `record` at the R-peaks of `annotation`."""
+    windows, features, groups = network_inputs(record, annotation, classifier.config)
+    proba = RunningPrior(classifier.config)(predict_proba(classifier.model, windows, features), groups)
+    return tempered(proba, classifier.config.temperature)
+
+
+def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
+    """The lead `lead`, or that of `choose_lead`, of the record at `path`, and whether it or the network is SYNTHETIC.
+
+    In causal mode samples that are not numbers are lost signal. Raises DeepECGError when the record cannot be read or
+    its rate is out of RATES_HZ.
+    """
+    header = read_header(path)
+    if not RATES_HZ[0] <= header.fs <= RATES_HZ[1]:
+        low, high = RATES_HZ
+        raise DeepECGError(f"record {path} is sampled at {header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
+    lead = lead or choose_lead(header, path, classifier.config.leads)
+    record = read_record(path, lead, gaps=classifier.config.mode == "causal")
+    return record, classifier.synthetic or is_synthetic(header)
+
+
+def is_synthetic(header: wfdb.Record) -> bool:
+    """Whether the record of `header` says that it is SYNTHETIC."""
+    return any("SYNTHETIC" in comment for comment in header.comments)
+
+
+def choose_lead(header: wfdb.Record, path: Path, preferred: Sequence[str]) -> str:
+    """The first name of `preferred` that there is, else a lead II of another name, else the first signal in millivolts.
+
+    Prints a line when it is not a preferred one. Raises DeepECGError when no signal is in millivolts.
+    """
+    for name in preferred:
+        if name in header.sig_name:
+            return name
+    in_mv = [name for name, units in zip(header.sig_name, header.units) if str(units).lower() == "mv"]
+    if not in_mv:
+        raise DeepECGError(f"record {path} has no signal in mV: name one of {', '.join(header.sig_name)} with --lead")
+    second = [name for name in in_mv if LEAD_II.fullmatch(re.sub(r"[\W_]", "", name.lower()))]
+    chosen = (second or in_mv)[0]
+    wanted, there = " or ".join(preferred), ", ".join(header.sig_name)
+    print(f"{path.name}: no lead {wanted}, taking {chosen!r} of {there} (--lead chooses)")
+    return chosen
+
+
+def _record_path(record: str) -> Path:
+    return Path(record.removesuffix(".hea"))
+
+
+def _check_names(paths: Sequence[Path]):
+    seen = {}
+    for path in paths:
+        if path.name in seen:
+            raise DeepECGError(f"records {seen[path.name]} and {path} share a name: give each its own --out folder")
+        seen[path.name] = path
+
+
+def _detected(record: Record, path: Path, mode: str) -> Annotation:
+    try:
+        samples = (causal_r_peaks if mode == "causal" else detect_r_peaks)(record.signal_mv, record.fs_hz)
+    except DeepECGError as error:
+        raise DeepECGError(f"record {path}: {error}: resample it, or give the R-peaks with --peaks") from None
+    if len(samples) < 2:
+        raise DeepECGError(
+            f"record {path}, lead {record.lead}: {len(samples)} beats were found, at least two are needed: "
+            "choose another lead with --lead, or give the R-peaks with --peaks"
+        )
+    return Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
+
+
+def _read_peaks(path: Path, extension: str, config: Config) -> Annotation:
+    annotation = read_beats(path, extension, config.aami)
+    if (np.diff(annotation.samples) <= 0).any():
+        raise DeepECGError(f"annotation file {path}.{extension}: its beats do not follow one another in time: mend it")
+    return annotation
+
+
+def _reference(annotation: Annotation, extension: str | None, config: Config) -> np.ndarray | None:
+    """AAMI classes of the annotated beats; None for a detector's file, which calls every beat N."""
+    if extension is None or (extension != config.annotation_extension and set(annotation.symbols) == {"N"}):
+        return None
+    return aami_labels(annotation.symbols, config.aami)
+
+
+def _predict_to_files(
+    path: Path, classifier: Classifier, out: Path, peaks: str | None, lead: str | None, min_confidence: float
+) -> dict:
+    labelled = replace(label_record(path, classifier, peaks, lead), min_confidence=min_confidence)
+    files = result_files(path.name, out, labelled.synthetic)
+    write_annotations(files[0], labelled)
+    write_table(files[1], labelled)
+    draw_strip(files[2], labelled, classifier.config)
+    summary = summarise(labelled) | {"files": [str(file) for file in files]}
+    source = f"R-peaks of {path.name}.{peaks}" if peaks else "detected R-peaks"
+    print_summary(summary, source, labelled.synthetic)
+    return summary
+
+
+def result_files(name: str, out: Path, synthetic: bool) -> list[Path]:
+    """The annotation file, the table and the picture of record `name` in the folder `out`."""
+    stamp = "-SYNTHETIC" * synthetic
+    return [out / f"{name}{ending}" for ending in (".pred", f"{stamp}.csv", f"{stamp}.png")]
+
+
+def summarise(labelled: Labelled) -> dict:
+    """Beats in all and of each class, and the ectopic burden (share of S, V and F) and V burden in percent.
+
+    Where a least confidence is asked for, "not_classified" counts the beats below it; classes and burdens, which are
+    None where no beat is left, are of the others.
+    """
+    counts = np.bincount(labelled.predicted[labelled.classified], minlength=len(CLASSES))
+    apart = {"not_classified": int((~labelled.classified).sum())} if labelled.min_confidence else {}
+    return {
+        "record": labelled.record.name,
+        "lead": labelled.record.lead,
+        "fs_hz": labelled.record.fs_hz,
+        "beats": len(labelled.samples),
+        "counts": {name: int(count) for name, count in zip(CLASSES, counts)},
+        **apart,
+        "ectopic_percent": _percent(counts[ECTOPIC].sum(), counts.sum()),
+        "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
+    }
+
+
+def _percent(count: int, of: int) -> float | None:
+    return float(100 * count / of) if of else None
+
+
+def print_summary(summary: dict, source: str, synthetic: bool):
+    """Prints what `summarise` made of a record, the files written (`files`) and where its R-peaks come from."""
+    stamp = "SYNTHETIC " if synthetic else ""
+    counts = ", ".join(f"{name} {count:,}" for name, count in summary["counts"].items())
+    counts += f", not classified {summary['not_classified']:,}" if "not_classified" in summary else ""
+    ectopic, ventricular = (number(summary[name], ".2f") for name in ("ectopic_percent", "v_percent"))
+    print(
+        f"{stamp}{summary['record']}: {summary['beats']:,} beats, lead {summary['lead']}, {source}\n"
+        f"    {counts}; ectopic burden (S, V, F) {ectopic} %, V {ventricular} %\n"
+        f"    {', '.join(summary['files'])}",
+        flush=True,
+    )
+
+
+def write_annotations(path: Path, labelled: Labelled):
+    """Writes the labels as WFDB annotations (N S V F Q) at the record's own rate; `path` ends in .pred.
+
+    A beat that is not classified is a Q, the code of an unclassifiable beat, which EC57 counts neither as a detection
+    of V or S nor as a false one; its note tells it from a beat that the network takes for Q.
+    WFDB's tools find the file by the record's name, so a SYNTHETIC one says so in a comment annotation at its start.
+    """
+    samples, symbols = labelled.samples, [CLASSES[label] for label in labelled.predicted]
+    notes = ["" if sure else NOTE for sure in labelled.classified]
+    if labelled.synthetic:
+        samples, symbols, notes = np.append(0, samples), ['"', *symbols], ["SYNTHETIC", *notes]
+    with atomic_file(path) as temporary, scratch_folder(path.parent) as folder:
+        # wfdb takes only plain names, so the file gets its own afterwards: the name is not part of its contents.
+        wfdb.wrann(
+            "beats", "pred", samples, symbols, aux_note=notes, fs=labelled.record.fs_hz, write_dir=str(folder)
+        )  # fmt: skip
+        _check_written(folder / "beats.pred", samples[-1])
+        temporary.write_bytes((folder / "beats.pred").read_bytes())
+
+
+def _check_written(path: Path, last: int):
+    """OSError unless the annotation file at `path` is whole and ends with the beat at sample `last`."""
+    try:
+        whole = wfdb.rdann(str(path.with_suffix("")), path.suffix[1:]).sample[-1] == last
+    except Exception:  # its end is missing, and the parser stumbles over that somehow
+        whole = False
+    check_whole(whole and path.read_bytes().endswith(b"\0\0"))
+
+
+def write_table(path: Path, labelled: Labelled):
+    """Writes one line a beat: sample and time at the record's own rate, class, probability of each class.
+
+    Where a least confidence is asked for, a last column says whether the beat is classified (1) or not (0).
+    """
+    times_s = labelled.samples / labelled.record.fs_hz
+    columns = (labelled.samples, times_s, labelled.predicted, labelled.proba, labelled.classified.astype(int))
+    apart = labelled.min_confidence > 0
+    lines = ["sample,time_s,class," + ",".join(f"p_{name}" for name in CLASSES) + ",classified" * apart]
+    for sample, time_s, label, proba, classified in zip(*(column.tolist() for column in columns)):
+        line = f"{sample},{time_s:.4f},{CLASSES[label]}," + ",".join(f"{p:.6f}" for p in proba)
+        lines.append(line + f",{classified}" * apart)
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def draw_strip(path: Path, labelled: Labelled, config: Config):
+    """Draws the STRIP_S seconds that hold the most ectopic beats, cleaned as the network sees them."""
+    from deep_ecg.scoring.figures import predictions_figure
+
+    record = labelled.record
+    filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)
+    raw_mv = resample(filled_mv, record.fs_hz, config.fs_hz, config.mode == "causal")
+    clean_mv = cleaned(raw_mv, config)
+    peaks_s = labelled.samples / record.fs_hz
+    start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], len(clean_mv) / config.fs_hz)
+    first = round(start_s * config.fs_hz)
+    predictions_figure(
+        path,
+        clean_mv[first : first + round(STRIP_S * config.fs_hz)],
+        config.fs_hz,
+        first / config.fs_hz,
+        peaks_s,
+        labelled.predicted,
+        labelled.reference,
+        record.name,
+        labelled.synthetic,
+        mode=config.mode,
+    )
+
+
+def busiest_start_s(events_s: np.ndarray, duration_s: float) -> float:
+    """Start of the STRIP_S seconds that hold the most of `events_s` (rising, in seconds); 0 where there are none."""
+    if len(events_s) == 0:
+        return 0.0
+    starts_s = np.clip(events_s - STRIP_LEAD_IN_S, 0, max(duration_s - STRIP_S, 0))
+    held = np.searchsorted(events_s, starts_s + STRIP_S) - np.searchsorted(events_s, starts_s)
+    return float(starts_s[held.argmax()])

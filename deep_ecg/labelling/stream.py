@@ -1,0 +1,289 @@
+"""Live ECG: samples of one lead in as they come, labelled beats out, each with the sample at which it was known.
+
+A stream makes no feature of its own: it calls the resampling, filter, detector, running template and rhythm of the
+other modules with their state carried. In causal mode the labels are those that `predict` gives the whole record.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from config import Config
+from deep_ecg.beats.detector import ON_TIME_S, REMEMBERED_S, RPeakDetector, one_row
+from deep_ecg.beats.rhythm import MEMORY_BEATS, rhythm_features, rr_intervals
+from deep_ecg.beats.shape import PWaveMemory, cut_windows, p_wave_span, qrs_span, shape_inputs
+from deep_ecg.beats.signal_watch import SignalWatch
+from deep_ecg.beats.templates import RunningTemplate
+from deep_ecg.networks.classifier import predict_proba
+from deep_ecg.networks.onnx_network import OnnxNetwork
+from deep_ecg.networks.prior import RunningPrior
+from deep_ecg.networks.temperature import tempered
+from deep_ecg.system.errors import DeepECGError
+from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+# Diagnostic mode filters backward too, over the window and so long after it: at the order and band of config.py what
+# the filter still remembers after that is below 1e-4 of the signal.
+SETTLE_S = 5.0
+LOOK_BACK_S = REMEMBERED_S + 1  # a beat is detected at most so long after its R-peak
+
+
+@dataclass(frozen=True)
+class Beat:
+    """One labelled beat of a stream; `sample` and `known` count from the first sample ever pushed.
+
+    `sample` is the R-peak, `label` the index into CLASSES, `proba` (5,), `known` the sample at which everything that
+    the label depends on was there: what comes later cannot change it. `late` tells that the detector found the beat
+    by looking back, more than 150 ms after its R-peak, as it does the first ones of a stream. `complete` is False
+    where the stream ended before the window or, in diagnostic mode, the next beat had come: the label was then made
+    of what there was.
+    """
+
+    sample: int
+    label: int
+    proba: np.ndarray
+    known: int
+    late: bool
+    complete: bool = True
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A beat whose network inputs are ready: window (CHANNELS, samples), features (count,), group of shapes.
+
+    The rest as in `Beat`.
+    """
+
+    sample: int
+    known: int
+    late: bool
+    complete: bool
+    window: np.ndarray
+    features: np.ndarray
+    group: int
+
+
+@dataclass
+class _Waiting:
+    """A detected beat: its R-peak in the stream and in the filtered signal, when it was detected, its RR interval.
+
+    `cut_at` is the sample that completes its window, `beat_mv` (window_samples,) that window once it is cut.
+    """
+
+    sample: int
+    place: int
+    detected: int
+    rr_s: float
+    cut_at: int
+    beat_mv: np.ndarray | None = None
+
+
+class GivenPeaks:
+    """R-peaks from elsewhere in the place of the detector: each is known at its own sample, none is judged.
+
+    `samples` rise; they are read as the stream reaches them. Raises DeepECGError where they do not rise.
+    """
+
+    quality = "ok"
+
+    def __init__(self, samples: Iterable[int]):
+        self._coming = iter(samples)
+        self._next = next(self._coming, None)
+        self._pushed = 0
+
+    def push_watched(self, filled_mv: np.ndarray, missing: np.ndarray) -> list[tuple[int, int]]:
+        """The beats within the next samples (n,), as `RPeakDetector.push_watched` tells them."""
+        self._pushed += len(filled_mv)
+        beats = []
+        while self._next is not None and self._next < self._pushed:
+            beats.append((int(self._next), int(self._next)))
+            self._next = next(self._coming, None)
+            if self._next is not None and self._next <= beats[-1][0]:
+                raise DeepECGError(f"R-peak {self._next} does not come after {beats[-1][0]}: give them in order")
+        return beats
+
+
+class BeatStream:
+    """Labels the beats of one lead as its samples come, in chunks of any size.
+
+    `model` is a network trained with the settings of `config`, whose mode decides:
+
+    causal: a beat is labelled as soon as its window (`config.look_ahead_samples` after R) and its detection are
+        there. Windows and features are those of `data_loader.network_inputs` at the same R-peaks.
+    diagnostic: a beat waits for the next one (its post-RR), for half a window and for SETTLE_S more, which the
+        backward run of the zero-phase filter needs. That filter then agrees with the one over the whole record to
+        1e-4 of the signal, except within SETTLE_S of the record's ends. At another rate than `config.fs_hz` the
+        signal is brought to it by linear interpolation, where the whole record is resampled with a low-pass filter.
+
+    Where samples are not numbers the last one is held, and an RR interval across lost signal is none. `fs_hz` is 100
+    to 1000 Hz (DeepECGError outside) unless R-peaks are given in `peaks`, rising sample numbers, in the place of the
+    detector's. Memory stays the same for ever.
+    """
+
+    def __init__(
+        self, model: "nn.Module | OnnxNetwork", config: Config, fs_hz: float, peaks: Iterable[int] | None = None
+    ):
+        self.model, self.config, self.fs_hz = model, config, float(fs_hz)
+        self._source = RPeakDetector(fs_hz) if peaks is None else GivenPeaks(peaks)
+        self._after = config.look_ahead_samples
+        self._before = config.window_samples - self._after
+        self._zero_phase = config.mode == "diagnostic"
+        self._settle = round(SETTLE_S * config.fs_hz) if self._zero_phase else 0
+        self._reach = self._before + self._after + self._settle + round(LOOK_BACK_S * config.fs_hz)
+        self._resample = CausalResampler(fs_hz, config.fs_hz)
+        self._sos = bandpass_sos(config.band_hz, config.filter_order, config.fs_hz)
+        self._filter = OnePassFilter(self._sos)
+        self._qrs = qrs_span(self._before, self._after, config.fs_hz)
+        self._template = RunningTemplate(config.window_samples, self._qrs, config.fs_hz)
+        self._p_waves = PWaveMemory(p_wave_span(self._before, self._after, config.fs_hz), config.fs_hz)
+        self._rr_s: deque[float] = deque(maxlen=MEMORY_BEATS + 1)  # up to the latest labelled beat
+        self._filtered_mv = np.zeros(0)  # the latest; `_start` is the place of the first of them
+        self._start, self._pushed = 0, 0
+        self._watch = SignalWatch(fs_hz)
+        self._last_r: int | None = None
+        self._waiting: deque[_Waiting] = deque()
+        self._prior = RunningPrior(config)
+        self._finished = False
+
+    def push(self, chunk_mv: np.ndarray) -> list[Beat]:
+        """Feeds the next samples (n,), any n >= 0, in millivolts; returns the beats that they make known, in order.
+
+        Raises DeepECGError where `chunk_mv` is not one row of numbers, or after `finish`.
+        """
+        return push_many([self], [chunk_mv])[0]
+
+    def finish(self) -> list[Beat]:
+        """The beats that still wait when the stream has ended; those that lacked something say so in `complete`."""
+        return _classified([self], [self.prepare_rest()])[0]
+
+    def labelled(self, prepared: Sequence[Prepared], proba: np.ndarray) -> list[Beat]:
+        """The next beats, `prepared`, with the network's answers `proba` (beats, 5), by which the prior goes on."""
+        groups = np.array([beat.group for beat in prepared])
+        rows = tempered(self._prior(proba, groups), self.config.temperature)
+        return [
+            Beat(beat.sample, int(row.argmax()), row, beat.known, beat.late, beat.complete)
+            for beat, row in zip(prepared, rows)
+        ]
+
+    @property
+    def quality(self) -> str:
+        """The signal just now, see `RPeakDetector.quality`; where R-peaks are given, "ok" unless it is lost."""
+        return self._watch.fault or self._source.quality
+
+    def prepare(self, chunk_mv: np.ndarray) -> list[Prepared]:
+        """`push` without the network, for callers that run it for many streams at once."""
+        if self._finished:
+            raise DeepECGError("this stream was finished: start a new BeatStream for new samples")
+        chunk_mv = one_row(chunk_mv)
+        if len(chunk_mv) == 0:
+            return []
+        filled_mv, missing = self._watch(chunk_mv)
+        self._pushed += len(chunk_mv)
+        self._remember(self._filter(self._resample(filled_mv)))
+        for sample, detected in self._source.push_watched(filled_mv, missing):
+            self._expect(sample, detected)
+        prepared = self._prepared(ended=False)
+        self._forget()
+        return prepared
+
+    def prepare_rest(self) -> list[Prepared]:
+        """`finish` without the network."""
+        self._finished = True
+        self._remember(self._filter(self._resample.finish()))
+        return self._prepared(ended=True)
+
+    def _remember(self, filtered_mv: np.ndarray):
+        self._filtered_mv = np.concatenate((self._filtered_mv, filtered_mv))
+
+    def _forget(self):
+        """Drops what no beat can need: the detector looks back LOOK_BACK_S at most."""
+        surplus = max(len(self._filtered_mv) - self._reach, 0)
+        self._filtered_mv = self._filtered_mv[surplus:].copy()
+        self._start += surplus
+        self._watch.forget(self._pushed - round(LOOK_BACK_S * self.fs_hz))
+
+    def _expect(self, sample: int, detected: int):
+        """Takes a detected beat into the queue."""
+        before = sample if self._last_r is None else self._last_r
+        no_interval = before == sample or self._watch.lost_between(before, sample)
+        rr_s = float(rr_intervals(np.array([before, sample]), self.fs_hz, np.array([True, no_interval]))[-1])
+        place = round(sample * self.config.fs_hz / self.fs_hz)
+        cut_at = self._resample.needed(place + self._after - 1 + self._settle)
+        self._waiting.append(_Waiting(sample, place, detected, rr_s, cut_at))
+        self._last_r = sample
+
+    def _prepared(self, ended: bool) -> list[Prepared]:
+        """The beats at the head of the queue that lack nothing; all beats when the stream has `ended`."""
+        for beat in self._waiting:
+            if beat.beat_mv is None and (ended or beat.cut_at < self._pushed):
+                beat.beat_mv = self._window(beat.place)
+        ready = []
+        while self._waiting and self._waiting[0].beat_mv is not None:
+            following = self._waiting[1] if len(self._waiting) > 1 else None
+            if self._zero_phase and following is None and not ended:
+                break
+            ready.append(self._step(self._waiting.popleft(), following))
+        return ready
+
+    def _window(self, place: int) -> np.ndarray:
+        """The window of the beat at `place` of the filtered signal, (window_samples,).
+
+        Where the stream begins or has ended within it, its first or last sample is repeated, as in `cut_windows`.
+        """
+        end = self._start + len(self._filtered_mv)
+        place = min(place, end - 1)  # resampling can round the last sample away
+        first = max(place - self._before, self._start)
+        last = min(place + self._after + self._settle, end)
+        span_mv = self._filtered_mv[first - self._start : last - self._start]
+        if self._zero_phase:
+            span_mv = OnePassFilter(self._sos)(span_mv[::-1])[::-1]
+        return cut_windows(span_mv, np.array([place - first]), self._before, self._after)[0]
+
+    def _step(self, beat: _Waiting, following: _Waiting | None) -> Prepared:
+        """The network's inputs of `beat`, by which the running template, rhythm and P waves go one beat on."""
+        beat_mv, *pair_mv = (row_mv[None] for row_mv in (beat.beat_mv, *self._template.step(beat.beat_mv)))
+        windows, shape = shape_inputs(beat_mv, *pair_mv, self._qrs)
+        p_wave = self._p_waves.steps(*pair_mv)
+        self._rr_s.append(beat.rr_s)
+        post_s = [following.rr_s] if self._zero_phase and following else []
+        own = len(self._rr_s) - 1
+        rhythm = rhythm_features(np.array([*self._rr_s, *post_s]), self.config.mode, own)[:1]
+        known = max(beat.cut_at, beat.detected, following.detected if post_s else 0)
+        complete = known < self._pushed and (bool(post_s) or not self._zero_phase)
+        return Prepared(
+            sample=beat.sample,
+            known=min(known, self._pushed - 1),
+            late=beat.detected - beat.sample > ON_TIME_S * self.fs_hz,
+            complete=complete,
+            window=windows[0],
+            features=np.concatenate([rhythm, shape, p_wave], axis=1)[0],
+            group=self._template.group,
+        )
+
+
+def push_many(streams: Sequence[BeatStream], chunks_mv: Sequence[np.ndarray]) -> list[list[Beat]]:
+    """Feeds each stream its chunk and runs the network once for the beats of all; returns each stream's beats.
+
+    All streams share one model. Raises DeepECGError where they do not, or where there is not one chunk a stream.
+    """
+    if len(streams) != len(chunks_mv):
+        raise DeepECGError(f"{len(streams)} streams were given {len(chunks_mv)} chunks: give each its own")
+    if any(stream.model is not streams[0].model for stream in streams):
+        raise DeepECGError("the streams have different networks: push those of each network on their own")
+    return _classified(streams, [stream.prepare(chunk_mv) for stream, chunk_mv in zip(streams, chunks_mv)])
+
+
+def _classified(streams: Sequence[BeatStream], prepared: list[list[Prepared]]) -> list[list[Beat]]:
+    beats = [beat for of_stream in prepared for beat in of_stream]
+    if not beats:
+        return [[] for _ in prepared]
+    windows, features = (np.stack([getattr(beat, name) for beat in beats]) for name in ("window", "features"))
+    ends = np.cumsum([len(of_stream) for of_stream in prepared])
+    rows = np.split(predict_proba(streams[0].model, windows, features), ends[:-1])
+    return [stream.labelled(*own) if own[0] else [] for stream, *own in zip(streams, prepared, rows)]

@@ -1,0 +1,89 @@
+"""Running priors: what a patient's earlier beats were taken for has a say in what the next one is.
+
+Of S: most patients have next to no S beats, those who have them often have many, so one threshold would be too bold for
+the first or too cautious for the second. Where few of the latest labels were S, it takes more to call one, where many
+were, less: the adjustment of a classifier to the priors of where it is used (Saerens, Latinne and Decaestecker, Neural
+Computation 14:21-41, 2002), in a running form and bounded, for labels that make their like likelier could run away.
+
+Of V: beats of one shape, a group of the patient's running templates, are mostly of one origin. What the network thought
+of those before, on average, is evidence on the next.
+
+Only the past and the network's own answers are used: no later beat, no reference label. The constants were chosen on
+DS1 (docs/experiments.md).
+"""
+
+import math
+from collections import defaultdict
+
+import numpy as np
+
+from config import CLASSES, Config
+from deep_ecg.beats.templates import GROUPS, RunningMean
+
+S, V = CLASSES.index("S"), CLASSES.index("V")
+REST = [k for k in range(len(CLASSES)) if k not in (S, V)]
+
+MEMORY_BEATS = 300  # labels from which the share of S is
+USUAL_SHARE = 0.08  # of S among them: at it, and at the start, S stays as likely as the network says
+SHARE_RANGE = (0.01, 0.3)  # one beyond it counts as its end: no patient is given up, and no share runs away
+
+GROUP_BEATS = 200  # of one shape, over which the mean of the network's log odds of V is taken
+START_BEATS = 3  # with log odds of 0, as many as stand at the start of each group
+ODDS_RANGE = (0.05, 0.95)  # a probability beyond it counts as its end in log odds: no beat outweighs many
+
+
+class RunningPrior:
+    """The priors of one patient, whose beats come in order of time; how far they count is set by `config`."""
+
+    def __init__(self, config: Config):
+        self._s_weight, self._v_weight = config.s_prior_weight, config.v_prior_weight
+        self._share = USUAL_SHARE
+        self._of_groups = [_MeanLogOdds(0.0, START_BEATS, GROUP_BEATS) for _ in range(GROUPS)]
+
+    def __call__(self, proba: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """The network's probabilities (n, classes) of the next n beats, as the beats before each make them, float64.
+
+        groups (n,) are those of `features.RunningTemplate`.
+        """
+        adapted = np.asarray(proba, float).copy()
+        rivals = adapted[:, REST].max(axis=1).tolist()
+        beats = zip(groups.tolist(), adapted[:, S].tolist(), adapted[:, V].tolist(), rivals)
+        factors = [self._factors(*beat) for beat in beats]
+        if factors:
+            adapted[:, (S, V)] *= factors
+        return adapted / adapted.sum(axis=1, keepdims=True)
+
+    def _factors(self, group: int, of_s: float, of_v: float, rival: float) -> tuple[float, float]:
+        """What the probabilities `of_s` and `of_v` are multiplied by; `rival` is the highest of the others."""
+        s_factor, v_factor = self._s_factor(), self._v_factor(group, of_v)
+        called_s = of_s * s_factor > max(rival, of_v * v_factor)
+        self._share += (called_s - self._share) / MEMORY_BEATS
+        return s_factor, v_factor
+
+    def _s_factor(self) -> float:
+        share = min(max(self._share, SHARE_RANGE[0]), SHARE_RANGE[1])
+        return (share / USUAL_SHARE) ** self._s_weight
+
+    def _v_factor(self, group: int, of_v: float) -> float:
+        if group < 0:  # started anew by this beat
+            group = ~group
+            self._of_groups[group] = _MeanLogOdds(0.0, START_BEATS, GROUP_BEATS)
+        factor = math.exp(self._v_weight * self._of_groups[group].mean)
+        self._of_groups[group].add(of_v)
+        return factor
+
+
+class _MeanLogOdds(RunningMean):
+    """The running mean of the log odds of probabilities."""
+
+    def add(self, proba: float):
+        proba = min(max(proba, ODDS_RANGE[0]), ODDS_RANGE[1])
+        super().add(math.log(proba / (1 - proba)))
+
+
+def with_running_prior(proba: np.ndarray, groups: np.ndarray, records: np.ndarray, config: Config) -> np.ndarray:
+    """`proba` (n, classes) as the RunningPrior of each of `records` (n,) makes them; each record in order of time."""
+    priors = defaultdict(lambda: RunningPrior(config))
+    edges = np.flatnonzero(records[1:] != records[:-1]) + 1
+    parts = zip(*(np.split(rows, edges) for rows in (records, proba, groups)))
+    return np.concatenate([priors[names[0]](*rows) if len(names) else rows[0] for names, *rows in parts])

@@ -1,0 +1,163 @@
+"""Networks run by torch, and the files that hold them."""
+
+import io
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from deep_ecg.networks.description import check_made_for
+from deep_ecg.records import guard
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.files import atomic_file
+
+PREDICT_BATCH = 256  # what stays in the processor's cache
+BATCHES_WORTH_A_BAR = 50
+CHECKPOINT_FORMAT = 1
+
+
+def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tensor:
+    """Logits (n, classes) of windows (n, channels, samples) and features (n, count), in evaluation mode.
+
+    Batches are shared among torch's threads, one each, so that the bits do not depend on how many there are.
+    """
+    if model.training:
+        model.eval()
+    if len(windows) <= PREDICT_BATCH:
+        with _single_threaded(), torch.inference_mode():
+            return model(windows, features)
+    run = torch.inference_mode()(model)
+    batches = windows.split(PREDICT_BATCH), features.split(PREDICT_BATCH)
+    count = len(batches[0])
+    silent = True if count < BATCHES_WORTH_A_BAR else None  # None: silent unless at a terminal
+    with _single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
+        done = tqdm(pool.map(run, *batches), "predict", count, unit="batch", disable=silent, leave=False)
+        return torch.cat(list(done))
+
+
+@contextmanager
+def _single_threaded() -> Iterator[int]:
+    """One thread for each of torch's operations while the block lasts; gives the number that it has otherwise."""
+    threads = torch.get_num_threads()
+    if threads == 1:  # nothing to change, which takes its time
+        yield 1
+        return
+    torch.set_num_threads(1)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def predict_proba(model: nn.Module, windows: np.ndarray, features: np.ndarray) -> np.ndarray:
+    """Class probabilities (n, classes) of windows (n, channels, samples) and features (n, count).
+
+    Raises DeepECGError where they are no numbers, which would pass for N beats.
+    """
+    proba = predict_logits(model, torch.from_numpy(windows), torch.from_numpy(features)).softmax(dim=1).numpy()
+    if not np.isfinite(proba).all():
+        raise DeepECGError("the network answers with values that are no numbers: its checkpoint or its input is broken")
+    return proba
+
+
+def round_to_half(model: nn.Module):
+    """Rounds every weight and statistic of `model` in place to the nearest half-precision value.
+
+    A checkpoint then takes half the room and still holds the network exactly as it is evaluated.
+    """
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if value.is_floating_point():
+                value.copy_(value.half())
+
+
+def save_checkpoint(path: Path, model: nn.Module, arguments: dict, description: dict):
+    """Writes `model` (rounded by `round_to_half`), the `arguments` of its constructor and a `description` of its use.
+
+    The description names mode, preset, classes and features in order, data source, seed and settings.
+    """
+    weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+    checkpoint = {
+        "format": CHECKPOINT_FORMAT,
+        "network": type(model).__name__,
+        "arguments": arguments,
+        "description": description,
+        "weights": weights,
+    }
+    write_torch_file(path, checkpoint)
+
+
+def write_torch_file(path: Path, value: object):
+    """Writes `value` as `torch.save` does, whole or not at all; its bytes depend on nothing but `value`.
+
+    By way of memory: torch's own writing of files says of a full disk neither which file nor why.
+    """
+    buffer = io.BytesIO()
+    torch.save(value, buffer)
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected) -> tuple[nn.Module, dict]:
+    """The network stored at `path`, in evaluation mode, and its description.
+
+    `networks` are the classes that may be built; `expected` are entries that the description must hold (mode,
+    classes, features). Raises DeepECGError when the file is missing, broken, or made for something else.
+    """
+    checkpoint = read_torch_file(path)
+    description = checkpoint.get("description") if isinstance(checkpoint, dict) else None
+    plain = isinstance(description, dict) and _is_plain(description) and isinstance(checkpoint.get("format"), int)
+    if not plain or checkpoint.get("format") != CHECKPOINT_FORMAT:
+        raise DeepECGError(f"checkpoint {path} is not of this version of Deep-ECG: train again with `python main.py`")
+    check_made_for(path, description, **expected)
+    known = {network.__name__: network for network in networks}
+    try:
+        network, arguments = known[checkpoint["network"]], checkpoint["arguments"]
+        with torch.device("meta"):  # takes no memory, whatever the arguments say
+            _check_weights(checkpoint["weights"], network(**arguments).state_dict(), path.stat().st_size)
+        model = network(**arguments)
+        model.load_state_dict(checkpoint["weights"])
+    except Exception as error:  # constructors raise whatever they stumble over
+        kind = type(error).__name__
+        raise DeepECGError(f"checkpoint {path} does not fit its network ({kind}): train it again") from None
+    return model.eval(), description
+
+
+def _is_plain(value: object, depth: int = 6) -> bool:
+    """Whether `value` is made of texts, numbers, lists and dicts, few enough to be compared and printed."""
+    if isinstance(value, dict | list | tuple):
+        items = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        return depth > 0 and len(items) <= 400 and all(_is_plain(item, depth - 1) for item in items)
+    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 10_000)
+
+
+def _check_weights(weights: dict[str, Tensor], network: dict[str, Tensor], file_bytes: int):
+    """ValueError unless `weights` are finite numbers in the names and shapes of `network`, as large as their file."""
+    if {name: value.shape for name, value in weights.items()} != {name: v.shape for name, v in network.items()}:
+        raise ValueError("other names or shapes")
+    if sum(value.numel() * value.element_size() for value in weights.values()) > file_bytes:
+        raise ValueError("more weights than the file can hold")
+    for name, value in weights.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
+            raise ValueError("weights of an unknown kind")
+        if value.is_floating_point() != network[name].is_floating_point() or not value.isfinite().all():
+            raise ValueError("weights that are no numbers")
+
+
+def read_torch_file(path: Path) -> dict:
+    """What `torch.save` wrote at `path`, loading tensors and plain values only.
+
+    Raises DeepECGError when it is missing or is no such file.
+    """
+    try:
+        guard.check_stored(path)
+        return torch.load(path, weights_only=True)
+    except FileNotFoundError:
+        raise DeepECGError(f"checkpoint {path} is missing: train one with `python main.py`") from None
+    except Exception as error:  # torch raises whatever its unpickler stumbles over
+        raise DeepECGError(f"{path} is not a checkpoint that can be read ({type(error).__name__}): delete it") from None

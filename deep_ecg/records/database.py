@@ -1,0 +1,106 @@
+"""Where the records of a run come from: a local folder, PhysioNet, or the synthetic database."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from config import DATA_DIR_VARIABLE, DS1, DS2, Config, with_overrides
+from deep_ecg.records import physionet, synthetic
+from deep_ecg.records.wfdb_files import read_header
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.files import locked
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the records are: `name` is "local", "physionet" or "synthetic", `folder` holds the WFDB files."""
+
+    name: str
+    folder: Path
+    reason: str = ""  # why the synthetic database was taken
+
+    @property
+    def synthetic(self) -> bool:
+        return self.name == "synthetic"
+
+
+def ingest(config: Config, progress: bool = False, records: Sequence[str] = ()) -> Source:
+    """The database that `config.data_source` asks for, with every file of `records` in a local folder.
+
+    Without `records`, those to train and to test on. "auto" takes the local folder, else, for records of DS1 and DS2,
+    PhysioNet, else the synthetic database, and then says why in `Source.reason`. Raises DeepECGError when the database
+    asked for cannot be had. Contents are checked when records are read.
+    """
+    folder = config.data_folder
+    wanted = config.data_source
+    records = tuple(records) or config.train_records + config.test_records
+    another = not set(records) <= {*DS1, *DS2}  # no download or synthetic record can stand in for these unasked
+    missing = physionet.missing_files(folder, record_files(folder, records, config))
+    if wanted != "synthetic" and not missing:
+        return Source("synthetic" if synthetic.is_synthetic(folder, records) else "local", folder)
+    if wanted == "local" or (wanted == "auto" and another):
+        database = "the database of the settings" if another else "the MIT-BIH Arrhythmia Database"
+        raise DeepECGError(
+            f"data folder {folder}: {len(missing)} files are missing, the first is {missing[0]}: point "
+            f"{DATA_DIR_VARIABLE} at {database}, or set data_source to 'physionet' or 'synthetic'"
+        )
+    reason = "data_source is 'synthetic'"
+    if wanted in ("auto", "physionet"):
+        try:
+            return _download(config, records, progress)
+        except DeepECGError as error:
+            if wanted == "physionet":
+                raise
+            reason = str(error)
+    return _write_synthetic(config, records, reason, progress)
+
+
+def record_files(folder: Path, records: Sequence[str], config: Config) -> list[str]:
+    """Header, signal files and reference annotations of each record, as paths in `folder`.
+
+    The header says which the signal files are; where it cannot be read, the record's name stands for one.
+    """
+    files = []
+    for name in records:
+        try:
+            signals = dict.fromkeys(read_header(folder / name).file_name)
+        except DeepECGError:  # said when the record is read
+            signals = [f"{Path(name).name}.dat"]
+        beside = Path(name).parent
+        files += [f"{name}.hea", *(str(beside / signal) for signal in signals), f"{name}.{config.annotation_extension}"]
+    return files
+
+
+def real_source(config: Config) -> Source:
+    """The real database in the local folder, for measurements. Raises DeepECGError where it is missing or synthetic."""
+    source = ingest(with_overrides(config, data_source="local"))
+    if source.synthetic:
+        raise DeepECGError(
+            f"{source.folder} holds a synthetic database, whose results are SYNTHETIC: this is measured on the real "
+            f"one alone, point {DATA_DIR_VARIABLE} at it"
+        )
+    return source
+
+
+def _download(config: Config, records: Sequence[str], progress: bool) -> Source:
+    published = config.physionet_url == Config.physionet_url
+    physionet.download(
+        config.data_folder,
+        config.physionet_url,
+        records,
+        progress=progress,
+        annotations=config.annotation_extension,
+        sums_sha256=physionet.MITDB_SHA256SUMS if published else None,
+    )
+    return Source("physionet", config.data_folder)
+
+
+def _write_synthetic(config: Config, records: Sequence[str], reason: str, progress: bool) -> Source:
+    folder = Path(config.cache_dir) / f"synthetic-{config.synthetic_minutes:g}min"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder, lambda: print(f"waiting for another run that writes {folder}", flush=True)):
+            synthetic.write_database(folder, records, config.synthetic_minutes, progress=progress)
+    except OSError as error:
+        raise DeepECGError(f"{folder} cannot be written ({error.strerror or error}): set another cache_dir") from None
+    return Source("synthetic", folder, reason)

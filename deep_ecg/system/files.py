@@ -1,0 +1,146 @@
+"""Writing files so that none is ever half there, and folders that one run has for itself.
+
+What is being written carries a name of its own (UNFINISHED) and a lock, which ends with the process, however that ends.
+So what a killed run has left is told from what another run is writing now: the next process that writes into the
+folder removes it.
+"""
+
+import errno
+import fcntl
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryFile
+
+from deep_ecg.system.errors import DeepECGError
+
+UNFINISHED = re.compile(r"\..*\.unfinished-[0-9a-f]{16}(\.[^.]*)?")
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, with its ending; put in the place of `path` when the block ends well.
+
+    Folders are made as needed. Raises DeepECGError naming the path when it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent.resolve())
+        with _claimed(path, _make_file) as temporary:
+            yield temporary
+            os.replace(temporary, path)
+    except OSError as error:
+        raise DeepECGError(f"{path} cannot be written ({error.strerror or error}): choose another folder") from None
+
+
+@contextmanager
+def scratch_folder(parent: Path) -> Iterator[Path]:
+    """An empty folder in `parent`, for files that get their names once they are whole; gone when the block ends.
+
+    Raises OSError when it cannot be made.
+    """
+    _sweep(parent.resolve())
+    with _claimed(parent / "folder", os.mkdir) as temporary:
+        yield temporary
+
+
+def _make_file(path: Path):
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+
+
+@contextmanager
+def _claimed(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
+    """What `make` makes beside `path`, under a name that nobody else has, locked; removed at the end if still there."""
+    while True:
+        temporary = path.with_name(f".{path.stem[:100]}.unfinished-{secrets.token_hex(8)}{path.suffix}")
+        make(temporary)
+        with suppress(FileNotFoundError):  # another process may have swept it before it was locked
+            descriptor = os.open(temporary, os.O_RDONLY)
+            _lock(descriptor)
+            if temporary.exists():
+                break
+            os.close(descriptor)
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Takes the lock of an open file or folder; whether it was had. Not every file system has locks."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove(path: Path):
+    with suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+@cache
+def _sweep(folder: Path):
+    """Removes what killed runs were writing in `folder`, once a process."""
+    for name in os.listdir(folder):
+        if UNFINISHED.fullmatch(name):
+            with suppress(OSError):
+                descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
+                if _lock(descriptor):
+                    _remove(folder / name)
+                os.close(descriptor)
+
+
+@contextmanager
+def locked(folder: Path, busy: Callable[[], None] | None = None) -> Iterator[None]:
+    """Keeps other runs out of `folder` while the block lasts; the lock ends with the process, however that ends.
+
+    Where another run has it: with `busy`, calls that and waits, else raises DeepECGError. On a file system without
+    locks nothing is kept out.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if busy is None:
+                raise DeepECGError(f"{folder} is in use by another run: wait for its end, or choose another") from None
+            busy()
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_whole(whole: bool):
+    """OSError, as of a full disk, unless a file is `whole`: NumPy, which writes WFDB's files, says nothing of one."""
+    if not whole:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def check_writable(folder: Path, room_bytes: int = 0):
+    """Makes `folder` where needed and tries to write `room_bytes` into it, before hours of work depend on that.
+
+    Raises DeepECGError naming the folder when it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder) as file:
+            file.write(bytes(room_bytes))
+    except OSError as error:
+        raise DeepECGError(f"{folder} cannot be written ({error.strerror or error}): choose another folder") from None
+
+
+def write_text(path: Path, text: str):
+    """Writes `text` to `path` in UTF-8, whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")

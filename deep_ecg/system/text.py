@@ -1,0 +1,33 @@
+"""Numbers and tables as text, for the console and for Markdown."""
+
+
+UNDEFINED = "-"
+
+
+def percent(fraction: float | None, digits: int = 1) -> str:
+    """A fraction as per cent without the sign, "-" for None."""
+    return UNDEFINED if fraction is None else f"{100 * fraction:.{digits}f}"
+
+
+def number(value, pattern: str = ",") -> str:
+    """A number in the format `pattern`, "-" for None."""
+    return UNDEFINED if value is None else format(value, pattern)
+
+
+def mean_sd_text(stat: dict | None, seeds: int, scale: float = 100.0, digits: int = 1) -> str:
+    """A spread of `over_seeds` as "mean ± sd", scaled (per cent by default); "-" where there is none."""
+    if not stat or stat["mean"] is None:
+        return UNDEFINED
+    text = f"{scale * stat['mean']:.{digits}f}"
+    if stat["sd"] is not None:
+        text += f" ± {scale * stat['sd']:.{digits}f}"
+    return text if stat.get("n", seeds) == seeds else f"{text} ({stat['n']} of {seeds} seeds)"
+
+
+def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+    """Lines of a Markdown table whose first column is text and whose others are numbers."""
+    def line(cells):
+        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "|".join([" --- "] + [" ---: "] * (len(header) - 1)) + "|"
+    return [line(header), rule, *(line(row) for row in rows)]

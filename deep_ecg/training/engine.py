@@ -1,0 +1,234 @@
+"""Training, prediction and checkpoints, for any network that maps (windows, features) to logits."""
+
+import copy
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.metrics import f1_score
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from deep_ecg.networks.torch_network import predict_logits, read_torch_file, write_torch_file
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.training import processes
+
+TRAINING_THREADS = 1  # two trainings side by side, one thread each, take less time than one after the other with two
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How to train: passes over the data, peak learning rate of the one-cycle schedule, and the rest of AdamW."""
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    weight_decay: float
+    shares: tuple[float, ...] = ()  # share of the beats of each stratum, drawn anew, that an epoch shows; (): all
+    averaging: float = 0.99  # decay of the running average of the weights, which is what is evaluated and kept
+
+
+@dataclass
+class History:
+    """One entry an epoch."""
+
+    epochs: list[dict] = field(default_factory=list)
+
+
+class Rows:
+    """Chosen rows of arrays, one array after the other, each read when it is asked for: (n, ...), as of a tensor.
+
+    So what lies in a file stays there, however much it is. `parts` are arrays with the rows chosen, (rows,) indices.
+    """
+
+    def __init__(self, *parts: tuple[np.ndarray, np.ndarray]):
+        self._parts, self._ends = parts, np.cumsum([len(rows) for _, rows in parts])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        index, first = index.numpy(), self._parts[0][0]
+        gathered = np.empty((len(index), *first.shape[1:]), first.dtype)
+        part = np.searchsorted(self._ends, index, side="right")
+        for number, (array, rows) in enumerate(self._parts):
+            here = part == number
+            gathered[here] = array[rows[index[here] - self._ends[number] + len(rows)]]
+        return torch.from_numpy(gathered)
+
+
+class BeatTensors:
+    """Windows (n, channels, samples), features (n, count) and labels (n,) as tensors on the arrays' own memory.
+
+    strata (n,) says by whose share of `Schedule.shares` a beat is shown in training; the label where it is not given.
+    """
+
+    def __init__(
+        self, windows: np.ndarray | Rows, features: np.ndarray, labels: np.ndarray, strata: np.ndarray | None = None
+    ):
+        self.windows = windows if isinstance(windows, Rows) else torch.from_numpy(windows)
+        self.features = torch.from_numpy(features)
+        self.labels = torch.from_numpy(labels)
+        self.strata = self.labels if strata is None else torch.from_numpy(strata)
+
+
+def seed_everything(seed: int):
+    """Seeds Python, NumPy and torch, asks for deterministic algorithms and for TRAINING_THREADS threads.
+
+    The same seed and machine then give the same bits.
+    """
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs 6 % of a training; nothing reads such memory
+    torch.set_num_threads(TRAINING_THREADS)
+
+
+def fit(
+    model: nn.Module,
+    train: BeatTensors,
+    validation: BeatTensors | None,
+    loss_function: nn.Module,
+    schedule: Schedule,
+    seed: int,
+    state_path: Path | None = None,
+    fingerprint: str = "",
+    progress: bool = False,
+    on_epoch: Callable[[dict], None] | None = None,
+) -> History:
+    """Trains `model` in place for all epochs of `schedule` and leaves the averaged weights in it.
+
+    `validation` is scored after each epoch where it is given; nothing is chosen by it. With `state_path`, everything
+    needed to go on is written there after each epoch, and a state with the same `fingerprint` found there is gone on
+    from: the result is the same to the bit as without the interruption. The state is removed by the caller when its
+    results are safe.
+    """
+    run = _Run(model, train, schedule, seed)
+    if state_path is not None:
+        run.restore(state_path, fingerprint)
+    while run.epoch < schedule.epochs:
+        entry = run.train_epoch(train, loss_function, progress)
+        if validation is not None:
+            entry |= validate(run.averaged, validation, loss_function)
+        run.finish_epoch(entry)
+        if state_path is not None:
+            run.store(state_path, fingerprint)
+        if on_epoch is not None:
+            on_epoch(entry)
+    model.load_state_dict(run.averaged.state_dict())
+    return run.history
+
+
+def validate(model: nn.Module, data: BeatTensors, loss_function: nn.Module) -> dict:
+    """Loss, accuracy, S F1 and V F1 of `model` on `data` as val_loss, val_accuracy, val_s_f1, val_v_f1."""
+    logits = predict_logits(model, data.windows, data.features)
+    predicted = logits.argmax(dim=1).numpy()
+    f1 = f1_score(data.labels.numpy(), predicted, labels=[1, 2], average=None, zero_division=0)
+    return {
+        "val_loss": float(loss_function(logits, data.labels)),
+        "val_accuracy": float((predicted == data.labels.numpy()).mean()),
+        "val_s_f1": float(f1[0]),
+        "val_v_f1": float(f1[1]),
+    }
+
+
+class _Run:
+    """The state of one training: all that a resumed one needs."""
+
+    def __init__(self, model: nn.Module, train: BeatTensors, schedule: Schedule, seed: int):
+        self.model, self.schedule = model, schedule
+        self.shared = processes.joined(model, seed)
+        self.averaged = copy.deepcopy(model)
+        self.generator = torch.Generator().manual_seed(processes.own_seed(seed))
+        self.strata = [torch.nonzero(train.strata == stratum)[:, 0] for stratum in range(int(train.strata.max()) + 1)]
+        shares = schedule.shares or (1.0,) * len(self.strata)
+        self.counts = [round(len(members) * share) for members, share in zip(self.strata, shares)]
+        beats = sum(processes.gathered(sum(self.counts)))
+        self.batches = beats // schedule.batch_size
+        if self.batches == 0:
+            raise DeepECGError(f"setting batch_size = {schedule.batch_size} is more than the {beats} training beats")
+        self.own_batch = processes.part_of(schedule.batch_size)
+        self.optimizer = torch.optim.AdamW(
+            model.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
+        )
+        self.scheduler = torch.optim.lr_scheduler.OneCycleLR(
+            self.optimizer, schedule.learning_rate, total_steps=self.batches * schedule.epochs
+        )
+        self.history, self.epoch = History(), 0
+
+    def _order(self) -> Tensor:
+        """Beats of one epoch in random order: of each stratum as many as its share asks for, in whole batches.
+
+        Where others train too, and this process has fewer beats than they, some are shown twice.
+        """
+        chosen = [members[self._permutation(len(members))[:count]] for members, count in zip(self.strata, self.counts)]
+        order = torch.cat(chosen)
+        order = order[self._permutation(len(order))]
+        return order[torch.arange(self.batches * self.own_batch) % len(order)]
+
+    def _permutation(self, count: int) -> Tensor:
+        return torch.randperm(count, generator=self.generator)
+
+    def train_epoch(self, train: BeatTensors, loss_function: nn.Module, progress: bool) -> dict:
+        self.model.train()
+        order = self._order()
+        total = 0.0
+        title = f"epoch {self.epoch + 1}/{self.schedule.epochs}"
+        for batch in tqdm(range(self.batches), title, unit="batch", disable=None if progress else True, leave=False):
+            index = order[batch * self.own_batch : (batch + 1) * self.own_batch]
+            loss = loss_function(self.shared(train.windows[index], train.features[index]), train.labels[index])
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            self.scheduler.step()
+            self._average(self.epoch * self.batches + batch)
+            total += float(loss.detach())
+        losses = processes.gathered(total / self.batches)
+        return {"epoch": self.epoch + 1, "train_loss": sum(losses) / len(losses)}
+
+    @torch.no_grad()
+    def _average(self, steps: int):
+        """Adds the weights to their exponential mean over `steps` steps before, statistics of BatchNorm included.
+
+        Its memory grows to that of `Schedule.averaging`, so that the start is soon forgotten.
+        """
+        decay = min(self.schedule.averaging, (1 + steps) / (10 + steps)) if steps else 0.0
+        for mean, value in zip(self.averaged.state_dict().values(), self.model.state_dict().values()):
+            mean.lerp_(value, 1 - decay) if value.is_floating_point() else mean.copy_(value)
+
+    def finish_epoch(self, entry: dict):
+        self.epoch += 1
+        self.history.epochs.append(entry)
+        processes.average_buffers(self.model, self.averaged)
+
+    def store(self, path: Path, fingerprint: str):
+        state = {
+            "fingerprint": fingerprint,
+            "epoch": self.epoch,
+            "history": vars(self.history),
+            "random": processes.gathered([torch.get_rng_state(), self.generator.get_state()]),
+            **{name: getattr(self, name).state_dict() for name in _STATEFUL},
+        }
+        if processes.is_first():
+            write_torch_file(path, state)
+
+    def restore(self, path: Path, fingerprint: str):
+        state = read_torch_file(path) if processes.is_first() and path.exists() else None
+        state = processes.from_first(state)
+        if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
+            return
+        try:
+            for name in _STATEFUL:
+                getattr(self, name).load_state_dict(state[name])
+            dropout, order = state["random"][processes.rank()]
+            torch.set_rng_state(dropout)
+            self.generator.set_state(order)
+            self.history = History(**state["history"])
+            self.epoch = state["epoch"]
+        except Exception as error:  # load_state_dict raises whatever it stumbles over
+            raise DeepECGError(f"{path} cannot be gone on from ({type(error).__name__}): delete it") from None
+_STATEFUL = ("model", "averaged", "optimizer", "scheduler")

@@ -1,0 +1,218 @@
+"""The steps that every experiment shares: train a network on DS1, assess it on DS2, write the report.
+
+`main.py` runs them for the hybrid network, `experimental_transformer.py` for the Transformer.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from config import CLASSES, Config
+from deep_ecg.beats.arrays import BLOCK_BEATS, Beats
+from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.beats.rhythm import MEMORIES_BEATS
+from deep_ecg.networks import torch_network
+from deep_ecg.networks.prior import with_running_prior
+from deep_ecg.records.database import Source
+from deep_ecg.scoring.measures import evaluate_beats, majority_baseline, prematurity_baseline
+from deep_ecg.system.machine import versions
+from deep_ecg.training import engine, processes
+from loss import FocalLoss
+from model import HybridECGNet
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network, equal to its checkpoint to the bit, and how it got there."""
+
+    model: nn.Module
+    seed: int
+    folder: Path
+    history: engine.History
+    seconds: float
+
+
+def hybrid_arguments(config: Config) -> dict:
+    """Constructor arguments of `HybridECGNet` for the preset and mode of `config`."""
+    preset = config.model
+    return {
+        "feature_count": len(FEATURES[config.mode]),
+        "channels": list(preset.channels),
+        "kernels": list(preset.kernels),
+        "flatten": preset.flatten,
+        "feature_hidden": preset.feature_hidden,
+        "hidden": preset.hidden,
+        "dropout": config.dropout,
+        "flatten_dropout": preset.flatten_dropout,
+        "wave_dropout": preset.wave_dropout,
+        "window_samples": config.window_samples,
+        "input_channels": CHANNELS,
+    }
+
+
+def train(
+    config: Config,
+    source: Source,
+    ds1: Beats,
+    replays: Beats | None,
+    seed: int,
+    folder: Path,
+    network: type[nn.Module] = HybridECGNet,
+    arguments: dict | None = None,
+    progress: bool = False,
+    say: Callable[[str], None] = print,
+    held_out: Sequence[str] = (),
+) -> Trained:
+    """Trains one network on the patients of DS1 and their `replays`, for the fixed number of epochs of the preset.
+
+    The patients `held_out` are left out of it, replays too, and scored after each epoch; nothing is chosen by that.
+    Where processes train together (distributed.py), this one has its share of the patients, and the first one writes.
+    Writes `folder`/checkpoint.pt, and `folder`/resume.pt after every epoch: a training that was interrupted goes on
+    from there when nothing that it depends on has changed.
+    """
+    start, first = time.perf_counter(), processes.is_first()
+    engine.seed_everything(seed)
+    arguments = arguments or hybrid_arguments(config)
+    model = network(**arguments)
+    patients = processes.share_of(ds1.records[~np.isin(ds1.records, held_out)])
+    features = ds1.features[np.isin(ds1.records, patients)]
+    model.features.set_normalisation(torch.from_numpy(features))
+    processes.pool_normalisation(model.features, len(features))
+    train_on = training_tensors(ds1, replays, patients)
+    unseen = ds1.of(held_out)
+    history = engine.fit(
+        model,
+        train_on,
+        engine.BeatTensors(unseen.windows, unseen.features, unseen.labels) if held_out and first else None,
+        FocalLoss(config.focal_gamma),
+        schedule_of(config),
+        seed,
+        state_path=folder / "resume.pt",
+        fingerprint=_fingerprint(config, train_on, seed, network, arguments),
+        progress=progress,
+        on_epoch=lambda entry: say(_epoch_line(entry)),
+    )
+    torch_network.round_to_half(model)
+    if first:
+        torch_network.save_checkpoint(folder / "checkpoint.pt", model, arguments, describe(config, source, seed))
+    return Trained(model, seed, folder, history, time.perf_counter() - start)
+
+
+def schedule_of(config: Config) -> engine.Schedule:
+    """The training schedule of the preset of `config`."""
+    preset = config.model
+    return engine.Schedule(
+        epochs=preset.epochs,
+        learning_rate=preset.learning_rate,
+        batch_size=config.batch_size,
+        weight_decay=config.weight_decay,
+        shares=config.record_shares + config.replay_shares,
+    )
+
+
+def training_tensors(recorded: Beats, replays: Beats | None, patients: Sequence[str]) -> engine.BeatTensors:
+    """The beats of `patients` to train on; recorded and replayed ones of a class are strata of their own.
+
+    Windows, nearly all of their bytes, are read batch by batch from where they are.
+    """
+    parts = [recorded] if replays is None else [recorded, replays]
+    rows = [np.flatnonzero(np.isin(part.records, patients)) for part in parts]
+    features, labels = (
+        np.concatenate([getattr(part, name)[chosen] for part, chosen in zip(parts, rows)])
+        for name in ("features", "labels")
+    )
+    replayed = np.arange(len(labels)) >= len(rows[0])
+    windows = engine.Rows(*zip([part.windows for part in parts], rows))
+    return engine.BeatTensors(windows, features, labels, labels + len(CLASSES) * replayed)
+
+
+def describe(config: Config, source: Source, seed: int) -> dict:
+    """What a checkpoint says of itself; `load_checkpoint` compares it with what is asked for.
+
+    Of the settings, the lists of records are left out: they may be long.
+    """
+    kept = {name: value for name, value in asdict(config).items() if not name.endswith("_records")}
+    return {
+        "mode": config.mode,
+        "preset": config.preset,
+        "classes": list(CLASSES),
+        "features": list(FEATURES[config.mode]),
+        "data_source": source.name,
+        "seed": seed,
+        "config": json.loads(json.dumps(kept)),
+    }
+
+
+def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Beats) -> tuple[dict, np.ndarray]:
+    """The report of one trained network on DS2, without timings, and its DS2 probabilities (beats, 5)."""
+    scored, proba = score_network(trained.model, config, ds2)
+    ratio = FEATURES[config.mode].index(f"pre_ratio_{min(MEMORIES_BEATS)}")
+    report = {
+        "data_source": source.name,
+        "seed": trained.seed,
+        "threads": engine.TRAINING_THREADS,
+        **scored,
+        "kept_beats": {"ds1": len(ds1), "ds2": len(ds2)},
+        "training": {
+            "seconds": trained.seconds,
+            "history": trained.history.epochs,
+        },
+        "baselines": {
+            "majority": majority_baseline(ds1.labels, ds2.labels, ds2.records),
+            "prematurity": prematurity_baseline(
+                ds1.features[:, ratio], ds1.labels, ds2.features[:, ratio], ds2.labels, ds2.records
+            ),
+        },
+    }
+    return report, proba
+
+
+def score_network(model: nn.Module, config: Config, beats: Beats) -> tuple[dict, np.ndarray]:
+    """The part of a report that a network and the `beats` it is tested on make, and its probabilities (beats, 5)."""
+    proba = network_proba(model, config, beats)
+    fitted = isinstance(model, HybridECGNet)  # the temperatures are its alone; another is as sure as it says
+    report = {
+        "mode": config.mode,
+        "preset": config.preset,
+        "versions": versions(),
+        "config": json.loads(json.dumps(asdict(config))),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "ds2": evaluate_beats(beats.labels, proba, beats.records, temperature=config.temperature if fitted else 1.0),
+    }
+    return report, proba
+
+
+def network_proba(model: nn.Module, config: Config, beats: Beats) -> np.ndarray:
+    """The probabilities (beats, 5) by which `beats` are labelled: those of the network, with each patient's priors."""
+    proba = torch_network.predict_proba(model, beats.windows, beats.features)
+    return with_running_prior(proba, beats.groups, beats.records, config)
+
+
+def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: type, arguments: dict) -> str:
+    hashes = [_digest(part) for part in (data.windows, data.features, data.labels, data.strata)]
+    settings = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
+    return hashlib.sha256(json.dumps([processes.gathered(hashes), settings]).encode()).hexdigest()
+
+
+def _digest(rows: engine.Rows | torch.Tensor) -> str:
+    digest = hashlib.sha256()
+    for block in torch.arange(len(rows)).split(BLOCK_BEATS):
+        digest.update(rows[block].numpy())
+    return digest.hexdigest()
+
+
+def _epoch_line(entry: dict) -> str:
+    line = f"epoch {entry['epoch']:2d}  loss {entry['train_loss']:.4f}"
+    if "val_loss" not in entry:
+        return line
+    return (
+        f"{line} / {entry['val_loss']:.4f}  validation accuracy {entry['val_accuracy']:.4f}, "
+        f"S F1 {entry['val_s_f1']:.3f}, V F1 {entry['val_v_f1']:.3f}"
+    )

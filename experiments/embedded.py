@@ -1,0 +1,109 @@
+"""The firmware's chain in C against the stream in Python, over whole records: the same beats, inputs and labels?
+
+`python benchmarks/embedded.py` takes some minutes, prints a summary and writes results/embedded.json. The network is
+the pretrained causal `edge` one; its int8 form is chosen on DS1. Needs the real database and a C compiler.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from config import DS1, DS2, Config, with_overrides
+from data_loader import load_beats
+from deep_ecg.deploy.c_chain import HostChain, build
+from deep_ecg.deploy.integer_network import IntegerNetwork, quantized
+from deep_ecg.labelling.stream import BeatStream
+from deep_ecg.networks.classifier import PRETRAINED, input_settings
+from deep_ecg.networks.prior import RunningPrior
+from deep_ecg.networks.torch_network import load_checkpoint
+from deep_ecg.records.database import real_source
+from deep_ecg.records.wfdb_files import Record, read_record
+from deep_ecg.system import console
+from deep_ecg.system.json_files import write_json
+from deep_ecg.system.machine import versions
+from experiments import ROOT
+from model import HybridECGNet
+
+NEIGHBOURS = 400  # beats whose rhythm a moved R-peak may still be part of
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the comparison; returns the exit status, see `console.exit_status`."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--out", type=Path, default=ROOT / "results" / "embedded.json", help="the file to write")
+    options.add_argument("--cache", default=Config.cache_dir, help="folder of the cache of beats")
+    chosen = options.parse_args(arguments)
+    config = with_overrides(Config(mode="causal", preset="edge"), cache_dir=chosen.cache)
+    return console.exit_status(lambda: benchmark(config, chosen.out), console.NOTHING_WRITTEN)
+
+
+def benchmark(config: Config, out: Path):
+    """Compares the chains, writes the report to `out` and prints its sums."""
+    report = measure(config)
+    write_json(out, report)
+    print("\n".join(f"{name}: {value}" for name, value in report["all"].items()))
+
+
+def measure(config: Config) -> dict:
+    """The report: every record's comparison and their sums. Raises DeepECGError without the database or a compiler."""
+    path, source = PRETRAINED / "causal-edge.pt", real_source(config)
+    model, description = load_checkpoint(path, (HybridECGNet,))
+    config = input_settings(path, description, config)
+    network = quantized(model, load_beats(source, DS1, config))
+    with TemporaryDirectory() as folder:
+        build(network, description, Path(folder))
+        chain = HostChain(Path(folder))
+    records = (read_record(source.folder / name, config.lead) for name in (*DS1, *DS2))
+    rows = [compare(chain, record, model, config, network) for record in records]
+    return {"all": summed(rows), "state_bytes": chain.state_bytes, "records": rows, "versions": versions()}
+
+
+def compare(
+    chain: HostChain, record: Record, model: HybridECGNet, config: Config, network: IntegerNetwork
+) -> dict:
+    """How the chain in C differs from the stream in Python on one record, both fed the same float32 samples.
+
+    Where the two place an R-peak on different samples the inputs of that beat and the rhythm of those after it differ
+    too; "inputs" are compared where no R-peak of the last NEIGHBOURS beats does.
+    """
+    signal_mv = record.signal_mv.astype(np.float32)
+    found = chain.label(signal_mv)
+    prepared = BeatStream(model, config, record.fs_hz).prepare(signal_mv.astype(float))
+    samples, known = (np.array([getattr(beat, name) for beat in prepared]) for name in ("sample", "known"))
+    windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
+    both, here, there = np.intersect1d(samples, found.samples, return_indices=True)
+    groups = np.array([beat.group for beat in prepared])
+    labels = RunningPrior(config)(network.proba(windows, features), groups).argmax(axis=1)
+    clean = clean_beats(samples, both)[here]
+    return {
+        "record": record.name,
+        "beats": len(samples),
+        "beats_in_c": len(found.samples),
+        "r_peaks_moved": len(samples) - len(both),
+        "known_differs": int((known[here] != found.known[there]).sum()),
+        "label_differs": int((labels[here] != found.labels[there]).sum()),
+        "label_differs_clean": int((labels[here] != found.labels[there])[clean].sum()),
+        "clean_beats": int(clean.sum()),
+        "window_difference": float(np.abs(windows[here] - found.windows[there])[clean].max(initial=0)),
+        "feature_difference": float(np.abs(features[here] - found.features[there])[clean].max(initial=0)),
+    }
+
+
+def clean_beats(samples: np.ndarray, both: np.ndarray) -> np.ndarray:
+    """Which beats of `samples` have no moved R-peak, one that is not in `both`, among the last NEIGHBOURS, (beats,)."""
+    moved = np.cumsum(np.concatenate((np.zeros(NEIGHBOURS + 2), ~np.isin(samples, both))))
+    return moved[NEIGHBOURS + 2 :] == moved[: -NEIGHBOURS - 2]
+
+
+def summed(rows: Sequence[dict]) -> dict:
+    """Counts added over the records, differences at their largest."""
+    names = [name for name in rows[0] if name != "record"]
+    return {name: (max if name.endswith("difference") else sum)(row[name] for row in rows) for name in names}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,116 @@
+"""Does a stream keep working: a day of replayed signal through one BeatStream, its memory and labels hour by hour.
+
+`python benchmarks/endurance.py` takes some minutes, prints a table and writes results/endurance.json. The network is
+the pretrained causal `full` one, the signals are records of DS2, lead MLII, one after another and again from the
+first. Each round is compared with the last: the first one lacks a past, and the template of a rare shape is remembered
+for hours, but then labels must be equal. Beats are kept in a table that is made before the stream starts.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import torch
+
+from config import CLASSES, DS2, Config
+from deep_ecg.labelling.stream import BeatStream
+from deep_ecg.networks.classifier import Classifier, load_classifier
+from deep_ecg.records.database import real_source
+from deep_ecg.records.wfdb_files import Record, read_record
+from deep_ecg.system import console
+from deep_ecg.system.json_files import write_json
+from deep_ecg.system.machine import versions
+from deep_ecg.system.text import markdown_table, number
+from experiments import ROOT
+
+HOURS = 24.0
+RECORDS = DS2[:8]  # four hours a round
+CHUNK_S = 1.0
+MOST_BEATS_PER_S = 8  # beats lie no closer than 0.12 s
+STATM = Path("/proc/self/statm")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the measurement; returns the exit status, see `console.exit_status`."""
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--out", type=Path, default=ROOT / "results" / "endurance.json", help="the file to write")
+    options.add_argument("--hours", type=float, default=HOURS, help="of signal")
+    chosen = options.parse_args(arguments)
+    return console.exit_status(lambda: benchmark(chosen.hours, chosen.out), console.NOTHING_WRITTEN)
+
+
+def benchmark(hours: float, out: Path):
+    """Measures `hours` of signal, writes the report to `out` and prints the table."""
+    torch.set_num_threads(1)
+    source = real_source(Config())
+    classifier = load_classifier(Config(mode="causal", preset="full"))
+    report = measure(classifier, [read_record(source.folder / name, Config.lead) for name in RECORDS], hours)
+    write_json(out, report)
+    print("\n".join(table(report)))
+
+
+def measure(classifier: Classifier, records: Sequence[Record], hours: float) -> dict:
+    """The report: `records`, all at one rate, replayed in rounds as often as they fit into `hours`, at least twice."""
+    signal_mv, fs_hz = np.concatenate([record.signal_mv for record in records]), records[0].fs_hz
+    count = max(round(hours * 3600 * fs_hz / len(signal_mv)), 2)
+    stream, step = BeatStream(classifier.model, classifier.config, fs_hz), round(CHUNK_S * fs_hz)
+    most = round(MOST_BEATS_PER_S * len(signal_mv) / fs_hz)
+    kept, rounds, started_s = np.full((count, most, 1 + len(CLASSES)), np.nan), [], process_time()
+    for i, rows in enumerate(kept):
+        chunks_mv = (signal_mv[at : at + step] for at in range(0, len(signal_mv), step))
+        beats = 0
+        for beats, beat in enumerate((beat for chunk_mv in chunks_mv for beat in stream.push(chunk_mv)), 1):
+            rows[beats - 1] = beat.sample - i * len(signal_mv), *beat.proba
+        rounds.append({"rows": rows[:beats], "memory_mb": memory_mb()})
+    work_s = process_time() - started_s
+    return {
+        "records": [record.name for record in records],
+        "round_hours": round(len(signal_mv) / fs_hz / 3600, 2),
+        "rounds": [_summary(one["rows"], rounds[-1]["rows"]) | {"memory_mb": one["memory_mb"]} for one in rounds],
+        "times_real_time": round(count * len(signal_mv) / fs_hz / work_s),
+        "versions": versions(),
+    }
+
+
+def memory_mb() -> float | None:
+    """Memory of this process that is in use, None where the system does not tell."""
+    if not STATM.is_file():
+        return None
+    return round(int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
+
+
+def _summary(rows: np.ndarray, last: np.ndarray) -> dict:
+    """One round against the last: of each beat its sample from the round's start on and its probabilities."""
+    _, own, other = np.intersect1d(rows[:, 0], last[:, 0], return_indices=True)
+    mine, theirs, labels = rows[own, 1:], last[other, 1:], rows[:, 1:].argmax(axis=1)
+    return {
+        "beats": len(rows),
+        "counts": {name: int((labels == i).sum()) for i, name in enumerate(CLASSES)},
+        "r_peaks_differ": len(rows) + len(last) - 2 * len(own),
+        "labels_differ": int((mine.argmax(axis=1) != theirs.argmax(axis=1)).sum()),
+        "largest_difference": float(np.abs(mine - theirs).max(initial=0.0)),
+    }
+
+
+def table(report: dict) -> list[str]:
+    """Markdown lines: one row a round."""
+    header = ["after h", "memory", "beats", "R-peaks that differ from the last round", "labels that differ"]
+    header += ["largest difference of a probability"]
+    rows = [
+        [
+            f"{(i + 1) * report['round_hours']:.1f}",
+            "-" if one["memory_mb"] is None else f"{one['memory_mb']:.0f} MB",
+            *(number(one[name]) for name in ("beats", "r_peaks_differ", "labels_differ")),
+            f"{one['largest_difference']:.0e}",
+        ]
+        for i, one in enumerate(report["rounds"])
+    ]
+    return markdown_table(header, rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

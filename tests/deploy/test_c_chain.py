@@ -1,0 +1,371 @@
+"""The chain in C against the stream in Python, sample by sample, and what a firmware author meets."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import softmax
+
+from config import CLASSES, Config
+from deep_ecg.beats.arrays import Beats
+from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.beats.shape import P_WAVE
+from deep_ecg.deploy import c_chain, c_network
+from deep_ecg.deploy.c_chain import HostChain, build, compile_chain, generate
+from deep_ecg.deploy.c_network import compiler
+from deep_ecg.deploy.integer_network import quantized
+from deep_ecg.labelling.stream import BeatStream
+from deep_ecg.networks.prior import RunningPrior
+from deep_ecg.records.database import Source
+from deep_ecg.records.wfdb_files import read_record
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.training.experiment import describe, hybrid_arguments
+from model import HybridECGNet
+
+CONFIG = Config(mode="causal", preset="edge")
+NAMES = list(FEATURES["causal"])
+WINDOW_TOLERANCE = 2e-4  # float32 against float64: standard deviations
+# As features are; the P waves of this ECG are noise of a hundredth of its QRS, and so are their correlations
+FEATURE_TOLERANCES = np.where(np.isin(NAMES, P_WAVE), 1e-3, 1e-4)
+DIFFERENCE_TOLERANCE = 1e-3  # the template can be many times as high as the beat in whose deviations it is told
+SHIFTED_BEATS = 2  # of a record: two samples of an R-peak that are equal but for rounding, and the other one taken
+
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="there is no C compiler (cc) here")
+
+LOGIT_SCALE = 0.03
+NETWORK_H = f"""#ifndef DEEP_ECG_NETWORK_H
+#define DEEP_ECG_NETWORK_H
+#include <stdint.h>
+#define DEEP_ECG_WINDOW_SAMPLES {CONFIG.window_samples}
+#define DEEP_ECG_CHANNELS {CHANNELS}
+#define DEEP_ECG_FEATURES {len(NAMES)}
+#define DEEP_ECG_CLASSES {len(CLASSES)}
+#define DEEP_ECG_LOGIT_SCALE {LOGIT_SCALE}f
+void deep_ecg_network_quantize(const float *window, const float *features, int8_t *window_q, int8_t *features_q);
+void deep_ecg_network_run(const int8_t *window_q, const int8_t *features_q, int8_t logits[DEEP_ECG_CLASSES]);
+#endif
+"""
+# Stands for the network: its logits are 40 times the first five features, so that a label can be told from them.
+NETWORK_C = """#include "deep_ecg_network.h"
+void deep_ecg_network_quantize(const float *window, const float *features, int8_t *window_q, int8_t *features_q)
+{
+    window_q[0] = (int8_t)window[0];
+    for (int i = 0; i < DEEP_ECG_FEATURES; i++)
+        features_q[i] = (int8_t)(40.0f * features[i]);
+}
+void deep_ecg_network_run(const int8_t *window_q, const int8_t *features_q, int8_t logits[DEEP_ECG_CLASSES])
+{
+    (void)window_q;
+    for (int i = 0; i < DEEP_ECG_CLASSES; i++)
+        logits[i] = features_q[i];
+}
+"""
+
+
+def description() -> dict:
+    return describe(CONFIG, Source("local", Path(), False), 0)
+
+
+def write(folder: Path, fs_hz: float = 360.0) -> Path:
+    for name, text in generate(description(), NETWORK_H, NETWORK_C, fs_hz).items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write(tmp_path_factory.mktemp("firmware"))
+
+
+@pytest.fixture(scope="module")
+def chain(folder) -> HostChain:
+    return HostChain(folder)
+
+
+def ecg(beats=60, fs_hz=360.0, seed=0, early_share=0.15) -> np.ndarray:
+    """A hand-made ECG (n,): beats at 1 s and about every 0.8 s, some early, every seventh wide and inverted."""
+    rng = np.random.default_rng(seed)
+    rr_s = 0.8 + 0.02 * rng.normal(size=beats) - 0.3 * (rng.random(beats) < early_share)
+    peaks_s = 1.0 + np.cumsum(rr_s)
+    t_s = np.arange(round((peaks_s[-1] + 1) * fs_hz)) / fs_hz
+    signal_mv = 1.3 + 0.3 * np.sin(t_s) + 0.01 * rng.normal(size=len(t_s))
+    for i, peak_s in enumerate(peaks_s):
+        height, width_s = (-1.4, 0.03) if i % 7 == 6 else (1.0, 0.012)
+        signal_mv += height * np.exp(-0.5 * ((t_s - peak_s) / width_s) ** 2)
+        signal_mv += 0.25 * np.exp(-0.5 * ((t_s - peak_s - 0.27) / 0.04) ** 2)
+    return signal_mv.astype(np.float32)
+
+
+def streamed(signal_mv: np.ndarray, fs_hz: float = 360.0) -> list:
+    model = HybridECGNet(**hybrid_arguments(CONFIG)).eval()
+    return BeatStream(model, CONFIG, fs_hz).prepare(signal_mv.astype(float))
+
+
+def groups_of(signal_mv: np.ndarray) -> np.ndarray:
+    return np.array([beat.group for beat in streamed(signal_mv)])
+
+
+def assert_same(found: c_chain.LabelledBeats, expected: list):
+    assert found.samples.tolist() == [beat.sample for beat in expected]
+    assert found.known.tolist() == [beat.known for beat in expected]
+    assert found.late.tolist() == [beat.late for beat in expected]
+    windows, features = (np.stack([getattr(beat, name) for beat in expected]) for name in ("window", "features"))
+    np.testing.assert_allclose(found.windows[:, 0], windows[:, 0], rtol=0, atol=WINDOW_TOLERANCE)
+    np.testing.assert_allclose(found.windows[:, 1], windows[:, 1], rtol=0, atol=DIFFERENCE_TOLERANCE)
+    assert_close(found.features, features, FEATURE_TOLERANCES)
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray, tolerances: np.ndarray):
+    """Of features (beats, count), within the `tolerances` (count,) of each."""
+    assert found.shape == expected.shape
+    np.testing.assert_array_less((np.abs(found - expected) / tolerances).max(axis=0), 1)
+
+
+def with_gaps() -> np.ndarray:
+    """Signal that is lost in every way: not numbers for a moment and for long, out of range, stuck, a spike."""
+    signal_mv = ecg(90)
+    signal_mv[4000:4003] = np.nan
+    signal_mv[6000:6400] = [np.nan, np.inf] * 200
+    signal_mv[9000:10500] = signal_mv[9000]
+    signal_mv[12000] = 40.0
+    signal_mv[14000:14100] = -3e4
+    signal_mv[17000:21000] = np.nan
+    return signal_mv
+
+
+# The same as the stream in Python --------------------------------------------------------------------------------
+
+
+@needs_compiler
+@pytest.mark.parametrize("fs_hz", [100.0, 128.0, 250.0, 333.33, 360.0, 1000.0])
+def test_beats_and_inputs_are_those_of_the_stream_in_python(fs_hz, tmp_path):
+    signal_mv = ecg(fs_hz=fs_hz)
+    expected = streamed(signal_mv, fs_hz)
+    assert len(expected) > 50
+    assert_same(HostChain(write(tmp_path, fs_hz)).label(signal_mv), expected)
+
+
+@needs_compiler
+def test_lost_signal_is_treated_alike(chain):
+    assert_same(chain.label(with_gaps()), streamed(with_gaps()))
+
+
+@needs_compiler
+def test_beats_found_by_looking_back_are_the_same(chain):
+    signal_mv = ecg(300)
+    place = np.arange(len(signal_mv))
+    weak = np.interp(place, *np.array([[0, 9000, 9100, 12000, 12100], [1, 1, 0.1, 0.1, 1]]))
+    gain = np.where(place > 40000, 9, np.where(place > 25000, 0.08, 1)) * np.where(place % 3000 > 2750, 0.3, 1)
+    signal_mv = (signal_mv * weak * gain).astype(np.float32)
+    expected = streamed(signal_mv)
+    assert sum(beat.late for beat in expected[10:]) > 5
+    assert_same(chain.label(signal_mv), expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("start", [np.nan, np.inf, 0.0, 1e30])
+def test_a_stream_may_begin_with_lost_signal(chain, start):
+    signal_mv = np.concatenate((np.full(700, start, np.float32), ecg(20)))
+    assert_same(chain.label(signal_mv), streamed(signal_mv))
+
+
+@needs_compiler
+def test_the_memory_of_intervals_is_as_long(chain):
+    signal_mv = ecg(450)
+    assert_same(chain.label(signal_mv), streamed(signal_mv))
+
+
+@needs_compiler
+@pytest.mark.parametrize("until", [1, 300, 2000, 6005, 6300, 9400, 12050, 14090, 15000, 18000, 21050])
+def test_quality_is_that_of_the_stream_in_python(chain, until):
+    model = HybridECGNet(**hybrid_arguments(CONFIG)).eval()
+    stream = BeatStream(model, CONFIG, 360.0)
+    stream.prepare(with_gaps()[:until].astype(float))
+    assert chain.label(with_gaps()[:until]).quality == stream.quality
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", ["114", "116", "203", "207"])
+def test_real_records_give_the_same_beats(chain, mitdb, name):
+    signal_mv = read_record(mitdb / name, "MLII").signal_mv[: 360 * 600].astype(np.float32)
+    expected, found = streamed(signal_mv), chain.label(signal_mv)
+    samples = np.array([beat.sample for beat in expected])
+    moved = found.samples != samples
+    assert moved.sum() <= SHIFTED_BEATS and np.abs(found.samples - samples).max() <= 1
+    assert (found.known - np.array([beat.known for beat in expected]))[~moved].tolist() == [0] * (~moved).sum()
+    windows = np.stack([beat.window[0] for beat in expected])
+    np.testing.assert_allclose(found.windows[~moved, 0], windows[~moved], rtol=0, atol=WINDOW_TOLERANCE)
+
+
+@needs_compiler
+def test_p_waves_told_as_beats_are_left_alike(chain, mitdb):
+    """Where a gain has come back, the P waves of 106 pass for beats until their QRS complexes are seen to be higher."""
+    signal_mv = read_record(mitdb / "106", "MLII").signal_mv[360 * 346 : 360 * 420].astype(np.float32)
+    signal_mv[360 * 30 : 360 * 40] *= 0.1
+    expected, found = streamed(signal_mv), chain.label(signal_mv)
+    assert len(found.samples) == len(expected)
+    assert np.abs(found.samples - np.array([beat.sample for beat in expected])).max() <= 1
+
+
+# What a stream promises ------------------------------------------------------------------------------------------
+
+
+@needs_compiler
+def test_the_future_changes_no_beat_that_is_known(chain):
+    whole, part = chain.label(ecg()), chain.label(ecg()[:8000])
+    past = whole.known < 8000
+    assert part.samples.tolist() == whole.samples[past].tolist()
+    assert (part.windows == whole.windows[past]).all() and (part.features == whole.features[past]).all()
+
+
+@needs_compiler
+def test_gain_and_offset_do_not_matter(chain):
+    plain, other = chain.label(ecg()), chain.label(8 * ecg() - 40)
+    assert plain.samples.tolist() == other.samples.tolist()
+    np.testing.assert_allclose(other.windows, plain.windows, atol=1e-3)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("beats", "early_share", "least_s_share"), [(60, 0.15, 0.0), (300, 0.5, 0.08)])
+def test_the_label_is_that_of_the_logits_with_the_running_prior(chain, beats, early_share, least_s_share):
+    signal_mv = ecg(beats, early_share=early_share)
+    found = chain.label(signal_mv)
+    logits = (np.float32(40) * found.features[:, : len(CLASSES)]).astype(np.int8)
+    assert (found.logits == logits).all() and len(set(found.labels.tolist())) > 1
+    proba = softmax(LOGIT_SCALE * logits.astype(float), axis=1)
+    expected = RunningPrior(CONFIG)(proba, groups_of(signal_mv)).argmax(axis=1)
+    assert (found.labels == expected).all() and (found.labels != logits.argmax(axis=1)).any()
+    assert (found.labels == CLASSES.index("S")).mean() >= least_s_share
+
+
+@needs_compiler
+def test_beats_that_nobody_fetches_come_with_the_next_samples(folder, tmp_path, chain):
+    program = tmp_path / "lazy.c"
+    program.write_text(
+        '#include <stdio.h>\n#include "deep_ecg.h"\nint main(void)\n{\n    static struct deep_ecg ecg;\n'
+        "    struct deep_ecg_beat beat;\n    float mv;\n    deep_ecg_init(&ecg);\n"
+        '    while (scanf("%f", &mv) == 1)\n        if (deep_ecg_push(&ecg, mv, &beat))\n'
+        '            printf("%d %d\\n", (int)beat.sample, (int)beat.known);\n    return 0;\n}\n'
+    )
+    compile_chain([program, folder / "deep_ecg.c"], tmp_path / "lazy", folder)
+    lines = run(tmp_path / "lazy", ecg()[600:]).splitlines()
+    found = chain.label(ecg()[600:])
+    assert (np.diff(found.known) == 0).any()
+    assert [tuple(map(int, line.split())) for line in lines] == list(zip(found.samples.tolist(), found.known.tolist()))
+
+
+def run(program: Path, signal_mv: np.ndarray) -> str:
+    lines = "\n".join(f"{mv:.9g}" for mv in signal_mv) + "\n"
+    done = subprocess.run([program], input=lines, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == ""
+    return done.stdout
+
+
+# What a firmware author meets ------------------------------------------------------------------------------------
+
+
+@needs_compiler
+def test_the_example_labels_standard_input(folder, tmp_path):
+    t_s = np.arange(360 * 12) / 360
+    signal_mv = sum(np.exp(-0.5 * ((t_s - peak_s) / 0.012) ** 2) for peak_s in range(1, 12))
+    example = c_chain.SOURCES / c_chain.EXAMPLE
+    (tmp_path / "example.c").write_text(example.read_text())
+    compile_chain([tmp_path / "example.c", folder / "deep_ecg.c"], tmp_path / "example", folder)
+    times_s = [line.split()[0] for line in run(tmp_path / "example", signal_mv).splitlines()]
+    assert times_s == [f"{second}.000" for second in range(1, 12)]
+
+
+@needs_compiler
+def test_hostile_input_breaks_no_rule_of_c(folder, tmp_path):
+    example = tmp_path / "example.c"
+    example.write_text((c_chain.SOURCES / c_chain.EXAMPLE).read_text())
+    sanitizers = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    try:
+        compile_chain([example, folder / "deep_ecg.c"], tmp_path / "example", folder, *sanitizers)
+    except DeepECGError as error:
+        pytest.skip(f"this compiler has no sanitizers: {error}")
+    rng = np.random.default_rng(0)
+    wild = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 1e4, -1e4, 0, 1e-40], np.float32)
+    spikes = np.where(rng.random(20000) < 0.02, rng.choice(wild, 20000), rng.normal(size=20000))
+    parts = (rng.choice(wild, 5000), ecg(40), np.zeros(5000), spikes, rng.choice([-1e4, 1e4], 5000), with_gaps())
+    run(tmp_path / "example", np.concatenate(parts))
+    run(tmp_path / "example", wild)
+
+
+@needs_compiler
+def test_arithmetic_is_float_and_nothing_is_on_the_heap(folder, tmp_path):
+    out = tmp_path / "deep_ecg.o"
+    compile_chain([folder / "deep_ecg.c"], out, folder, "-c", "-Wdouble-promotion", "-Wconversion", "-Wshadow", "-Wvla")
+    text = (folder / "deep_ecg.c").read_text()
+    included = {line.split()[1] for line in text.splitlines() if line.startswith("#include")}
+    assert included <= {'"deep_ecg.h"', "<math.h>", "<string.h>", "<stdint.h>", "<stdbool.h>"}
+    assert not any(word in text for word in ("double ", "(double)", "malloc", "calloc", "free("))
+
+
+@needs_compiler
+def test_the_state_is_small(chain):
+    assert chain.state_bytes < 32 * 1024
+
+
+def test_what_build_writes_labels_as_the_integer_network_does(tmp_path):
+    torch.manual_seed(1)
+    model = HybridECGNet(**hybrid_arguments(CONFIG)).eval()
+    signal_mv = ecg(100)
+    prepared = streamed(signal_mv)
+    windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
+    labels = np.zeros(len(prepared), np.int64)
+    beats = Beats(windows, features, labels, np.full(len(labels), "a"), *np.zeros((2, len(labels)), np.int64))
+    reference = quantized(model, beats)
+    (row,) = build(reference, description(), tmp_path / "edge")
+    assert {path.name for path in (tmp_path / "edge").iterdir()} == {"deep_ecg.h", "deep_ecg.c", "example.c"}
+    assert row["file"] == "deep_ecg.h deep_ecg.c" and row["accuracy_change"] is None
+    found = HostChain(tmp_path / "edge").label(signal_mv)
+    assert (found.logits == reference.run(*reference.quantize(found.windows, found.features))).all()
+    labels = RunningPrior(CONFIG)(reference.proba(windows, features), groups_of(signal_mv)).argmax(axis=1)
+    assert (found.labels == labels).mean() > 0.98
+
+
+def test_the_rate_is_in_the_header():
+    header = generate(description(), NETWORK_H, NETWORK_C, 250.0)["deep_ecg.h"]
+    assert "#define DEEP_ECG_FS_HZ 250.0f" in header
+
+
+def test_a_diagnostic_checkpoint_is_refused():
+    with pytest.raises(DeepECGError, match="causal checkpoint, not a diagnostic"):
+        generate(description() | {"mode": "diagnostic"}, NETWORK_H, NETWORK_C)
+
+
+@pytest.mark.parametrize("fs_hz", [50.0, 2000.0, 100.001])
+def test_a_rate_that_cannot_be_is_refused(fs_hz):
+    with pytest.raises(DeepECGError, match=f"{fs_hz}"):
+        generate(description(), NETWORK_H, NETWORK_C, fs_hz)
+
+
+@pytest.mark.parametrize("name", ["post_ratio_100", "loudness", "pre_ratio_4000"])
+def test_a_feature_that_c_does_not_know_is_refused(name):
+    with pytest.raises(DeepECGError, match=name):
+        generate(description() | {"features": [*NAMES, name]}, NETWORK_H, NETWORK_C)
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "names",
+    [NAMES[::-1], NAMES[:15]]
+    + [["pre_ratio_100", "pre_rank", *more] for more in (["qrs_residual"], [*reversed(P_WAVE[::2])])],
+)
+def test_features_come_in_the_order_of_the_checkpoint(names, tmp_path):
+    header = NETWORK_H.replace(f"DEEP_ECG_FEATURES {len(NAMES)}", f"DEEP_ECG_FEATURES {max(len(names), 5)}")
+    for name, text in generate(description() | {"features": names}, header, NETWORK_C).items():
+        (tmp_path / name).write_text(text)
+    found = HostChain(tmp_path).label(ecg(30)).features[:, : len(names)]
+    columns = [NAMES.index(name) for name in names]
+    expected = np.stack([beat.features for beat in streamed(ecg(30))])[:, columns]
+    assert_close(found, expected, FEATURE_TOLERANCES[columns])
+
+
+def test_without_a_compiler_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(c_network, "compiler", lambda: None)
+    with pytest.raises(DeepECGError, match="no C compiler"):
+        compile_chain([tmp_path / "a.c"], tmp_path / "a", tmp_path)

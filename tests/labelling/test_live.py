@@ -1,0 +1,362 @@
+"""The command `stream`: what is shown of a feed, what is written at its end, alarms worked by hand, and wrong input."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import wfdb
+
+import main
+from config import CLASSES, Config
+from deep_ecg.labelling import live, predict
+from deep_ecg.labelling.live import Event, Feed, Lines, Monitor, Screen, follow, line_feed, record_feed, trace
+from deep_ecg.labelling.stream import Beat
+from deep_ecg.networks import classifier as networks
+from deep_ecg.networks.classifier import load_classifier
+from deep_ecg.networks.torch_network import save_checkpoint
+from deep_ecg.records.database import Source
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.training.experiment import describe, hybrid_arguments
+from model import HybridECGNet
+from tests.support import ROOT
+
+LIMIT_S = 120
+FS_HZ = 250.0
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory) -> Path:
+    """A folder of checkpoints of random weights: what they answer does not matter here."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    for mode in ("causal", "diagnostic"):
+        config = Config(mode=mode, preset="edge")
+        arguments = hybrid_arguments(config)
+        torch.manual_seed(1)
+        model = HybridECGNet(**arguments)
+        save_checkpoint(folder / f"{mode}-edge.pt", model, arguments, describe(config, Source("local", folder), 0))
+    return folder
+
+
+@pytest.fixture
+def classifier(pretrained):
+    return load_classifier(Config(mode="causal", preset="edge"), pretrained / "causal-edge.pt")
+
+
+def ecg(beats=20, fs_hz=FS_HZ) -> np.ndarray:
+    """Gaussian beats (n,) at 1 s and every 0.8 s from there, some noise."""
+    t_s = np.arange(round((2 + 0.8 * (beats - 1)) * fs_hz)) / fs_hz
+    signal_mv = 0.005 * np.random.default_rng(0).normal(size=len(t_s))
+    return signal_mv + sum(np.exp(-0.5 * ((t_s - 1 - 0.8 * beat) / 0.012) ** 2) for beat in range(beats))
+
+
+def text_of(signal_mv: np.ndarray) -> bytes:
+    return "".join(f"{value:.5f}\n" for value in signal_mv).encode()
+
+
+@pytest.fixture
+def record(tmp_path) -> Path:
+    wfdb.wrsamp("ecg", FS_HZ, ["mV"], ["MLII"], p_signal=ecg()[:, None], fmt=["16"], write_dir=str(tmp_path))
+    return tmp_path / "ecg"
+
+
+# What is written and said --------------------------------------------------------------------------------------------
+
+
+def test_a_replayed_record_gets_the_files_of_predict(record, classifier, pretrained, tmp_path, capsys):
+    follow(record_feed(record, classifier, speed=0), classifier, tmp_path / "live")
+    printed = capsys.readouterr().out
+    predict.predict_records(
+        [str(record)], classifier.config, tmp_path / "whole", checkpoint=pretrained / "causal-edge.pt"
+    )
+    assert sorted(path.name for path in (tmp_path / "live").iterdir()) == ["ecg.csv", "ecg.pred"]
+    live_beats, whole = (wfdb.rdann(str(tmp_path / folder / "ecg"), "pred") for folder in ("live", "whole"))
+    assert np.array_equal(live_beats.sample, whole.sample) and live_beats.symbol == whole.symbol
+    assert live_beats.fs == FS_HZ and len(live_beats.sample) == 20
+    lines = printed.splitlines()
+    told = [line.split()[2] for line in lines if "label after" in line]
+    assert told == live_beats.symbol
+    assert "\x1b" not in printed and "ecg: 20 beats, lead MLII, detected R-peaks" in printed
+    first, last = (next(line for line in order if "label after" in line) for order in (lines, lines[::-1]))
+    assert "found by looking back" in first and float(last.split()[0]) == pytest.approx(1 + 19 * 0.8, abs=0.01)
+
+
+def test_a_replay_keeps_real_time(record, classifier, monkeypatch):
+    """Each chunk is due when its last sample has been recorded; time passes only in sleep here."""
+    now_s = [100.0]
+    monkeypatch.setattr(live.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(live.time, "sleep", lambda wait_s: now_s.__setitem__(0, now_s[0] + wait_s))
+    for speed in (1, 4):
+        now_s[0], seen = 100.0, 0
+        for chunk_mv in record_feed(record, classifier, speed=speed).chunks_mv:
+            seen += len(chunk_mv)
+            assert now_s[0] - 100 == pytest.approx(seen / FS_HZ / speed)
+        assert seen == len(ecg())
+
+
+@pytest.mark.parametrize("speed", [-1.0, float("nan"), float("inf")])
+def test_a_speed_below_zero_is_refused(record, classifier, speed):
+    with pytest.raises(DeepECGError, match="--speed"):
+        record_feed(record, classifier, speed=speed)
+
+
+def test_synthetic_is_said_and_stamped(classifier, tmp_path, capsys):
+    follow(Feed("made", "MLII", FS_HZ, [ecg()], synthetic=True), classifier, tmp_path)
+    assert capsys.readouterr().out.count("SYNTHETIC made") == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["made-SYNTHETIC.csv", "made.pred"]
+    assert b"SYNTHETIC" in (tmp_path / "made.pred").read_bytes()
+
+
+def test_nothing_is_written_where_nothing_beats(classifier, tmp_path, capsys):
+    assert follow(Feed("flat", "MLII", FS_HZ, [np.zeros(5000)]), classifier, tmp_path) == []
+    assert "flat: no beats were found, nothing is written" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_saves_what_was_seen(classifier, tmp_path):
+    def chunks():
+        yield ecg()[:3000]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match="Interrupted after 12.0 s"):
+        follow(Feed("cut", "MLII", FS_HZ, chunks()), classifier, tmp_path)
+    expected = [beat for beat in range(20) if 1 + 0.8 * beat + 0.15 <= 12]
+    assert len(wfdb.rdann(str(tmp_path / "cut"), "pred").sample) == len(expected)
+
+
+def test_unsure_beats_are_shown_and_written_as_not_classified(classifier, tmp_path, capsys):
+    """The network of random weights is never sure of five classes."""
+    beats = follow(Feed("unsure", "MLII", FS_HZ, [ecg()]), classifier, tmp_path, min_confidence=0.999)
+    assert {CLASSES[beat.label] for beat in beats} == {"Q"} and max(beat.proba.max() for beat in beats) < 0.999
+    printed = capsys.readouterr().out
+    assert printed.count(", not classified") == 21 and "not classified 20;" in printed
+    assert wfdb.rdann(str(tmp_path / "unsure"), "pred").symbol == ["Q"] * 20
+    with pytest.raises(DeepECGError, match="--min-confidence 2"):
+        follow(Feed("unsure", "MLII", FS_HZ, [ecg()]), classifier, tmp_path, min_confidence=2.0)
+
+
+def test_a_run_of_v_needs_sure_beats(classifier):
+    """An unsure V beat, which becomes a Q, ends a run."""
+    sure = [Beat(200 * k, 2, np.array([0.1, 0, p, 0, 0.9 - p]), 200 * k, False) for k, p in enumerate((0.8, 0.6, 0.8))]
+    assert [CLASSES[beat.label] for beat in live._sure(sure, 0.7)] == ["V", "Q", "V"]
+    assert live._sure(sure, 0.0) == sure
+
+
+# Standard input ------------------------------------------------------------------------------------------------------
+
+
+class Trickle(io.RawIOBase):
+    """Gives its bytes a few at a time, as a pipe does."""
+
+    def __init__(self, data: bytes, count: int):
+        self._parts = [data[start : start + count] for start in range(0, len(data), count)]
+
+    def read1(self, size: int) -> bytes:
+        return self._parts.pop(0) if self._parts else b""
+
+
+@pytest.mark.parametrize("count", [1, 5, 100_000])
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_lines_are_read_however_they_come(count, end):
+    data = b"0.25\n-1e-1\r\n nan \nNaN\n3" + end
+    chunks_mv = list(line_feed(Trickle(data, count), FS_HZ).chunks_mv)
+    np.testing.assert_array_equal(np.concatenate(chunks_mv), [0.25, -0.1, np.nan, np.nan, 3])
+
+
+@pytest.mark.parametrize("bad", [b"abc", b"", b"1,2", b"inf", b"1 2", b"\xff\xfe", b"9" * 5000])
+@pytest.mark.parametrize("count", [1, 100_000])
+def test_a_bad_line_is_named_by_its_number_after_the_good_ones(bad, count):
+    seen = []
+    with pytest.raises(DeepECGError, match=r"standard input, line 3: '.*' is no number") as error:
+        for chunk_mv in line_feed(Trickle(b"0.1\n0.2\n" + bad + b"\n0.4\n", count), FS_HZ).chunks_mv:
+            seen += chunk_mv.tolist()
+    assert seen == [0.1, 0.2]
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+def test_a_bad_line_does_not_lose_the_beats_before_it(classifier, tmp_path):
+    with pytest.raises(DeepECGError, match="line 4301"):
+        follow(line_feed(io.BytesIO(text_of(ecg()) + b"stop\n"), FS_HZ), classifier, tmp_path)
+    assert len(wfdb.rdann(str(tmp_path / "stdin"), "pred").sample) == 20
+
+
+# Alarms and figures, by hand -----------------------------------------------------------------------------------------
+
+
+def beat(time_s: float, name: str = "N", delay_s: float = 0.15) -> Beat:
+    proba = np.eye(5)[CLASSES.index(name)]
+    return Beat(round(100 * time_s), CLASSES.index(name), proba, round(100 * (time_s + delay_s)), False)
+
+
+def events_of(monitor: Monitor, beats: list[Beat], until_s: float, lost=()) -> list[tuple[float, str]]:
+    """Events by time, in seconds at 100 Hz, of a stream pushed in tenths of a second; `lost` are spans in seconds."""
+    events = []
+    for now in range(10, round(100 * until_s) + 1, 10):
+        quality = "missing" if any(start < now / 100 <= end for start, end in lost) else "ok"
+        told = [one for one in beats if now - 10 <= one.known < now]
+        events += [one for one in monitor.update(10, told, quality) if isinstance(one, Event)]
+    return [(event.sample / 100, event.text) for event in events]
+
+
+@pytest.mark.parametrize(
+    "names, times_s",
+    [
+        ("NVVN", []),
+        ("NVVVN", [5]),
+        ("VVVVVVN", [4]),
+        ("VVNVV", []),
+        ("VVVNVVVV", [4, 8]),
+    ],
+)
+def test_three_v_in_a_row_are_a_run_told_once(names, times_s):
+    beats = [beat(2 + place, name) for place, name in enumerate(names)]
+    events = events_of(Monitor(100, "causal"), beats, 2 + len(names))
+    assert events == [(time_s, "ventricular run: 3 V in a row") for time_s in times_s]
+
+
+def test_a_pause_is_told_when_three_seconds_have_passed_and_once():
+    beats = [beat(1), beat(2), beat(4.9), beat(9), beat(10)]
+    monitor = Monitor(100, "causal")
+    assert events_of(monitor, beats, 7) == []  # 2.9 s, and 2.1 s so far
+    assert [text for _, text in events_of(monitor, [], 1.3)] == ["pause: no beat for 3 s"]  # at 7.9 s, told by 8.2 s
+    assert monitor.alarms[-1].sample == 790
+    assert events_of(monitor, [], 2) == []
+
+
+def test_a_pause_is_told_in_one_large_chunk_too():
+    news = Monitor(100, "causal").update(2000, [beat(1), beat(4.5), beat(5), beat(19)], "ok")
+    assert [one.sample for one in news if isinstance(one, Event)] == [400, 800]
+    assert [type(one) for one in news] == [Beat, Event, Beat, Beat, Event, Beat]
+
+
+def test_a_lost_signal_is_no_pause():
+    events = events_of(Monitor(100, "causal"), [beat(1), beat(2), beat(9), beat(9.8)], 11, lost=[(3, 8)])
+    assert [text for _, text in events] == ["signal missing", "signal is back"]
+
+
+def test_diagnostic_labels_come_late_and_are_no_pause():
+    beats = [beat(1 + 0.8 * place, delay_s=5.4) for place in range(30)]
+    assert events_of(Monitor(100, "diagnostic"), beats, 22) == []
+
+
+def test_heart_rate_is_that_of_the_latest_intervals():
+    monitor = Monitor(100, "causal")
+    assert monitor.heart_rate_per_min is None
+    monitor.update(100, [beat(0.2)], "ok")
+    assert monitor.heart_rate_per_min is None
+    monitor.update(500, [beat(1.0 + 0.5 * place) for place in range(9)], "ok")
+    assert monitor.heart_rate_per_min == pytest.approx(120)
+    assert monitor.delay_ms(monitor.beats[-1]) == pytest.approx(150)
+    monitor.update(320, [], "ok")
+    assert monitor.heart_rate_per_min is None
+
+
+# The view ------------------------------------------------------------------------------------------------------------
+
+
+def test_trace_by_hand():
+    assert trace(np.array([0, 0, 1, 0, np.nan, 0.5]), 6, 3) == ["  -   ", "     -", "-- -  "]
+    assert trace(np.array([0.0, 1.0, 0.0, 0.0]), 2, 3) == ["| ", "| ", "|-"]
+    assert trace(np.full(4, np.nan), 2, 2) == ["  ", "  "]
+
+
+def test_view_names_what_there_is_in_as_many_lines_at_all_times():
+    monitor, screen = Monitor(100, "causal"), Screen(Feed("101", "MLII", 100.0, []), "causal")
+    empty = screen.lines(monitor, 60)
+    monitor.update(500, [beat(1 + 0.5 * place, "V") for place in range(8)], "ok")
+    full = screen.lines(monitor, 60)
+    assert len(empty) == len(full)
+    text = "\n".join(full)
+    for part in ("101  MLII  causal mode  0:00:05  signal: ok", "heart rate 120/min", "V V V V V V V V", "150 ms",
+                 "beats 8: N 0, S 0, V 8, F 0, Q 0", "0:00:02  ! ventricular run"):  # fmt: skip
+        assert part in text
+    assert full[1].count("V") == 8  # 0.5 s are 5 of the 60 columns for 6 s; the strip ends now, at 5 s
+    assert full[1][10 + 10] == full[1][10 + 15] == "V"
+
+
+def test_view_is_drawn_in_place(capsys):
+    monitor, screen = Monitor(100, "causal"), Screen(Feed("101", "MLII", 100.0, []), "causal")
+    for _ in range(2):
+        screen.show(np.empty(0), monitor, [])
+    printed = capsys.readouterr().out
+    height = len(screen.lines(monitor, 60))
+    assert printed.count(f"\x1b[{height}F") == 1 and printed.count("\n") == 2 * height
+
+
+def test_lines_tell_time_class_and_delay(capsys):
+    lines = Lines(Feed("101", "MLII", 100.0, []), "causal")
+    lines.show(np.empty(0), Monitor(100, "causal"), [beat(1.23, "S"), Event(200, "something")])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1:] == ["     1.230 s  S 1.00  label after 150 ms", "     2.000 s  ! something"]
+
+
+# The command line ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ([], "name one source"),
+        (["100", "--stdin", "--fs", "250"], "name one source"),
+        (["--stdin"], "--fs"),
+        (["--stdin", "--fs", "250", "--speed", "1"], "--speed has no meaning for standard input"),
+        (["100", "--fs", "250"], "--fs has no meaning for a record"),
+        (["--stdin", "--fs", "20"], "100 to 1000 Hz"),
+        (["absent"], "absent.hea"),
+        (["absent", "--speed", "-2"], "--speed"),
+    ],
+)
+def test_wrong_options_end_with_one_line_and_status_2(arguments, message, pretrained, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(networks, "PRETRAINED", pretrained)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"0\n")))
+    assert main.main(["stream", *arguments, "--preset", "edge", "--out", str(tmp_path / "out")]) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1 and message in errors[0]
+
+
+@pytest.mark.parametrize("mode", ["causal", "diagnostic"])
+def test_standard_input_from_the_command_line(mode, pretrained, monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(networks, "PRETRAINED", pretrained)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text_of(ecg()))))
+    options = ["--fs", "250", "--preset", "edge", "--mode", mode, "--out", str(tmp_path)]
+    assert main.main(["stream", "--stdin", *options]) == 0
+    assert len(wfdb.rdann(str(tmp_path / "stdin"), "pred").sample) == 20
+    assert f"{mode} mode" in capsys.readouterr().out
+
+
+def started(pretrained: Path, out: Path) -> subprocess.Popen:
+    """The real program reading a pipe, with the checkpoints of these tests."""
+    program = f"""import sys; sys.path.insert(0, {str(ROOT)!r}); import predict; from pathlib import Path
+classifier.PRETRAINED = Path({str(pretrained)!r}); import main; sys.exit(main.main(sys.argv[1:]))"""
+    options = ["stream", "--stdin", "--fs", "250", "--preset", "edge", "--out", str(out)]
+    return subprocess.Popen(
+        [sys.executable, "-c", program, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+
+
+def test_ctrl_c_saves_what_was_seen_and_ends_with_status_130(pretrained, tmp_path):
+    process = started(pretrained, tmp_path)
+    process.stdin.write(text_of(ecg()))
+    process.stdin.flush()
+    while b"label after" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 130
+    assert errors.decode().strip().startswith("Interrupted after") and b"Traceback" not in errors
+    assert len(wfdb.rdann(str(tmp_path / "stdin"), "pred").sample) >= 1
+
+
+def test_a_reader_that_goes_away_is_no_error(pretrained, tmp_path):
+    process = started(pretrained, tmp_path)
+    process.stdout.close()
+    process.stdin.write(text_of(ecg()))
+    process.stdin.close()
+    errors = process.stderr.read()
+    assert process.wait(LIMIT_S) == 0 and errors == b""

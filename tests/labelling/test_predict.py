@@ -1,0 +1,488 @@
+"""`predict`: any WFDB record in, labels at its own rate out; and the R-peak detector behind it."""
+
+import csv
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import wfdb
+from scipy.signal import resample_poly
+
+import config as settings
+from config import CLASSES, Config, with_overrides
+from deep_ecg.beats.xqrs import detect_r_peaks
+from deep_ecg.labelling import predict
+from deep_ecg.networks.classifier import load_classifier
+from deep_ecg.networks.torch_network import save_checkpoint
+from deep_ecg.records import synthetic, wfdb_files
+from deep_ecg.records.database import Source
+from deep_ecg.records.wfdb_files import read_beats, read_record
+from deep_ecg.scoring import ec57, figures
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.training.experiment import describe, hybrid_arguments
+from model import HybridECGNet
+
+
+def write_checkpoint(path: Path, source: str = "local", **settings) -> Path:
+    """A checkpoint of random weights: what it answers does not matter here."""
+    config = with_overrides(Config(preset="edge"), **settings)
+    arguments = hybrid_arguments(config)
+    torch.manual_seed(1)
+    save_checkpoint(path, HybridECGNet(**arguments), arguments, describe(config, Source(source, path.parent), 0))
+    return path
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "random.pt")
+
+
+def beat_times_s(duration_s: float, seed: int = 3) -> np.ndarray:
+    """R-peaks at irregular intervals of 0.6 to 1.1 s."""
+    times_s = 0.5 + np.cumsum(np.random.default_rng(seed).uniform(0.6, 1.1, int(2 * duration_s)))
+    return times_s[times_s < duration_s - 0.5]
+
+
+def spikes_mv(times_s: np.ndarray, duration_s: float, fs_hz: float, amplitude_mv: float = 1.0) -> np.ndarray:
+    """A QRS-like spike (Gaussian of 12 ms) at each time, on baseline wander of 0.3 Hz and white noise of 0.02 mV."""
+    t_s = np.arange(round(duration_s * fs_hz)) / fs_hz
+    signal_mv = 0.2 * np.sin(2 * np.pi * 0.3 * t_s) + np.random.default_rng(4).normal(0, 0.02, len(t_s))
+    for time_s in times_s:
+        signal_mv += amplitude_mv * np.exp(-0.5 * ((t_s - time_s) / 0.012) ** 2)
+    return signal_mv
+
+
+def write_record(folder: Path, name: str, signals: np.ndarray, fs_hz: float, leads=("MLII",), units="mV") -> str:
+    """A WFDB record of `signals` (samples, leads); returns its path."""
+    wfdb.wrsamp(
+        name, fs_hz, [units] * len(leads), list(leads), p_signal=signals, fmt=["16"] * len(leads), write_dir=str(folder)
+    )
+    return str(folder / name)
+
+
+@pytest.fixture
+def spike_record(tmp_path) -> str:
+    """30 s at 250 Hz, lead MLII."""
+    return write_record(tmp_path, "spikes", spikes_mv(beat_times_s(30), 30, 250)[:, None], 250)
+
+
+def read_table(path: Path) -> list[dict]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# Results ---------------------------------------------------------------------------------------------------------
+
+
+def test_real_record_keeps_its_annotated_beats(mitdb, tmp_path, checkpoint):
+    [summary] = predict.predict_records([f"{mitdb}/203.hea"], Config(), tmp_path, peaks="atr", checkpoint=checkpoint)
+    written = wfdb.rdann(str(tmp_path / "203"), "pred")
+    reference = wfdb.rdann(str(mitdb / "203"), "atr")
+    beats = np.isin(reference.symbol, list("NLRejAaJSVEF/fQ"))
+    assert np.array_equal(written.sample, reference.sample[beats])
+    assert written.fs == 360
+    assert summary["beats"] == 2980 == sum(summary["counts"].values())  # the database's own count for record 203
+    assert (tmp_path / "203.png").stat().st_size > 10_000
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["203.csv", "203.png", "203.pred"]
+
+
+def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
+    [summary] = predict.predict_records([spike_record], Config(), tmp_path, checkpoint=checkpoint)
+    rows = read_table(tmp_path / "spikes.csv")
+    written = wfdb.rdann(str(tmp_path / "spikes"), "pred")
+    assert list(rows[0]) == ["sample", "time_s", "class", "p_N", "p_S", "p_V", "p_F", "p_Q"]
+    assert [int(row["sample"]) for row in rows] == list(written.sample)
+    assert [row["class"] for row in rows] == written.symbol
+    proba = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
+    assert np.allclose(proba.sum(axis=1), 1, atol=5e-6)
+    assert [CLASSES[i] for i in proba.argmax(axis=1)] == written.symbol
+    assert np.allclose([float(row["time_s"]) for row in rows], written.sample / 250, atol=5e-5)
+    assert {name: written.symbol.count(name) for name in CLASSES} == summary["counts"]
+
+
+@pytest.mark.parametrize("fs_hz", [128, 250, 257.5, 1000])
+@pytest.mark.parametrize("mode", ["diagnostic", "causal"])
+def test_beats_stay_at_the_records_own_rate(tmp_path, fs_hz, mode):
+    times_s = beat_times_s(30)
+    samples = np.round(times_s * fs_hz).astype(int)
+    record = write_record(tmp_path, "rate", spikes_mv(times_s, 30, fs_hz)[:, None], fs_hz)
+    wfdb.wrann("rate", "atr", samples, ["N"] * len(samples), fs=fs_hz, write_dir=str(tmp_path))
+    path = write_checkpoint(tmp_path / "random.pt", mode=mode)
+    [summary] = predict.predict_records([record], Config(mode=mode), tmp_path / "out", peaks="atr", checkpoint=path)
+    written = wfdb.rdann(str(tmp_path / "out" / "rate"), "pred")
+    assert np.array_equal(written.sample, samples)
+    assert written.fs == fs_hz == summary["fs_hz"]
+
+
+def test_resampled_record_has_nearly_the_same_probabilities(mitdb, tmp_path):
+    classifier = load_classifier(Config(), write_checkpoint(tmp_path / "random.pt"))
+    at_360 = predict.label_record(mitdb / "112", classifier, "atr")
+    resampled = resample_poly(at_360.record.signal_mv, 25, 36, padtype="line")
+    record = write_record(tmp_path, "112", resampled[:, None], 250)
+    samples = np.round(at_360.samples * 250 / 360).astype(int)
+    wfdb.wrann("112", "atr", samples, ["N"] * len(samples), fs=250, write_dir=str(tmp_path))
+    at_250 = predict.label_record(Path(record), classifier, "atr")
+    assert np.median(np.abs(at_250.proba - at_360.proba)) < 0.01
+
+
+def test_ectopic_burden_by_hand():
+    proba = np.eye(5)[[0, 0, 0, 0, 0, 1, 2, 2, 3, 4]]  # N N N N N S V V F Q
+    record = wfdb_files.Record("hand", "MLII", 360.0, np.zeros(1))
+    summary = predict.summarise(predict.Labelled(record, np.arange(10), proba, None, False))
+    assert summary["counts"] == {"N": 5, "S": 1, "V": 2, "F": 1, "Q": 1}
+    assert summary["ectopic_percent"] == pytest.approx(40)
+    assert summary["v_percent"] == pytest.approx(20)
+
+
+def unsure() -> predict.Labelled:
+    """Five beats, of which the second and the fourth have less than 0.7; the fifth is Q and sure."""
+    proba = np.array(
+        [[0.9, 0.1, 0, 0, 0], [0.3, 0.6, 0.1, 0, 0], [0, 0, 0.7, 0.3, 0], [0.4, 0.2, 0.4, 0, 0], [0, 0, 0, 0, 1]]
+    )
+    return predict.Labelled(wfdb_files.Record("r", "MLII", 100.0, np.zeros(1)), np.arange(1, 6) * 80, proba, None, False)
+
+
+def test_unsure_beats_are_not_classified(tmp_path, capsys):
+    labelled = dataclasses.replace(unsure(), min_confidence=0.7)
+    assert labelled.classified.tolist() == [True, False, True, False, True]
+    predict.write_annotations(tmp_path / "r.pred", labelled)
+    written = wfdb.rdann(str(tmp_path / "r"), "pred")
+    assert written.symbol == ["N", "Q", "V", "Q", "Q"]
+    assert [note.strip("\0") for note in written.aux_note] == ["", "not classified", "", "not classified", ""]
+    predict.write_table(tmp_path / "r.csv", labelled)
+    rows = read_table(tmp_path / "r.csv")
+    assert [(row["class"], row["classified"]) for row in rows] == [
+        ("N", "1"), ("Q", "0"), ("V", "1"), ("Q", "0"), ("Q", "1")
+    ]  # fmt: skip
+    assert rows[1]["p_S"] == "0.600000"
+    summary = predict.summarise(labelled)
+    assert summary["beats"] == 5 and summary["not_classified"] == 2
+    assert summary["counts"] == {"N": 1, "S": 0, "V": 1, "F": 0, "Q": 1}
+    assert summary["v_percent"] == pytest.approx(100 / 3)  # of those that are classified
+    predict.print_summary(summary | {"files": []}, "detected R-peaks", False)
+    assert "Q 1, not classified 2; ectopic burden (S, V, F) 33.33 %" in capsys.readouterr().out
+
+
+def test_every_beat_is_classified_unless_asked_for(tmp_path):
+    predict.write_annotations(tmp_path / "r.pred", unsure())
+    assert wfdb.rdann(str(tmp_path / "r"), "pred").symbol == ["N", "S", "V", "N", "Q"]
+    predict.write_table(tmp_path / "r.csv", unsure())
+    assert "classified" not in read_table(tmp_path / "r.csv")[0]
+    assert "not_classified" not in predict.summarise(unsure())
+
+
+def test_where_no_beat_is_classified_there_is_no_burden(tmp_path, capsys):
+    labelled = dataclasses.replace(unsure(), proba=np.full((5, 5), 0.2), min_confidence=0.7)
+    summary = predict.summarise(labelled)
+    assert summary["not_classified"] == 5 and summary["v_percent"] is None
+    predict.print_summary(summary | {"files": []}, "detected R-peaks", False)
+    assert "ectopic burden (S, V, F) - %, V - %" in capsys.readouterr().out
+
+
+def test_ec57_sees_an_unclassified_beat_as_found_and_neither_v_nor_s(tmp_path):
+    """Its reference V is missed as a VEB, its reference N no false one; the QRS complexes are all found."""
+    labelled = dataclasses.replace(unsure(), samples=unsure().samples + 31_000, min_confidence=0.7)
+    wfdb.wrann("r", "atr", labelled.samples, list("NVVVN"), fs=100, write_dir=str(tmp_path))
+    predict.write_annotations(tmp_path / "r.pred", labelled)
+    marks = [ec57.read_marks(tmp_path / "r", extension, 100.0) for extension in ("atr", "pred")]
+    found = ec57.measures(ec57.compare(*marks, 100.0, 40_000)[0])
+    assert found["qrs_se"] == found["qrs_ppv"] == (5, 5)
+    assert found["veb_se"] == (1, 3) and found["veb_ppv"] == (1, 1)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.01, float("nan"), float("inf")])
+def test_a_least_confidence_that_is_no_probability_is_refused(spike_record, tmp_path, checkpoint, value):
+    with pytest.raises(DeepECGError, match="--min-confidence .* 0 .* to 1"):
+        predict.predict_records(
+            [spike_record], Config(), tmp_path / "out", checkpoint=checkpoint, min_confidence=value
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_probabilities_are_calibrated_and_labels_stay(spike_record, checkpoint, monkeypatch):
+    """With half the logits the logarithms of all ratios of probabilities are halved."""
+    classifier = load_classifier(Config(preset="edge"), checkpoint)
+    found = []
+    for temperature in (1.0, 2.0):
+        monkeypatch.setitem(settings.TEMPERATURES, ("diagnostic", "edge"), temperature)
+        found.append(predict.label_record(Path(spike_record), classifier))
+    plain, milder = (np.log(labelled.proba[:, :1] / labelled.proba) for labelled in found)
+    np.testing.assert_allclose(milder, plain / 2, atol=1e-5)
+    assert np.array_equal(found[0].predicted, found[1].predicted)
+
+
+def test_the_temperature_is_that_of_the_network_not_of_the_preset_asked_for(checkpoint):
+    assert load_classifier(Config(preset="full"), checkpoint).config.preset == "edge"
+
+
+@pytest.mark.parametrize(
+    "events_s, duration_s, start_s",
+    [
+        ([], 100, 0),
+        ([10, 50, 55, 60, 90], 100, 49),  # three within 49 ... 69 s; 1 s lead-in
+        ([95], 100, 80),  # the strip ends with the record
+        ([0.3], 100, 0),
+        ([5], 12, 0),  # a record shorter than the strip
+    ],
+)
+def test_strip_shows_the_most_ectopic_beats(events_s, duration_s, start_s):
+    assert predict.busiest_start_s(np.array(events_s, float), duration_s) == start_s
+
+
+@pytest.mark.parametrize(
+    "extension, symbols, reference",
+    [
+        ("atr", "NLAV", [0, 0, 1, 2]),
+        ("atr", "NNNN", [0, 0, 0, 0]),
+        ("qrs", "NNNN", None),
+        ("man", "NF/Q", [0, 3, 4, 4]),
+    ],
+)
+def test_reference_is_the_annotators_not_a_detectors(tmp_path, checkpoint, extension, symbols, reference):
+    record = write_record(tmp_path, "known", spikes_mv(np.arange(1, 5), 6, 360)[:, None], 360)
+    wfdb.wrann("known", extension, np.arange(1, 5) * 360, list(symbols), write_dir=str(tmp_path))
+    labelled = predict.label_record(Path(record), load_classifier(Config(), checkpoint), extension)
+    assert reference is None and labelled.reference is None or list(labelled.reference) == reference
+
+
+def test_name_that_wfdb_would_refuse(tmp_path, checkpoint, spike_record):
+    for ending in (".hea", ".dat"):
+        shutil.copy(spike_record + ending, tmp_path / f"a b.1{ending}")
+    predict.predict_records([str(tmp_path / "a b.1")], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert len(wfdb.rdann(str(tmp_path / "out" / "a b.1"), "pred").sample) == len(beat_times_s(30))
+
+
+# What is said ----------------------------------------------------------------------------------------------------
+
+
+def test_summary_is_printed(spike_record, tmp_path, checkpoint, capsys):
+    predict.predict_records([spike_record], Config(), tmp_path, checkpoint=checkpoint)
+    printed = capsys.readouterr().out
+    assert f"spikes: {len(beat_times_s(30))} beats, lead MLII, detected R-peaks" in printed
+    assert re.search(r"N \d+, S \d+, V \d+, F \d+, Q \d+; ectopic burden \(S, V, F\) [\d.]+ %, V [\d.]+ %", printed)
+    assert all(str(tmp_path / f"spikes{ending}") in printed for ending in (".pred", ".csv", ".png"))
+    assert "SYNTHETIC" not in printed and "causal" not in printed
+
+
+@pytest.mark.parametrize("synthetic_part", ["network", "record"])
+def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthetic_part, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(figures, "predictions_figure", lambda *args, **kwargs: drawn.update(stamp=args[8]))
+    source = "synthetic" if synthetic_part == "network" else "local"
+    path = write_checkpoint(tmp_path / "random.pt", source)
+    if synthetic_part == "record":
+        synthetic.write_database(tmp_path / "made", ["101"], 1.0)
+        spike_record = str(tmp_path / "made" / "101")
+    [summary] = predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=path)
+    name = Path(spike_record).name
+    assert f"SYNTHETIC {name}: " in capsys.readouterr().out
+    assert [Path(file).name for file in summary["files"]] == [
+        f"{name}.pred",
+        f"{name}-SYNTHETIC.csv",
+        f"{name}-SYNTHETIC.png",
+    ]
+    assert "SYNTHETIC" in (tmp_path / "out" / f"{name}.pred").read_text(errors="replace")
+    assert drawn["stamp"] is True
+
+
+def test_causal_mode_finds_its_r_peaks_causally(spike_record, tmp_path):
+    """No R-peak changes when the signal after it does; test_realtime.py compares the labels with those of a stream."""
+    classifier = load_classifier(Config(mode="causal"), write_checkpoint(tmp_path / "random.pt", mode="causal"))
+    found = predict.label_record(Path(spike_record), classifier).samples
+    times_s = beat_times_s(30)
+    assert np.abs(found[:, None] / 250 - times_s).min(axis=0).max() < 0.05 and len(found) == len(times_s)
+    signal_mv = spikes_mv(times_s, 30, 250)
+    signal_mv[5000:] *= -5
+    changed = write_record(tmp_path, "changed", signal_mv[:, None], 250)
+    other = predict.label_record(Path(changed), classifier).samples
+    assert np.array_equal(other[other < 4900], found[found < 4900])
+
+
+def test_causal_detector_names_the_record_that_it_cannot_take(tmp_path):
+    record = write_record(tmp_path, "fast", spikes_mv(beat_times_s(5), 5, 2000)[:, None], 2000)
+    classifier = load_classifier(Config(mode="causal"), write_checkpoint(tmp_path / "random.pt", mode="causal"))
+    with pytest.raises(DeepECGError, match=r"fast: .* 100 to 1000 Hz .*--peaks"):
+        predict.label_record(Path(record), classifier)
+
+
+@pytest.mark.parametrize(
+    "leads, chosen, said",
+    [
+        (("V5", "MLII"), "MLII", False),
+        (("V5", "ECG lead II"), "ECG lead II", True),
+        (("I", "II", "III"), "II", True),
+        (("ECG1", "ECG2"), "ECG1", True),
+    ],
+)
+def test_lead_is_taken_by_name_and_a_fallback_is_said(tmp_path, checkpoint, capsys, leads, chosen, said):
+    signals = np.column_stack([spikes_mv(beat_times_s(20), 20, 250)] * len(leads))
+    record = write_record(tmp_path, "leads", signals, 250, leads)
+    [summary] = predict.predict_records([record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert summary["lead"] == chosen
+    assert (f"no lead MLII, taking '{chosen}'" in capsys.readouterr().out) == said
+
+
+def test_lead_asked_for_goes_before_mlii(tmp_path, checkpoint):
+    signals = np.column_stack([spikes_mv(beat_times_s(20), 20, 250)] * 2)
+    record = write_record(tmp_path, "two", signals, 250, ("MLII", "V1"))
+    [summary] = predict.predict_records([record], Config(), tmp_path / "out", lead="V1", checkpoint=checkpoint)
+    assert summary["lead"] == "V1"
+
+
+# Checkpoints -----------------------------------------------------------------------------------------------------
+
+
+def test_inputs_are_made_as_the_checkpoint_was_trained(tmp_path):
+    path = write_checkpoint(tmp_path / "random.pt", band_hz=(1.0, 40.0), filter_order=3, window_samples=240)
+    used = load_classifier(Config(), path).config
+    assert (used.band_hz, used.filter_order, used.window_samples) == ((1.0, 40.0), 3, 240)
+
+
+def test_checkpoint_of_the_other_mode_is_refused(spike_record, tmp_path, checkpoint):
+    with pytest.raises(DeepECGError, match="made for mode 'diagnostic', not 'causal'"):
+        predict.predict_records([spike_record], Config(mode="causal"), tmp_path, checkpoint=checkpoint)
+
+
+def test_missing_checkpoint_is_named(spike_record, tmp_path):
+    with pytest.raises(DeepECGError, match="absent.pt is missing"):
+        predict.predict_records([spike_record], Config(), tmp_path, checkpoint=tmp_path / "absent.pt")
+
+
+# Wrong records ---------------------------------------------------------------------------------------------------
+
+
+def wrong_nan(folder: Path) -> str:
+    signal_mv = spikes_mv(beat_times_s(20), 20, 250)
+    signal_mv[1000:1100] = np.nan
+    return write_record(folder, "wrong", signal_mv[:, None], 250)
+
+
+def wrong_flat(folder: Path) -> str:
+    return write_record(folder, "wrong", np.full((5000, 1), 0.5), 250)
+
+
+def wrong_truncated(folder: Path) -> str:
+    record = write_record(folder, "wrong", spikes_mv(beat_times_s(20), 20, 250)[:, None], 250)
+    data = (folder / "wrong.dat").read_bytes()
+    (folder / "wrong.dat").write_bytes(data[: len(data) // 2])
+    return record
+
+
+def wrong_without_signal_file(folder: Path) -> str:
+    record = write_record(folder, "wrong", spikes_mv(beat_times_s(20), 20, 250)[:, None], 250)
+    (folder / "wrong.dat").unlink()
+    return record
+
+
+def wrong_missing(folder: Path) -> str:
+    return str(folder / "wrong")
+
+
+def wrong_header(folder: Path) -> str:
+    (folder / "wrong.hea").write_text("not a header\n")
+    return str(folder / "wrong")
+
+
+def wrong_units(folder: Path) -> str:
+    return write_record(folder, "wrong", np.random.default_rng(0).normal(0, 1, (5000, 1)), 250, ("RESP",), "Ohm")
+
+
+def wrong_too_slow(folder: Path) -> str:
+    return write_record(folder, "wrong", spikes_mv(beat_times_s(20), 20, 25)[:, None], 25)
+
+
+def wrong_without_beats(folder: Path) -> str:
+    return write_record(folder, "wrong", spikes_mv(np.array([1.0]), 2, 250)[:, None], 250)
+
+
+def wrong_shorter_than_a_beat(folder: Path) -> str:
+    return write_record(folder, "wrong", spikes_mv(np.array([0.1]), 0.2, 250)[:, None], 250)
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (wrong_nan, "100 samples are not numbers"),
+        (wrong_flat, "flat"),
+        (wrong_truncated, "truncated"),
+        (wrong_without_signal_file, "missing"),
+        (wrong_missing, "there is no"),
+        (wrong_header, "header"),
+        (wrong_units, "no signal in mV"),
+        (wrong_too_slow, "sampled at 25 Hz"),
+        (wrong_without_beats, "beats were found"),
+        (wrong_shorter_than_a_beat, "beats were found"),
+    ],
+)
+def test_wrong_record_stops_with_one_line_that_names_it(tmp_path, spike_record, checkpoint, make, message):
+    (tmp_path / "bad").mkdir()
+    record = make(tmp_path / "bad")
+    with pytest.raises(DeepECGError, match=message) as error:
+        predict.predict_records([spike_record, record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert "wrong" in str(error.value) and "\n" not in str(error.value)
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["spikes.csv", "spikes.png", "spikes.pred"]
+
+
+def test_unknown_lead_is_refused(spike_record, tmp_path, checkpoint):
+    with pytest.raises(DeepECGError, match="no lead 'V9': it has MLII"):
+        predict.predict_records([spike_record], Config(), tmp_path, lead="V9", checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize(
+    "samples, message", [([250], "holds 1 beats"), ([250, 250, 500], "follow one another"), ([250, 9000], "outside")]
+)
+def test_wrong_annotations_are_refused(spike_record, tmp_path, checkpoint, samples, message):
+    wfdb.wrann("spikes", "qrs", np.array(samples), ["N"] * len(samples), write_dir=str(tmp_path))
+    with pytest.raises(DeepECGError, match=message):
+        predict.predict_records([spike_record], Config(), tmp_path, peaks="qrs", checkpoint=checkpoint)
+
+
+def test_missing_annotation_file_is_named(spike_record, tmp_path, checkpoint):
+    with pytest.raises(DeepECGError, match="spikes.atr"):
+        predict.predict_records([spike_record], Config(), tmp_path, peaks="atr", checkpoint=checkpoint)
+
+
+def test_two_records_of_one_name_are_refused(spike_record, tmp_path, checkpoint):
+    with pytest.raises(DeepECGError, match="share a name"):
+        predict.predict_records([spike_record, spike_record + ".hea"], Config(), tmp_path, checkpoint=checkpoint)
+
+
+def test_out_that_is_a_file_is_refused(spike_record, tmp_path, checkpoint):
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(DeepECGError, match="cannot be written"):
+        predict.predict_records([spike_record], Config(), tmp_path / "taken", checkpoint=checkpoint)
+
+
+# R-peak detector -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fs_hz", [100, 128, 250, 360, 1000])
+@pytest.mark.parametrize("amplitude_mv", [1.0, -1.0, 0.4])
+def test_detector_finds_every_spike(fs_hz, amplitude_mv):
+    times_s = beat_times_s(60)
+    found_s = detect_r_peaks(spikes_mv(times_s, 60, fs_hz, amplitude_mv), fs_hz) / fs_hz
+    assert len(found_s) == len(times_s)
+    assert np.abs(found_s - times_s).max() < 0.05
+    assert np.median(np.abs(found_s - times_s)) <= 1 / fs_hz
+
+
+@pytest.mark.parametrize("signal_mv", [np.zeros(3600), np.zeros(0), np.ones(100), np.linspace(0, 1, 3600)])
+def test_detector_finds_nothing_where_nothing_beats(signal_mv):
+    assert len(detect_r_peaks(signal_mv, 360.0)) == 0
+
+
+@pytest.mark.parametrize("fs_hz", [128, 360])
+def test_detector_on_a_real_record(mitdb, fs_hz):
+    record, reference = read_record(mitdb / "112", "MLII"), read_beats(mitdb / "112", "atr")
+    signal_mv = record.signal_mv if fs_hz == 360 else resample_poly(record.signal_mv, 16, 45, padtype="line")
+    found_s, reference_s = detect_r_peaks(signal_mv, fs_hz) / fs_hz, reference.samples / 360
+    found_s, reference_s = found_s[found_s > 300], reference_s[reference_s > 300]  # as EC57, from 5 minutes on
+    distance_s = np.abs(found_s[:, None] - reference_s)
+    # RR intervals of record 112 are longer than 0.3 s: a beat within 150 ms of another is paired with that one alone.
+    assert (distance_s.min(axis=0) <= 0.15).mean() >= 0.99
+    assert (distance_s.min(axis=1) <= 0.15).mean() >= 0.99
+    assert np.median(distance_s.min(axis=0)) <= 0.006

@@ -1,0 +1,38 @@
+"""Networks of random weights and beats of random numbers: what they answer does not matter."""
+
+import numpy as np
+import torch
+
+from config import Config
+from deep_ecg.beats.arrays import Beats
+from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.training.experiment import hybrid_arguments
+from model import HybridECGNet
+
+
+def network(mode="diagnostic", preset="edge", seed=0) -> HybridECGNet:
+    """Random weights, batch statistics of random beats."""
+    torch.manual_seed(seed)
+    model = HybridECGNet(**hybrid_arguments(Config(mode=mode, preset=preset)))
+    with torch.no_grad():
+        for block in model.wave:
+            block[1].weight.uniform_(0.5, 2)
+            block[1].bias.normal_()
+        beats = made_up_beats(mode, 40)
+        model.features.set_normalisation(torch.from_numpy(beats.features))
+        for _ in range(20):
+            model(torch.from_numpy(beats.windows), torch.from_numpy(beats.features))
+    return model.eval()
+
+
+def made_up_beats(mode="diagnostic", count=60, seed=0) -> Beats:
+    rng = np.random.default_rng(seed)
+    windows = 1.5 * rng.standard_normal((count, CHANNELS, Config().window_samples))
+    return Beats(
+        windows=windows.astype(np.float32),
+        features=(1 + 0.2 * rng.standard_normal((count, len(FEATURES[mode])))).astype(np.float32),
+        labels=np.arange(count, dtype=np.int64) % 5,
+        records=np.full(count, "100"),
+        samples=np.arange(count, dtype=np.int64),
+        groups=np.zeros(count, np.int64),
+    )

@@ -1,0 +1,264 @@
+"""Tests of pipeline.py: DS2 stays shut until training has ended, nothing of validation or test leaks into a network."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+import config as settings
+import main
+from config import DS1, DS2, VALIDATION, Config
+from data_loader import SPLITS
+from deep_ecg.beats import arrays
+from deep_ecg.beats.arrays import Beats
+from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.networks import torch_network
+from deep_ecg.records.database import Source
+from deep_ecg.system import machine
+from deep_ecg.system.errors import DeepECGError
+from deep_ecg.training import engine, experiment
+from model import HybridECGNet
+
+SOURCE = Source("local", None)
+EDGE = Config(preset="edge", threads=1)  # one thread: a second one waits for a busy core
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Presets that train for two epochs."""
+    for name, preset in settings.PRESETS.items():
+        monkeypatch.setitem(settings.PRESETS, name, dataclasses.replace(preset, epochs=2))
+
+
+def beats_of(records: tuple[str, ...], each: int = 40, seed: int = 0, mode: str = "diagnostic") -> Beats:
+    """Made-up inputs: `each` beats of every record, half of them N."""
+    rng = np.random.default_rng(seed)
+    count = each * len(records)
+    return Beats(
+        windows=rng.standard_normal((count, CHANNELS, Config().window_samples)).astype(np.float32),
+        features=(1 + 0.1 * rng.standard_normal((count, len(FEATURES[mode])))).astype(np.float32),
+        labels=np.tile(np.array([0, 0, 0, 0, 0, 1, 2, 3, 4, 2], np.int64), count // 10),
+        records=np.repeat(np.array(records), each),
+        samples=np.arange(count, dtype=np.int64),
+        groups=np.zeros(count, np.int64),
+    )
+
+
+@pytest.fixture(scope="module")
+def ds1() -> Beats:
+    return beats_of(DS1)
+
+
+@pytest.fixture(scope="module")
+def replays() -> Beats:
+    return beats_of(DS1, each=20, seed=1)
+
+
+def train(config: Config, ds1: Beats, folder, replays: Beats | None = None, **options) -> experiment.Trained:
+    return experiment.train(config, SOURCE, ds1, replays, 0, folder, say=lambda line: None, **options)
+
+
+@pytest.fixture
+def trained_on(monkeypatch):
+    """The training and the validation beats of each call of `engine.fit`."""
+    seen, fit = [], engine.fit
+    monkeypatch.setattr(engine, "fit", lambda *args, **options: seen.append(args[1:3]) or fit(*args, **options))
+    return seen
+
+
+# What is opened when -----------------------------------------------------------------------------------------------
+
+
+def test_ds2_is_not_opened_before_training_has_ended(synthetic_db, tmp_path, monkeypatch, short, opened_files):
+    """The whole run, with nothing in the cache: two seeds, so that the first must not open the way for the second."""
+    log, fit = [], engine.fit
+
+    def watched_fit(*arguments, **options):
+        result = fit(*arguments, **options)
+        log.append("training ended")
+        return result
+
+    monkeypatch.setattr(engine, "fit", watched_fit)
+    monkeypatch.setenv(settings.DATA_DIR_VARIABLE, str(synthetic_db))
+    directories = {"runs_dir": str(tmp_path / "runs"), "cache_dir": str(tmp_path / "cache")}
+    with opened_files(log):
+        main.run(Config(preset="edge", threads=1, replays=1, data_source="auto", seeds=(0, 1), **directories))
+
+    names = [path.rpartition("/")[2] for path in log]
+    ended = [place for place, name in enumerate(names) if name == "training ended"]
+    assert len(ended) == 3  # the validation patients are held out of the first
+    signals = {f"{record}.{ending}" for record in DS2 for ending in ("dat", "atr")}
+    assert signals <= set(names[ended[-1] :])
+    assert not signals & set(names[: ended[-1]])
+    assert {f"{record}.dat" for record in DS1} <= set(names[: ended[0]])  # the watch does see what is opened
+
+
+def test_without_a_watcher_nothing_is_recorded(tmp_path, opened_files):
+    log = []
+    with opened_files(log):
+        (tmp_path / "seen").write_text("")
+    (tmp_path / "unseen").write_text("")
+    assert any(path.endswith("/seen") for path in log) and not any(path.endswith("unseen") for path in log)
+
+
+# Training ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_splits_share_no_patient_of_training_and_test():
+    """Records 201 (DS1) and 202 (DS2) are of one subject, so 201 is no judge of when to stop."""
+    train_records, validation, test = (set(SPLITS[name]) for name in ("train", "validation", "test"))
+    assert not train_records & validation and not (train_records | validation) & test
+    assert train_records | validation == set(DS1) and test == set(DS2)
+    assert "201" not in validation
+
+
+def test_normalisation_comes_from_the_training_patients_alone(ds1, replays, tmp_path, short):
+    features = ds1.features.copy()
+    features[np.isin(ds1.records, SPLITS["validation"])] += 100
+    replays = dataclasses.replace(replays, features=replays.features - 50)
+    held_out = dataclasses.replace(ds1, features=features)
+    trained = train(EDGE, held_out, tmp_path, replays, held_out=VALIDATION)
+    of_training = ds1.features[np.isin(ds1.records, SPLITS["train"])]
+    np.testing.assert_allclose(trained.model.features.mean, of_training.mean(axis=0), rtol=1e-3)
+    np.testing.assert_allclose(trained.model.features.scale, of_training.std(axis=0, ddof=1), rtol=1e-3)
+
+
+def test_held_out_patients_are_in_training_neither_as_recorded_nor_replayed(ds1, replays, tmp_path, short, trained_on):
+    config = dataclasses.replace(EDGE, record_shares=(1.0,) * 5, replay_shares=(1.0,) * 5)
+    trained = train(config, ds1, tmp_path, replays, held_out=VALIDATION)
+    [(training, validation)] = trained_on
+    out = [np.isin(beats.records, VALIDATION) for beats in (ds1, replays)]
+    windows = np.concatenate([ds1.windows[~out[0]], replays.windows[~out[1]]])
+    assert np.array_equal(training.windows[torch.arange(len(training.windows))], windows)
+    assert np.array_equal(training.features, np.concatenate([ds1.features[~out[0]], replays.features[~out[1]]]))
+    assert np.array_equal(validation.windows, ds1.windows[out[0]])
+    assert np.array_equal(validation.labels, ds1.labels[out[0]])
+    assert [set(entry) >= {"val_loss", "val_s_f1"} for entry in trained.history.epochs] == [True, True]
+
+
+def test_without_held_out_patients_all_of_ds1_is_trained_on(ds1, replays, tmp_path, short, trained_on):
+    trained = train(EDGE, ds1, tmp_path, replays)
+    [(training, validation)] = trained_on
+    assert len(training.labels) == len(ds1) + len(replays) and validation is None
+    assert all(set(entry) == {"epoch", "train_loss"} for entry in trained.history.epochs)
+
+
+def test_recorded_and_replayed_beats_of_a_class_have_their_own_shares(ds1, replays, tmp_path, short, trained_on):
+    """The made-up labels repeat N N N N N S V F Q V; strata 0 ... 4 are recorded and 5 ... 9 replayed N S V F Q."""
+    train(EDGE, ds1, tmp_path, replays)
+    [(training, _)] = trained_on
+    assert np.bincount(training.strata).tolist() == [440, 88, 176, 88, 88, 220, 44, 88, 44, 44]
+    assert np.array_equal(training.strata.numpy() % 5, training.labels)
+    schedule = experiment.schedule_of(dataclasses.replace(EDGE, record_shares=(0.5,) * 5, replay_shares=(0.25,) * 5))
+    assert schedule.shares == (0.5,) * 5 + (0.25,) * 5
+
+
+def test_training_without_replays(ds1, tmp_path, short, trained_on):
+    train(EDGE, ds1, tmp_path)
+    [(training, _)] = trained_on
+    assert np.array_equal(training.strata, ds1.labels) and len(training.labels) == len(ds1)
+
+
+def test_the_network_equals_its_checkpoint_to_the_bit(ds1, tmp_path, short):
+    trained = train(EDGE, ds1, tmp_path)
+    classes = ["N", "S", "V", "F", "Q"]
+    loaded, description = torch_network.load_checkpoint(
+        tmp_path / "checkpoint.pt", [HybridECGNet], mode="diagnostic", classes=classes
+    )
+    for name, value in trained.model.state_dict().items():
+        assert torch.equal(value, loaded.state_dict()[name]), name
+    assert description["features"] == list(FEATURES["diagnostic"])
+    assert description["seed"] == 0 and description["preset"] == "edge" and description["data_source"] == "local"
+    assert description["config"]["band_hz"] == list(EDGE.band_hz)
+
+
+def test_a_checkpoint_of_one_mode_is_refused_in_the_other(ds1, tmp_path, short):
+    train(EDGE, ds1, tmp_path)
+    with pytest.raises(DeepECGError, match="made for mode 'diagnostic', not 'causal'"):
+        torch_network.load_checkpoint(tmp_path / "checkpoint.pt", [HybridECGNet], mode="causal")
+
+
+def changed(ds1: Beats, name: str) -> Beats:
+    """`ds1` with one value of the array `name` changed."""
+    array = getattr(ds1, name).copy()
+    array.flat[0] = {"windows": 1.5, "features": 1.5, "labels": 1, "records": DS1[1]}[name]
+    return dataclasses.replace(ds1, **{name: array})
+
+
+@pytest.mark.parametrize(
+    "what",
+    "nothing windows features labels records replayed focal_gamma replay_shares record_shares held_out".split(),
+)
+def test_a_training_is_gone_on_from_only_where_nothing_has_changed(ds1, replays, tmp_path, short, what):
+    config, held_out, lines = EDGE, ("106",), []
+
+    def stop(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        experiment.train(config, SOURCE, ds1, replays, 0, tmp_path, say=stop, held_out=held_out)
+    if what in Beats.__dataclass_fields__:
+        ds1 = changed(ds1, what)
+    elif what == "replayed":
+        replays = changed(replays, "windows")
+    elif what == "held_out":
+        held_out = ("108",)
+    elif what == "focal_gamma":
+        config = dataclasses.replace(config, focal_gamma=2.0)
+    elif what != "nothing":
+        config = dataclasses.replace(config, **{what: (0.4,) * 5})
+    experiment.train(config, SOURCE, ds1, replays, 0, tmp_path, say=lines.append, held_out=held_out)
+    assert len(lines) == (1 if what == "nothing" else 2)
+
+
+# Reports -----------------------------------------------------------------------------------------------------------
+
+
+def test_counts_of_each_class():
+    assert arrays.class_counts(beats_of(("100",), each=20)) == {"N": 10, "S": 2, "V": 4, "F": 2, "Q": 2, "all": 20}
+
+
+def test_the_report_of_a_network_that_calls_everything_n(ds1, tmp_path):
+    """Half the made-up beats are N: accuracy 0.5, Se of N 1 and of the others 0, as for the majority class."""
+
+    class AlwaysN(torch.nn.Module):
+        def forward(self, windows, features):
+            return torch.tensor([[9.0, 0.0, 0.0, 0.0, 0.0]]).repeat(len(windows), 1)
+
+    ds2 = beats_of(DS2, each=10)
+    trained = experiment.Trained(AlwaysN(), 7, tmp_path, engine.History(), 1.0)
+    report, proba = experiment.assess(trained, EDGE, SOURCE, ds1, ds2)
+    assert proba.shape == (220, 5)
+    assert report["ds2"]["accuracy"] == report["baselines"]["majority"]["accuracy"] == 0.5
+    assert [report["ds2"]["per_class"][name]["se"] for name in "NSVFQ"] == [1, 0, 0, 0, 0]
+    assert [report["ds2"]["per_class"][name]["n"] for name in "NSVFQ"] == [110, 22, 44, 22, 22]
+    assert report["kept_beats"] == {"ds1": 880, "ds2": 220}
+    assert (report["seed"], report["mode"], report["preset"]) == (7, "diagnostic", "edge")
+    assert {"python", "torch", "numpy", "scipy", "wfdb"} <= set(report["versions"])
+
+
+def test_only_the_network_for_which_they_were_fitted_has_the_temperatures(ds1, tmp_path):
+    """Another one is as sure as it says: its calibration is the same before and after."""
+    ds2, arguments = beats_of(DS2, each=10), experiment.hybrid_arguments(EDGE)
+
+    class Other(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = HybridECGNet(**arguments)
+
+        def forward(self, windows, features):
+            return self.inner(windows, features)
+
+    fitted = settings.TEMPERATURES["diagnostic", "edge"]
+    for model, temperature in ((HybridECGNet(**arguments), fitted), (Other(), 1.0)):
+        trained = experiment.Trained(model, 0, tmp_path, engine.History(), 1.0)
+        report, _ = experiment.assess(trained, EDGE, SOURCE, ds1, ds2)
+        confidence = report["ds2"]["confidence"]
+        assert confidence["temperature"] == temperature
+        assert (confidence["before"] == confidence["after"]) == (temperature == 1)
+
+
+def test_peak_memory_is_at_least_what_is_held():
+    held = np.ones(16 * 2**20 // 8)
+    assert machine.peak_rss_mb() > held.nbytes / 2**20
