@@ -11,6 +11,8 @@ torchrun --nproc-per-node 2 main.py   the same run, each training shared among p
 python main.py tables        fill the tables of README.md anew from results/
 """
 
+from deep_ecg import __version__  # isort: skip - first: it says in one line what is missing
+
 import argparse
 import sys
 from collections.abc import Sequence
@@ -308,6 +310,7 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, argument_default=argparse.SUPPRESS,
         epilog="Settings live in config.py; options override them for one run. Research code, not a medical device.",
     )  # fmt: skip
+    top.add_argument("--version", action="version", version=f"Deep-ECG {__version__}")
     add_model_options(top)
     top.add_argument("--data-source", choices=DATA_SOURCES, help=f"where the data come from ({DATA_DIR_VARIABLE})")
     top.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="train once a seed and report mean and sd")

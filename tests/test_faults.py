@@ -218,7 +218,7 @@ def test_a_second_run_in_the_same_folder_is_one_line(synthetic_db, tmp_path):
 
 
 def test_two_runs_that_write_the_synthetic_database_at_once_both_have_it(tmp_path):
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import data_loader; from config import Config\n"
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from deep_ecg.records import database; from config import Config\n"
     code += "print(database.ingest(Config(data_source='synthetic', synthetic_minutes=1)).folder)"
     start = [sys.executable, "-c", code, str(ROOT)]
     both = [subprocess.Popen(start, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]

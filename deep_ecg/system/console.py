@@ -7,8 +7,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from io import UnsupportedOperation
+from io import TextIOWrapper, UnsupportedOperation
 
+from deep_ecg import INSTALL
 from deep_ecg.system.errors import DeepECGError, PartlyDone
 
 WIDTH = 78
@@ -35,6 +36,18 @@ def ask(question: str) -> bool:
     return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
 
 
+def prepare_streams():
+    """Escapes what the output's encoding lacks; a stream that was closed at the start leads nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lasts
+            os.set_inheritable(stream.fileno(), True)  # it has the closed one's number, which a child would miss too
+            setattr(sys, name, stream)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def abandon_output():
     """Sends to nowhere what cannot be written to the output: else Python's last flush fails as well."""
     with suppress(UnsupportedOperation):  # an output that is no file
@@ -49,6 +62,7 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     What went wrong is told in one line; after Ctrl-C that is `interrupted`, unless the work has said something itself
     (the text of its KeyboardInterrupt). A reader of the output that goes away is no error.
     """
+    prepare_streams()
     try:
         work()
         print(end="", flush=True)
@@ -57,7 +71,7 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     except DeepECGError as error:
         return _failed(error)
     except ModuleNotFoundError as error:
-        mend = "install requirements.txt, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
+        mend = f"{INSTALL}, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
         return _failed(f"package {error.name} is not installed: {mend}")
     except BrokenPipeError:
         abandon_output()

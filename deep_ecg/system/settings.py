@@ -87,7 +87,7 @@ def _check_records(config):
             what = f"{twice[0]!r} stands twice" if twice else "is empty"
             what = f"{odd[0]!r} is no name of a record" if odd else what
             raise DeepECGError(f"setting {name} cannot be used: {what}: list the records' names, each once")
-    train, validation, test = (set(records) for records in lists.values())
+    train, validation = set(config.train_records), set(config.validation_records)
     if both := [record for record in config.test_records if record in train]:
         raise DeepECGError(
             f"setting test_records cannot be used: {both[0]!r} is in train_records too: take it out of one, and keep "

@@ -1,6 +1,5 @@
 """Numbers and tables as text, for the console and for Markdown."""
 
-
 UNDEFINED = "-"
 
 
