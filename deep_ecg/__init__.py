@@ -30,7 +30,7 @@ def _is_installed(name):
 
 
 def _end(why):
-    sys.stderr.write(f"error: {why}\n")
+    print(f"error: {why}", file=sys.stderr)
     sys.exit(2)
 
 

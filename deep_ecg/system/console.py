@@ -18,6 +18,18 @@ FILES_WHOLE = "Interrupted: files that are there are whole."
 NOTHING_WRITTEN = "Interrupted: nothing was written."
 
 
+def prepare_streams():
+    """Escapes what the output's encoding lacks; a stream that was closed at the start leads nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lasts
+            os.set_inheritable(stream.fileno(), True)  # it has the closed one's number, which a child would miss too
+            setattr(sys, name, stream)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def interactive() -> bool:
     """Whether a person is at a terminal: progress bars and questions are for them only."""
     return sys.stdin.isatty() and sys.stderr.isatty()
@@ -34,18 +46,6 @@ def banner(*lines: str):
 def ask(question: str) -> bool:
     """A yes-or-no question at the terminal; Enter means yes."""
     return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
-
-
-def prepare_streams():
-    """Escapes what the output's encoding lacks; a stream that was closed at the start leads nowhere."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lasts
-            os.set_inheritable(stream.fileno(), True)  # it has the closed one's number, which a child would miss too
-            setattr(sys, name, stream)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def abandon_output():

@@ -10,7 +10,7 @@ from deep_ecg.system.files import write_text
 
 
 def write_json(path: str | Path, report: dict) -> Path:
-    """Writes `report` with its keys in their order; a file that is there stays whole until it is replaced.
+    """Writes a report as JSON, keys in their given order; a file that is there stays whole until it is replaced.
 
     NumPy scalars and arrays become plain values. Raises DeepECGError for NaN or infinity, which JSON does not know,
     and where the file cannot be written.
@@ -24,7 +24,7 @@ def write_json(path: str | Path, report: dict) -> Path:
 
 
 def read_json(path: str | Path) -> dict:
-    """A report that `write_json` has written. Raises DeepECGError where it is missing or damaged."""
+    """The report that `write_json` has written to `path`. Raises DeepECGError where it is missing or damaged."""
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
@@ -38,7 +38,7 @@ def read_json(path: str | Path) -> dict:
     return report
 
 
-def _plain(value):
+def _plain(value: object) -> object:
     """Plain Python value of a NumPy scalar or array, for `json`."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()

@@ -65,7 +65,7 @@ def test_what_living_runs_have_in_memory_stays(tmp_path):
 def test_joblibs_helper_says_nothing_of_what_an_interrupted_run_has_left():
     """Ctrl-C is one line: the semaphores that it leaves are for the next run to remove."""
     program = (
-        "import os; from deep_ecg.system import workers\n"
+        "import os\nfrom deep_ecg.system import workers\n"
         "with workers.worker_pool(1): pass\n"
         "from joblib.externals.loky.backend import resource_tracker\n"
         "resource_tracker.ensure_running(); resource_tracker.register('/loky-1-left', 'semlock'); os._exit(0)"
