@@ -162,7 +162,7 @@ def summary_table(reports: dict) -> str:
     rows = [row[:4] for row in [*network_rows(reports), *map(list, best)]]
     header = ["DS2", "accuracy %", "S F1 %", "V F1 %"]
     seeds, beats = reports[SHOWN]["over_seeds"]["n"], number(reports[SHOWN]["ds2"]["n"])
-    note = f"Mean ± sd of {seeds} trainings, {beats} beats of {len(DS2)} patients; the others' as they published them."
+    note = f"Mean ± sd of {seeds} trainings on the {beats} beats of {len(DS2)} patients; the last two as published."
     return "\n".join([*markdown_table(header, rows), "", note])
 
 
