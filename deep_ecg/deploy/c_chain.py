@@ -73,7 +73,7 @@ def generate(description: dict, network_h: str, network_c: str, fs_hz: float = C
         "deep_ecg_constants.h": _macros(constants(config, rate_hz, description["features"])) + tables(config, rate_hz),
         "deep_ecg_features.h": feature_code(description["features"]),
     }
-    return {name: _amalgamated((SOURCES / name).read_text(), includes) for name in FILES}
+    return {name: _amalgamated((SOURCES / name).read_text(encoding="utf-8"), includes) for name in FILES}
 
 
 def _config(description: dict) -> Config:
@@ -383,7 +383,7 @@ def build(network: IntegerNetwork, description: dict, out: Path, fs_hz: float = 
     """
     title = "Deep-ECG: the int8 network of deep_ecg.c"
     files = generate(description, c_network.header(network, title), c_network.source(network, title), fs_hz)
-    for name, text in (files | {EXAMPLE: (SOURCES / EXAMPLE).read_text()}).items():
+    for name, text in (files | {EXAMPLE: (SOURCES / EXAMPLE).read_text(encoding="utf-8")}).items():
         write_text(out / name, text)
     unknown = ("bytes", "ratio", "accuracy_change", "s_f1_change", "v_f1_change", "latency_us")
     ram = f", {HostChain(out).state_bytes / 1024:.0f} KB of RAM for its state" if compiler() else ""

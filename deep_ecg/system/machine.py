@@ -16,7 +16,7 @@ except ImportError:  # Windows
 WINDOWS = os.name == "nt"
 MACOS = sys.platform == "darwin"
 MB = 2**20
-LOOK_S = 0.1  # between two looks of `Watch`: each takes some milliseconds
+LOOK_S = 0.2  # between two looks of `Watch`: each takes some milliseconds
 RESULTS_DEPEND_ON = {"torch": "torch", "numpy": "numpy", "scipy": "scipy", "wfdb": "wfdb", "sklearn": "scikit-learn"}
 
 
@@ -46,9 +46,9 @@ def peak_rss_mb() -> float:
 class Watch(threading.Thread):
     """Looks every LOOK_S, while the block lasts, at process `pid` and all that descend from it.
 
-    `cpu_s`: processor seconds of them all; `peak_rss_mb`: the most that one of them held; `peak_private_mb`: the most
-    that they held together, without what is a mere copy of a file's pages where the system tells these apart. What a
-    process did after the last look at it is not seen.
+    `cpu_s`: processor seconds of them all meanwhile; `peak_rss_mb`: the most that one of them held; `peak_private_mb`:
+    the most that they held together, without what is a mere copy of a file's pages where the system tells these apart.
+    What a process did after the last look at it is not seen.
     """
 
     def __init__(self, pid: int):
@@ -56,13 +56,16 @@ class Watch(threading.Thread):
         self.peak_rss_mb = self.peak_private_mb = 0.0
         self._process, self._ended = psutil.Process(pid), threading.Event()
         self._cpu_s: dict[psutil.Process, float] = {}
+        self._before_s = 0.0
 
     @property
     def cpu_s(self) -> float:
         """See the class."""
-        return sum(self._cpu_s.values())
+        return sum(self._cpu_s.values()) - self._before_s
 
     def __enter__(self) -> "Watch":
+        self._look()
+        self._before_s = sum(self._cpu_s.values())
         self.start()
         return self
 

@@ -34,7 +34,7 @@ def _check_kinds(config):
             raise DeepECGError(f"setting {field.name} = {value!r} cannot be used: it must be {kind}")
 
 
-def _is_a(value: object, kind: type) -> bool:
+def _is_a(value: object, kind: object) -> bool:
     if get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
     if kind is str:

@@ -170,9 +170,10 @@ def pool_normalisation(features: "FeatureMLP", beats: int):
     import torch
     import torch.distributed as dist
 
-    mean, variance = features.mean.double(), features.scale.double() ** 2
-    sums = torch.stack([torch.full_like(mean, beats), beats * mean, (beats - 1) * variance + beats * mean**2])
+    mean, scale = features.get_buffer("mean"), features.get_buffer("scale")
+    own, variance = mean.double(), scale.double() ** 2
+    sums = torch.stack([torch.full_like(own, beats), beats * own, (beats - 1) * variance + beats * own**2])
     dist.all_reduce(sums)
     count, total, squares = sums
-    features.mean.copy_(total / count)
-    features.scale.copy_(((squares - total**2 / count) / (count - 1)).sqrt())
+    mean.copy_(total / count)
+    scale.copy_(((squares - total**2 / count) / (count - 1)).sqrt())

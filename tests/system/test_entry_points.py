@@ -1,4 +1,4 @@
-"""What is started from the command line: one line where something is missing, whatever the terminal can show or take."""
+"""What is started from the command line: one line where something is missing, on whatever terminal."""
 
 import ast
 import os
@@ -75,8 +75,8 @@ def test_an_old_python_can_read_what_tells_it(name):
 
 
 def test_what_is_looked_for_is_what_the_requirements_install():
-    lines = [(ROOT / name).read_text(encoding="utf-8").split() for name in ("requirements.txt", "requirements-pi.txt")]
-    wanted = {line.partition("==")[0] for line in sum(lines, []) if "==" in line}
+    texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "requirements-pi.txt")]
+    wanted = {line.partition("==")[0] for text in texts for line in text.split() if "==" in line}
     names = (*deep_ecg.PACKAGES, *requirements.PACKAGES)
     assert {{"sklearn": "scikit-learn"}.get(name, name) for name in names} == wanted
 
@@ -125,7 +125,7 @@ def stream(record: Path, folder: Path, redirected: str = "", **variables: str) -
 def test_closed_streams_are_no_fault(redirected, record, tmp_path):
     done = stream(record, tmp_path, redirected)
     assert (done.returncode, done.stderr) == (0, "")
-    assert ("beats, lead MLII" in done.stdout) == (">&- <&-" != redirected)
+    assert ("beats, lead MLII" in done.stdout) == (redirected != ">&- <&-")
     assert {path.name for path in (tmp_path / "übrig").iterdir()} == {"100.pred", "100-SYNTHETIC.csv"}
 
 

@@ -25,10 +25,9 @@ def test_text_is_written_into_folders_made_as_needed(tmp_path):
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     target = tmp_path / "report.json"
     target.write_text("old")
-    with pytest.raises(RuntimeError):
-        with atomic_file(target) as temporary:
-            temporary.write_text("half of the n")
-            raise RuntimeError("interrupted")
+    with pytest.raises(RuntimeError), atomic_file(target) as temporary:
+        temporary.write_text("half of the n")
+        raise RuntimeError("interrupted")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

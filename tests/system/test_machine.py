@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 
@@ -26,8 +27,26 @@ def test_only_one_file_asks_which_system_it_is():
             assert not asked and not imported & set(UNIX_MODULES), path
 
 
+def test_every_text_file_is_opened_with_its_encoding():
+    for path in PRODUCT:
+        for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(call, ast.Call) and opens_text(call):
+                assert "encoding" in {keyword.arg for keyword in call.keywords}, f"{path}, line {call.lineno}"
+
+
+def opens_text(call: ast.Call) -> bool:
+    """Whether it is a path's `read_text` or `write_text`, or an `open` for text."""
+    name = getattr(call.func, "attr", None)
+    if name in ("read_text", "write_text"):
+        return True
+    if name not in (None, "open") or ast.unparse(call.func).rpartition(".")[2] != "open":
+        return False
+    modes = call.args[:1] if name else [*call.args[1:2], *(ast.Constant("r") for _ in range(len(call.args), 2))]
+    return any(re.fullmatch("[rwax]t?[+]?", str(mode.value)) for mode in modes if isinstance(mode, ast.Constant))
+
+
 def test_a_machine_is_of_one_system():
-    assert machine.WINDOWS == sys.platform.startswith("win") and machine.MACOS == (sys.platform == "darwin")
+    assert sys.platform.startswith("win") == machine.WINDOWS and (sys.platform == "darwin") == machine.MACOS
 
 
 @pytest.mark.parametrize("of_unix", [True, False])
@@ -35,7 +54,8 @@ def test_memory_is_told_with_and_without_the_figures_of_unix(of_unix, monkeypatc
     if not of_unix:
         monkeypatch.setattr(machine, "resource", None)
     held = np.ones(64 * 2**20 // 8)
-    assert held.nbytes / 2**20 < machine.rss_mb() <= machine.peak_rss_mb() + 1 < 16_384
+    assert machine.rss_mb() > held.nbytes / 2**20
+    assert machine.rss_mb() - 1 <= machine.peak_rss_mb() < 16_384
 
 
 BUSY = """

@@ -7,10 +7,12 @@ In a process of its own the project's modules, and they alone, get neither the m
 import json
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
+from config import Config
+from deep_ecg.records import database
 from deep_ecg.records.synthetic import write_database
 from deep_ecg.records.wfdb_files import read_record
 from deep_ecg.system.files import UNFINISHED
@@ -33,7 +35,7 @@ WITHOUT_UNIX = f"""
 import builtins, functools, dataclasses, sys, types
 ROOT, COMMANDS = sys.argv[1], eval(sys.argv[2])
 sys.path.insert(0, ROOT)
-OURS = ("__main__", "config", "data_loader", "deep_ecg", "dsp_filters", "experiments", "loss", "main", "model", "quantize")
+OURS = "__main__ config data_loader deep_ecg dsp_filters experiments loss main model quantize".split()
 import_all = builtins.__import__
 
 def without(module, names):
@@ -84,6 +86,12 @@ def done(tmp_path_factory) -> Path:
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
     return folder
+
+
+def test_names_of_records_are_joined_by_slashes(done, monkeypatch):
+    monkeypatch.setattr(database, "Path", PureWindowsPath)
+    named = database.record_files(done, ["ward/100"], Config())
+    assert named == ["ward/100.hea", "ward/100.dat", "ward/100.atr"]
 
 
 def _environment() -> dict[str, str]:
