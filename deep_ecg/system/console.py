@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from io import TextIOWrapper, UnsupportedOperation
 
 from deep_ecg import INSTALL
+from deep_ecg.system import machine
 from deep_ecg.system.errors import DeepECGError, PartlyDone
 
 WIDTH = 78
@@ -47,6 +48,12 @@ def banner(*lines: str):
 def ask(question: str) -> bool:
     """A yes-or-no question at the terminal; Enter means yes."""
     return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+
+
+def draw_in_place():
+    """Makes the terminal obey escape sequences, which that of Windows does only when asked."""
+    if machine.WINDOWS:
+        os.system("")  # any command leaves it so
 
 
 def abandon_output():
