@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import wfdb
 
+import data_loader
 from config import CLASSES, DATA_DIR_VARIABLE, DS1, DS2, MODES, VALIDATION, Config
 from data_loader import FOLDS, SPLITS, load_beats, read_clean
 from deep_ecg.beats import cache
@@ -62,7 +63,7 @@ def offline(monkeypatch):
 def opened(monkeypatch):
     """The names of the records read from their files, as the test goes on."""
     names, read = [], wfdb_files.read_record
-    monkeypatch.setattr(wfdb_files, "read_record", lambda path, leads: names.append(path.name) or read(path, leads))
+    monkeypatch.setattr(data_loader, "read_record", lambda path, leads: names.append(path.name) or read(path, leads))
     return names
 
 

@@ -18,6 +18,7 @@ from config import CLASSES, Config, with_overrides
 from deep_ecg.beats import detector as det
 from deep_ecg.beats import rhythm, shape, templates
 from deep_ecg.beats.detector import ON_TIME_S
+from deep_ecg.beats.shape import P_WAVE, SHAPE
 from deep_ecg.beats.signal_watch import FLAT_S, LIMIT_MV, MISSING_S
 from deep_ecg.deploy import c_network
 from deep_ecg.deploy.c_network import compile_c, compiler
@@ -33,7 +34,7 @@ EXAMPLE = "example.c"
 ENERGY_UNITS_PER_MV = 2**30  # whole numbers in which the energy is summed: fine enough for any float above 1e-2 mV
 LEAST_SIZE = 1e-30  # of a group of past beats: float would forget it altogether at 1e-45, after a day
 FINEST_RATE_HZ = Fraction(1, 100)
-GROUPS_OF_FEATURES = {"SHAPE": shape.SHAPE, "P_WAVE": shape.P_WAVE}  # that need code of their own
+GROUPS_OF_FEATURES = {"SHAPE": SHAPE, "P_WAVE": P_WAVE}  # that need code of their own
 
 
 @dataclass(frozen=True)
@@ -311,9 +312,9 @@ def feature_code(names: list[str]) -> str:
     Raises DeepECGError for a name that the C sources do not know.
     """
     place = {name: f"    features[{i}] =" for i, name in enumerate(names)}
-    shape = [f"{place[name]} shape.{name};" for name in names if name in shape.SHAPE]
-    p_wave = [f"{place[name]} {_p_wave(name)};" for name in names if name in shape.P_WAVE]
-    of_rhythm = [name for name in names if name not in shape.SHAPE + shape.P_WAVE]
+    shape = [f"{place[name]} shape.{name};" for name in names if name in SHAPE]
+    p_wave = [f"{place[name]} {_p_wave(name)};" for name in names if name in P_WAVE]
+    of_rhythm = [name for name in names if name not in SHAPE + P_WAVE]
     rhythm = [f"{place[name]} {_rhythm(name)};" for name in of_rhythm]
     memories = sorted({_memory(name) for name in of_rhythm} - {0})
     lines = [

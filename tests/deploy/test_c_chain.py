@@ -12,7 +12,7 @@ from config import CLASSES, Config
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.beats.shape import P_WAVE
-from deep_ecg.deploy import c_chain, c_network
+from deep_ecg.deploy import c_chain
 from deep_ecg.deploy.c_chain import HostChain, build, compile_chain, generate
 from deep_ecg.deploy.c_network import compiler
 from deep_ecg.deploy.integer_network import quantized
@@ -366,6 +366,6 @@ def test_features_come_in_the_order_of_the_checkpoint(names, tmp_path):
 
 
 def test_without_a_compiler_it_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(c_network, "compiler", lambda: None)
+    monkeypatch.setattr(c_chain, "compiler", lambda: None)
     with pytest.raises(DeepECGError, match="no C compiler"):
         compile_chain([tmp_path / "a.c"], tmp_path / "a", tmp_path)

@@ -22,7 +22,6 @@ from deep_ecg.deploy import c_network, microcontroller
 from deep_ecg.deploy.c_network import HostLibrary, compiler
 from deep_ecg.deploy.integer_network import quantized
 from deep_ecg.deploy.tflite_file import ALIGNMENT, Interpreter, model_bytes
-from deep_ecg.networks import torch_network
 from deep_ecg.networks.torch_network import load_checkpoint
 from deep_ecg.records.database import Source
 from deep_ecg.system.errors import DeepECGError
@@ -347,7 +346,7 @@ def test_rows_say_what_lies_in_the_folder(built):
 def test_changes_are_int8_minus_fp32(monkeypatch, tmp_path, tflite_micro):
     """fp32 finds every beat; int8 says N for all of them, so it loses 4 beats of 5 and all of S and V."""
     tested = made_up_beats(count=20)
-    monkeypatch.setattr(torch_network, "predict_proba", lambda *_: np.eye(5)[tested.labels])
+    monkeypatch.setattr(microcontroller, "predict_proba", lambda *_: np.eye(5)[tested.labels])
     monkeypatch.setattr(Interpreter, "run", lambda self, window_q, _: np.eye(5)[np.zeros(len(window_q), int)])
     tflite, _ = build(network(), description(), made_up_beats(), tested, tmp_path)
     assert tflite["accuracy_change"] == pytest.approx(-0.8)

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import config as settings
-import data_loader
 from config import CLASSES, DATA_DIR_VARIABLE, DS1, DS2, Config
 from data_loader import FOLDS, load_beats
 from deep_ecg.beats.arrays import Beats
@@ -19,7 +18,6 @@ from deep_ecg.beats.noise import noise_power, qrs_power
 from deep_ecg.beats.shape import P_WAVE
 from deep_ecg.beats.strip import Strip, read_strip
 from deep_ecg.networks import torch_network
-from deep_ecg.records import database
 from deep_ecg.records.database import Source
 from deep_ecg.records.wfdb_files import read_beats
 from deep_ecg.system.errors import DeepECGError
@@ -79,8 +77,8 @@ def named_beats(each: int, offset: int) -> Beats:
 def watched(monkeypatch):
     """Made-up beats instead of a database, and no training: what `engine.fit` and `predict_proba` were given."""
     fitted, predicted = [], []
-    monkeypatch.setattr(data_loader, "load_beats", lambda *arguments: named_beats(10, 0))
-    monkeypatch.setattr(data_loader, "load_replays", lambda *arguments: named_beats(5, 1000))
+    monkeypatch.setattr(crossvalidation, "load_beats", lambda *arguments: named_beats(10, 0))
+    monkeypatch.setattr(crossvalidation, "load_replays", lambda *arguments: named_beats(5, 1000))
     for made in ("dense_beats", "second_lead_beats", "noisy_beats"):
         monkeypatch.setattr(crossvalidation, made, lambda *arguments: None)
     monkeypatch.setattr(engine, "fit", lambda *arguments: fitted.append(arguments))
@@ -319,7 +317,7 @@ def cells(line: str) -> list[str]:
 
 
 def test_tables_by_hand(worked, config, monkeypatch, tmp_path):
-    monkeypatch.setattr(database, "ingest", lambda config: Source("local", tmp_path))
+    monkeypatch.setattr(crossvalidation, "ingest", lambda config: Source("local", tmp_path))
     config = dataclasses.replace(config, seeds=(0, 7))
     report = crossvalidation.run(config, {"all": Idea()}, worked, tmp_path / "report.json")
     row = cells(ideas_table(report).splitlines()[-1])
@@ -373,7 +371,7 @@ def command(synthetic_db, config, monkeypatch, short):
     """The command line, with the small settings of these tests."""
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
     small = {"threads": 1, "replays": 1, "cache_dir": config.cache_dir, "data_source": "local"}
-    monkeypatch.setattr(config, "Config", functools.partial(Config, **small))
+    monkeypatch.setattr(crossvalidation, "Config", functools.partial(Config, **small))
     return crossvalidation.main
 
 

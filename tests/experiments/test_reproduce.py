@@ -122,7 +122,7 @@ def test_a_report_of_other_columns_is_refused_before_any_training(name, file, ro
     del scores["s_f1_noise"]
     older = tmp_path / file
     write_json(older, report)
-    monkeypatch.setattr(f"reproduce.{name}", older)
+    monkeypatch.setattr(f"experiments.reproduce.{name}", older)
     for attempt in (readme_blocks, lambda: reproduce(lambda config, name: pytest.fail("it has begun to train"))):
         with pytest.raises(DeepECGError, match=f"{file} has other columns .* `python {command}"):
             attempt()

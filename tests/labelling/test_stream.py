@@ -386,7 +386,7 @@ def test_many_streams_run_the_network_once(causal, monkeypatch):
         sizes.append(len(inputs[-1]))
         return predict_proba(*inputs)
 
-    monkeypatch.setattr("realtime.predict_proba", counted)
+    monkeypatch.setattr("deep_ecg.labelling.stream.predict_proba", counted)
     streams = [BeatStream(causal, CAUSAL, FS_HZ) for _ in range(100)]
     beats = push_many(streams, [ecg(6)] * 100)
     assert sizes == [600] == [sum(map(len, beats))]

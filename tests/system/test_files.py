@@ -72,7 +72,7 @@ def run_python(code: str, *arguments: object) -> subprocess.Popen:
 
 WRITING = """
 from pathlib import Path
-from files import atomic_file, scratch_folder
+from deep_ecg.system.files import atomic_file, scratch_folder
 folder = Path(sys.argv[1])
 with atomic_file(folder / "report.json") as temporary, scratch_folder(folder) as scratch:
     temporary.write_text("half")
@@ -132,7 +132,7 @@ def test_a_folder_in_use_is_refused_in_one_line_and_free_again_after(tmp_path):
 
 HOLDING = """
 from pathlib import Path
-from files import locked
+from deep_ecg.system.files import locked
 with locked(Path(sys.argv[1])):
     print("ready", flush=True)
     sys.stdin.read()

@@ -35,7 +35,7 @@ def test_a_worker_that_dies_ends_the_jobs_but_not_the_program():
 
 @pytest.mark.parametrize("with_workers", [False, True])
 def test_nothing_outlives_a_killed_run(tmp_path, with_workers):
-    code = "import sys, time; sys.path.insert(0, sys.argv[1]); from workers import *; from joblib import delayed\n"
+    code = "import sys, time; sys.path.insert(0, sys.argv[1]); from deep_ecg.system.workers import *; from joblib import delayed\n"
     code += "def job(path): open(path, 'w').close(); time.sleep(600)\n"
     code += "list(run_jobs([delayed(job)(sys.argv[2] + k) for k in 'ab'], 2))"
     mark = f"DEEP_ECG_TEST={os.getpid()}-{with_workers}"
@@ -65,7 +65,7 @@ def test_what_living_runs_have_in_memory_stays(tmp_path):
 def test_joblibs_helper_says_nothing_of_what_an_interrupted_run_has_left():
     """Ctrl-C is one line: the semaphores that it leaves are for the next run to remove."""
     program = (
-        "import os, workers\n"
+        "import os\nfrom deep_ecg.system import workers\n"
         "with workers.worker_pool(1): pass\n"
         "from joblib.externals.loky.backend import resource_tracker\n"
         "resource_tracker.ensure_running(); resource_tracker.register('/loky-1-left', 'semlock'); os._exit(0)"
