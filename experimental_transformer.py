@@ -126,7 +126,7 @@ def benchmark(config: Config, folder: Path | None = None) -> dict:
     rows = []
     for (name, settings, _, _), network in zip(contenders(config), trained):
         report, _ = experiment.assess(network, settings, source, ds1, ds2)
-        rows.append(_row(name, report, int8_report(network, settings, ds2, report)))
+        rows.append(_row(name, report, int8_report(network, ds2, report)))
         (network.folder / "resume.pt").unlink(missing_ok=True)
     return _write(folder, config, source, rows)
 

@@ -26,7 +26,7 @@ from deep_ecg.beats.arrays import Beats
 from deep_ecg.labelling.archive import is_folder, label_archive, records_below, records_listed
 from deep_ecg.labelling.live import follow, line_feed, record_feed
 from deep_ecg.labelling.predict import predict_records
-from deep_ecg.networks.classifier import RUNTIMES, SYNTHETIC_NETWORK, load_classifier, network_path
+from deep_ecg.networks.classifier import RUNTIMES, SYNTHETIC_NETWORK, load_classifier, load_network, network_path
 from deep_ecg.records.database import Source, ingest
 from deep_ecg.records.wfdb_files import read_header
 from deep_ecg.scoring.ec57 import score_records
@@ -115,7 +115,7 @@ def experiment(
         draw(folder / "images", config, source, trained[shown], (reports[shown], assessed[shown][1]), ds1, ds2)
     with stages("quantize", "Quantize to int8, reload, measure"):
         for network, report in zip(trained, reports):
-            report["int8"] = int8_report(network, config, ds2, report)
+            report["int8"] = int8_report(network, ds2, report)
     return finish(folder, [*trained, validation], reports, shown, stages.timings_s())
 
 
@@ -195,7 +195,7 @@ def draw(folder: Path, config: Config, source: Source, trained: "Trained", asses
         folder / "dashboard.png",
         report["validation"],
         report["ds2"]["confusion"],
-        (ds1.labels, network_proba(trained.model, config, ds1)),
+        (ds1.labels, network_proba(trained.model, trained.description.decision, ds1)),
         (ds2.labels, proba),
         f"{config.mode} mode, {config.preset} preset, seed {trained.seed}: test on {tested}, n = {len(ds2):,}",
         source.synthetic,
@@ -242,25 +242,25 @@ def evaluate(config: Config, checkpoint: Path | None = None, name: str | None = 
     """Scores a trained network, by default the pretrained one, on the annotated test records of `config`.
 
     Where these are and what they are called (leads, extension, symbols) is as `config` says, all else of the network's
-    inputs as its checkpoint does. Writes report.json, report.md and figures as a run does; returns the report.
+    inputs as its file does. Writes report.json, report.md and figures as a run does; returns the report.
     """
     from deep_ecg.scoring.report import render_markdown, results_table
     from deep_ecg.system.json_files import write_json
     from deep_ecg.training.experiment import score_network
 
-    classifier, progress = load_classifier(config, checkpoint), console.interactive()
-    config = with_overrides(classifier.config, lead=config.lead)
+    (model, description), progress = load_network(config, checkpoint), console.interactive()
+    config = with_overrides(description.applied_to(config), lead=config.lead, other_leads=config.other_leads)
     source = ingest(config, progress, config.test_records)
     announce(source)
-    synthetic = source.synthetic or classifier.synthetic
-    if classifier.synthetic:
+    synthetic = source.synthetic or description.synthetic
+    if description.synthetic:
         print(SYNTHETIC_NETWORK)
     folder = Path(config.runs_dir) / (name or f"evaluate-{config.mode}-{config.preset}{'-SYNTHETIC' * synthetic}")
     check_writable(folder)
     with locked(folder):
         beats = load_beats(source, config.test_records, config, progress)
         print(f"      {describe_beats(beats)}")
-        scored, proba = score_network(classifier.model, config, beats)
+        scored, proba = score_network(model, description, config, beats)
         checkpoint = network_path(config, checkpoint, "torch")
         report = {"data_source": "synthetic" if synthetic else source.name, "checkpoint": str(checkpoint), **scored}
         draw_tested(folder / "images", config, source, report, proba, beats, synthetic)

@@ -11,6 +11,22 @@ BLOCK_BEATS = 4096  # that are checked at once
 
 
 @dataclass(frozen=True)
+class NetworkInputs:
+    """What the network sees of the beats of one record, one row a beat, in order of time.
+
+    windows (beats, CHANNELS, window_samples) float32, features (beats, len(FEATURES[mode])) float32, groups (beats,)
+    int64 of beats of one shape (`templates.RunningTemplate`).
+    """
+
+    windows: np.ndarray
+    features: np.ndarray
+    groups: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+
+@dataclass(frozen=True)
 class Beats:
     """What the network is fed, one row a beat.
 

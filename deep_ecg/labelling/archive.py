@@ -37,6 +37,7 @@ from deep_ecg.networks.classifier import (
     load_classifier,
     network_path,
 )
+from deep_ecg.networks.description import Description
 from deep_ecg.records import guard
 from deep_ecg.records.wfdb_files import read_header
 from deep_ecg.system.console import describe_fault
@@ -64,15 +65,12 @@ class Found:
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same for all records: where they are and where their labels go, the network, the settings.
-
-    `config` and `synthetic` are those of the network.
-    """
+    """What is the same for all records: where they are and where their labels go, the user's settings, the network."""
 
     root: Path
     out: Path
     config: Config
-    synthetic: bool
+    description: Description
     checkpoint: Path
     sha256: str
     runtime: str
@@ -83,8 +81,9 @@ class Job:
     def made_with(self) -> dict:
         """What, beside the files of a record, decides its labels."""
         network = {"network": self.checkpoint.name, "sha256": self.sha256, "runtime": self.runtime}
-        names = ("mode", "preset", "temperature", "s_prior_weight", "v_prior_weight")
-        settings = {name: getattr(self.config, name) for name in names}
+        settings = {name: getattr(self.description, name) for name in ("mode", "preset")}
+        priors = ("temperature", "s_prior_weight", "v_prior_weight")
+        settings |= {name: getattr(self.description.decision, name) for name in priors}
         chosen = {name: getattr(self, name) for name in ("peaks", "lead", "min_confidence")}
         return {"version": VERSION, **network, **settings, **chosen}
 
@@ -183,8 +182,8 @@ def label_archive(
         raise DeepECGError(f"--workers {workers} cannot be used: it must be 0 (one a core) or more")
     checkpoint = network_path(config, checkpoint, runtime)
     classifier = load_classifier(config, checkpoint, runtime)
-    network = (classifier.config, classifier.synthetic, checkpoint, _sha256(checkpoint), runtime)
-    job = Job(root, out, *network, peaks, lead, min_confidence)
+    network = (classifier.description, checkpoint, _sha256(checkpoint), runtime)
+    job = Job(root, out, config, *network, peaks, lead, min_confidence)
     check_writable(out)
     if classifier.synthetic:
         print(SYNTHETIC_NETWORK)
@@ -262,7 +261,7 @@ def label_one(job: Job, one: Found) -> Outcome:
         entry = entry or _label(job, one.name, identity)
         summary, line = entry["summary"], {"record": one.name, "status": "done"}
         line |= {name: entry[name] for name in ("inputs", "synthetic", "files", "summary")}
-        other_lead = job.lead is None and summary.get("lead") not in job.config.leads
+        other_lead = job.lead is None and summary.get("lead") not in job.description.leads
         return Outcome(json.dumps(line), None, unchanged, entry["synthetic"], other_lead)
     except DeepECGError as error:
         why = str(error)
@@ -311,7 +310,7 @@ def _identity(job: Job, name: str) -> dict | None:
             inputs[file] = [stat.st_size, stat.st_mtime_ns]
     except (OSError, ValueError):  # label_record says what is wrong
         return None
-    return {"made_with": job.made_with(), "inputs": inputs, "synthetic": job.synthetic or is_synthetic(header)}
+    return {"made_with": job.made_with(), "inputs": inputs, "synthetic": job.description.synthetic or is_synthetic(header)}
 
 
 def _stored(target: Path, identity: dict) -> dict | None:
@@ -333,7 +332,7 @@ def _label(job: Job, name: str, identity: dict | None) -> dict:
     """Labels a record and writes its results, NAME.json last; what that says."""
     path, target = job.root / name, job.out / name
     with redirect_stdout(StringIO()):  # which lead was taken is in the summary
-        labelled = label_record(path, _classifier(job), job.peaks, job.lead)
+        labelled = label_record(path, _classifier(job), job.config, job.peaks, job.lead)
     labelled = replace(labelled, min_confidence=job.min_confidence)
     if identity is None or _identity(job, name) != identity:
         raise DeepECGError(f"record {path}: its files changed while they were read: run the command again")

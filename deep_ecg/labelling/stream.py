@@ -7,26 +7,18 @@ other modules with their state carried. In causal mode the labels are those that
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from config import Config
 from deep_ecg.beats.detector import ON_TIME_S, REMEMBERED_S, RPeakDetector, one_row
 from deep_ecg.beats.rhythm import MEMORY_BEATS, rhythm_features, rr_intervals
 from deep_ecg.beats.shape import PWaveMemory, cut_windows, p_wave_span, qrs_span, shape_inputs
 from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.beats.templates import RunningTemplate
-from deep_ecg.networks.classifier import predict_proba
-from deep_ecg.networks.onnx_network import OnnxNetwork
-from deep_ecg.networks.prior import RunningPrior
-from deep_ecg.networks.temperature import tempered
+from deep_ecg.networks.classifier import Classifier, predict_proba
+from deep_ecg.networks.decision import Decision
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
-
-if TYPE_CHECKING:
-    from torch import nn
-
 
 # Diagnostic mode filters backward too, over the window and so long after it: at the order and band of config.py what
 # the filter still remembers after that is below 1e-4 of the signal.
@@ -112,13 +104,13 @@ class GivenPeaks:
 class BeatStream:
     """Labels the beats of one lead as its samples come, in chunks of any size.
 
-    `model` is a network trained with the settings of `config`, whose mode decides:
+    The mode of the network of `classifier` decides:
 
-    causal: a beat is labelled as soon as its window (`config.look_ahead_samples` after R) and its detection are
+    causal: a beat is labelled as soon as its window (`inputs.look_ahead_samples` after R) and its detection are
         there. Windows and features are those of `data_loader.network_inputs` at the same R-peaks.
     diagnostic: a beat waits for the next one (its post-RR), for half a window and for SETTLE_S more, which the
         backward run of the zero-phase filter needs. That filter then agrees with the one over the whole record to
-        1e-4 of the signal, except within SETTLE_S of the record's ends. At another rate than `config.fs_hz` the
+        1e-4 of the signal, except within SETTLE_S of the record's ends. At another rate than `inputs.fs_hz` the
         signal is brought to it by linear interpolation, where the whole record is resampled with a low-pass filter.
 
     Where samples are not numbers the last one is held, and an RR interval across lost signal is none. `fs_hz` is 100
@@ -126,29 +118,28 @@ class BeatStream:
     detector's. Memory stays the same for ever.
     """
 
-    def __init__(
-        self, model: "nn.Module | OnnxNetwork", config: Config, fs_hz: float, peaks: Iterable[int] | None = None
-    ):
-        self.model, self.config, self.fs_hz = model, config, float(fs_hz)
+    def __init__(self, classifier: Classifier, fs_hz: float, peaks: Iterable[int] | None = None):
+        inputs = classifier.inputs
+        self.classifier, self.inputs, self.fs_hz = classifier, inputs, float(fs_hz)
         self._source = RPeakDetector(fs_hz) if peaks is None else GivenPeaks(peaks)
-        self._after = config.look_ahead_samples
-        self._before = config.window_samples - self._after
-        self._zero_phase = config.mode == "diagnostic"
-        self._settle = round(SETTLE_S * config.fs_hz) if self._zero_phase else 0
-        self._reach = self._before + self._after + self._settle + round(LOOK_BACK_S * config.fs_hz)
-        self._resample = CausalResampler(fs_hz, config.fs_hz)
-        self._sos = bandpass_sos(config.band_hz, config.filter_order, config.fs_hz)
+        self._after = inputs.look_ahead_samples
+        self._before = inputs.window_samples - self._after
+        self._zero_phase = not inputs.causal
+        self._settle = round(SETTLE_S * inputs.fs_hz) if self._zero_phase else 0
+        self._reach = self._before + self._after + self._settle + round(LOOK_BACK_S * inputs.fs_hz)
+        self._resample = CausalResampler(fs_hz, inputs.fs_hz)
+        self._sos = bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz)
         self._filter = OnePassFilter(self._sos)
-        self._qrs = qrs_span(self._before, self._after, config.fs_hz)
-        self._template = RunningTemplate(config.window_samples, self._qrs, config.fs_hz)
-        self._p_waves = PWaveMemory(p_wave_span(self._before, self._after, config.fs_hz), config.fs_hz)
+        self._qrs = qrs_span(self._before, self._after, inputs.fs_hz)
+        self._template = RunningTemplate(inputs.window_samples, self._qrs, inputs.fs_hz)
+        self._p_waves = PWaveMemory(p_wave_span(self._before, self._after, inputs.fs_hz), inputs.fs_hz)
         self._rr_s: deque[float] = deque(maxlen=MEMORY_BEATS + 1)  # up to the latest labelled beat
         self._filtered_mv = np.zeros(0)  # the latest; `_start` is the place of the first of them
         self._start, self._pushed = 0, 0
         self._watch = SignalWatch(fs_hz)
         self._last_r: int | None = None
         self._waiting: deque[_Waiting] = deque()
-        self._prior = RunningPrior(config)
+        self._decision = Decision(classifier.description.decision)
         self._finished = False
 
     def push(self, chunk_mv: np.ndarray) -> list[Beat]:
@@ -163,9 +154,8 @@ class BeatStream:
         return _classified([self], [self.prepare_rest()])[0]
 
     def labelled(self, prepared: Sequence[Prepared], proba: np.ndarray) -> list[Beat]:
-        """The next beats, `prepared`, with the network's answers `proba` (beats, 5), by which the prior goes on."""
-        groups = np.array([beat.group for beat in prepared])
-        rows = tempered(self._prior(proba, groups), self.config.temperature)
+        """The next beats, `prepared`, with the network's answers `proba` (beats, 5), by which the decision goes on."""
+        rows = self._decision(proba, np.array([beat.group for beat in prepared]))
         return [
             Beat(beat.sample, int(row.argmax()), row, beat.known, beat.late, beat.complete)
             for beat, row in zip(prepared, rows)
@@ -213,7 +203,7 @@ class BeatStream:
         before = sample if self._last_r is None else self._last_r
         no_interval = before == sample or self._watch.lost_between(before, sample)
         rr_s = float(rr_intervals(np.array([before, sample]), self.fs_hz, np.array([True, no_interval]))[-1])
-        place = round(sample * self.config.fs_hz / self.fs_hz)
+        place = round(sample * self.inputs.fs_hz / self.fs_hz)
         cut_at = self._resample.needed(place + self._after - 1 + self._settle)
         self._waiting.append(_Waiting(sample, place, detected, rr_s, cut_at))
         self._last_r = sample
@@ -253,7 +243,7 @@ class BeatStream:
         self._rr_s.append(beat.rr_s)
         post_s = [following.rr_s] if self._zero_phase and following else []
         own = len(self._rr_s) - 1
-        rhythm = rhythm_features(np.array([*self._rr_s, *post_s]), self.config.mode, own)[:1]
+        rhythm = rhythm_features(np.array([*self._rr_s, *post_s]), self.inputs.mode, own)[:1]
         known = max(beat.cut_at, beat.detected, following.detected if post_s else 0)
         complete = known < self._pushed and (bool(post_s) or not self._zero_phase)
         return Prepared(
@@ -274,7 +264,7 @@ def push_many(streams: Sequence[BeatStream], chunks_mv: Sequence[np.ndarray]) ->
     """
     if len(streams) != len(chunks_mv):
         raise DeepECGError(f"{len(streams)} streams were given {len(chunks_mv)} chunks: give each its own")
-    if any(stream.model is not streams[0].model for stream in streams):
+    if any(stream.classifier.model is not streams[0].classifier.model for stream in streams):
         raise DeepECGError("the streams have different networks: push those of each network on their own")
     return _classified(streams, [stream.prepare(chunk_mv) for stream, chunk_mv in zip(streams, chunks_mv)])
 
@@ -285,5 +275,5 @@ def _classified(streams: Sequence[BeatStream], prepared: list[list[Prepared]]) -
         return [[] for _ in prepared]
     windows, features = (np.stack([getattr(beat, name) for beat in beats]) for name in ("window", "features"))
     ends = np.cumsum([len(of_stream) for of_stream in prepared])
-    rows = np.split(predict_proba(streams[0].model, windows, features), ends[:-1])
+    rows = np.split(predict_proba(streams[0].classifier.model, windows, features), ends[:-1])
     return [stream.labelled(*own) if own[0] else [] for stream, *own in zip(streams, prepared, rows)]

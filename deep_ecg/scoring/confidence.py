@@ -8,11 +8,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from config import CLASSES
-from deep_ecg.networks.temperature import LEAST, tempered
+from deep_ecg.networks.temperature import LEAST, LIMITS, tempered
 from deep_ecg.system.errors import DeepECGError
 
 BINS = 15
-TEMPERATURE_LIMITS = (0.05, 20.0)  # what a fit may answer; the lowest is the answer where every beat is right
 CURVE_POINTS = 50
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 SHOWN_CLASSES = ("S", "V")
@@ -21,14 +20,14 @@ SHOWN_CLASSES = ("S", "V")
 def fit_temperature(labels: np.ndarray, proba: np.ndarray) -> float:
     """The temperature with the lowest negative log-likelihood of `labels` (n,) under `proba` (n, classes).
 
-    The beats must be of patients that the network was not trained on. Within TEMPERATURE_LIMITS. Raises DeepECGError
+    The beats must be of patients that the network was not trained on. Within LIMITS. Raises DeepECGError
     where there is no beat.
     """
     if len(labels) == 0:
         raise DeepECGError("there is no beat to fit a temperature to: check that the records hold annotated beats")
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(labels, tempered(proba, np.exp(log_t))),
-        bounds=tuple(np.log(TEMPERATURE_LIMITS)), method="bounded", options={"xatol": 1e-4},
+        bounds=tuple(np.log(LIMITS)), method="bounded", options={"xatol": 1e-4},
     )  # fmt: skip
     return float(np.exp(found.x))
 
