@@ -6,9 +6,8 @@ python main.py predict 100   classify the beats of a WFDB record with a referenc
 python main.py predict DIR   of every record in a folder, going on where an earlier run was stopped
 python main.py stream 100    label its beats as they come, as from a live feed
 python main.py score 100 --test-ann pred   compare annotation files beat by beat, as ANSI/AAMI EC57 asks
-python main.py reproduce     rebuild results/, pretrained/ and images/ from the data
 torchrun --nproc-per-node 2 main.py   the same run, each training shared among processes
-python main.py tables        fill the tables of README.md anew from results/
+python -m experiments        cross-validation, results/ and the tables made anew, and every measurement
 """
 
 import argparse
@@ -55,8 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             processes.refuse()
         command(options)
 
-    trains = command in (run_command, reproduce_command)
-    return console.exit_status(work, console.GOES_ON if trains else console.FILES_WHOLE)
+    return console.exit_status(work, console.GOES_ON if command is run_command else console.FILES_WHOLE)
 
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
@@ -311,6 +309,8 @@ def parser() -> argparse.ArgumentParser:
     add_model_options(top)
     top.add_argument("--data-source", choices=DATA_SOURCES, help=f"where the data come from ({DATA_DIR_VARIABLE})")
     top.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="train once a seed and report mean and sd")
+    top.add_argument("--epochs", type=int, metavar="N", help="passes over the beats (default: as the preset has)")
+    top.add_argument("--replays", type=int, metavar="N", help="of each training record (0: train on the records alone)")
     top.add_argument("--name", help="folder of the run under runs/ (default MODE-PRESET)")
     top.add_argument("--fresh", action="store_true", help="do not go on from an interrupted training")
     commands = top.add_subparsers(title="commands", metavar="COMMAND")
@@ -318,10 +318,6 @@ def parser() -> argparse.ArgumentParser:
     add_predict(commands)
     add_stream(commands)
     add_score(commands)
-    again = commands.add_parser("reproduce", help="rebuild results/, pretrained/ and images/ from the data")
-    again.set_defaults(command=reproduce_command)
-    tables = commands.add_parser("tables", help="fill the tables of README.md anew from results/")
-    tables.set_defaults(command=tables_command)
     return top
 
 
@@ -457,20 +453,6 @@ def stream_command(options: dict):
         feed = line_feed(sys.stdin.buffer, options["fs"], classifier.synthetic)
     out = options.get("out", Path("streamed"))
     follow(feed, classifier, out, min_confidence=options.get("min_confidence", 0.0))
-
-
-def reproduce_command(options: dict):
-    """`python main.py reproduce`: everything that is committed, from the data."""
-    from experiments.reproduce import reproduce
-
-    reproduce(run)
-
-
-def tables_command(options: dict):
-    """`python main.py tables`: the tables of README.md, from results/."""
-    from experiments.reproduce import write_tables
-
-    write_tables()
 
 
 def score_command(options: dict):

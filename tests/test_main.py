@@ -101,7 +101,8 @@ def run(synthetic_db, cache, monkeypatch):
 def test_help_lists_commands_and_options(tmp_path):
     status, output, errors = command(["--help"], tmp_path)
     assert (status, errors) == (0, "")
-    commands, options = ("predict", "stream", "score", "reproduce"), ("--mode", "--preset", "--data-source", "--seeds")
+    commands = ("evaluate", "predict", "stream", "score", "python -m experiments")
+    options = ("--mode", "--preset", "--data-source", "--seeds", "--epochs", "--replays")
     for word in (*commands, *options, DATA_DIR_VARIABLE):
         assert word in output
     for choice in (*settings.MODES, *settings.PRESETS, *settings.DATA_SOURCES):
@@ -172,9 +173,9 @@ def test_exit_status(monkeypatch, capsys, error, status):
 def test_options_override_the_settings_for_one_run(monkeypatch):
     seen = {}
     monkeypatch.setattr(main, "run", lambda config, **options: seen.update(config=config, options=options))
-    arguments = "--mode causal --preset edge --data-source synthetic --seeds 3 4 --name trial --fresh".split()
-    assert main.main(arguments) == 0
-    expected = Config(mode="causal", preset="edge", data_source="synthetic", seeds=(3, 4))
+    arguments = "--mode causal --preset edge --data-source synthetic --seeds 3 4 --epochs 2 --replays 0".split()
+    assert main.main([*arguments, "--name", "trial", "--fresh"]) == 0
+    expected = Config(mode="causal", preset="edge", data_source="synthetic", seeds=(3, 4), epochs=2, replays=0)
     assert seen == {"config": expected, "options": {"name": "trial", "fresh": True}}
     assert main.main([]) == 0
     assert seen == {"config": Config(), "options": {}}
@@ -314,7 +315,7 @@ def test_ctrl_c_ends_with_one_line_and_status_130(synthetic_db, tmp_path):
     assert errors.strip().splitlines() == ["Interrupted: the same command goes on from the last whole epoch."]
 
 
-@pytest.mark.parametrize("command", ["predict 100", "stream 100", "score 100 --test-ann pred", "tables"])
+@pytest.mark.parametrize("command", ["predict 100", "stream 100", "score 100 --test-ann pred", "evaluate"])
 def test_ctrl_c_where_nothing_trains_says_nothing_of_epochs(command, monkeypatch, capsys):
     name = command.split()[0]
 

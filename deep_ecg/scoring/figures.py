@@ -410,7 +410,7 @@ NOISE_CURVES = (
 def noise_figure(path: str | Path, report: dict, synthetic: bool = False) -> Path:
     """Scores in noise against the signal-to-noise ratio, a panel a kind of noise; without noise at the left.
 
-    report: as `benchmarks/noise_stress.py` writes it.
+    report: as `python -m experiments noise-stress` writes it.
     """
     kinds, levels = report["kinds"], [f"{level:g}" for level in report["levels_db"]]
     title = f"Noise stress test, {report['preset']} preset, noisy stretches of {len(report['records'])} records"

@@ -64,6 +64,7 @@ def _check_numbers(config, classes: int):
         ("filter_order", config.filter_order >= 1, "1 or more"),
         ("window_samples", config.window_samples >= 64 and config.window_samples % 8 == 0, "a multiple of 8 from 64"),
         ("look_ahead_ms", 0 <= config.look_ahead_ms <= half_window_ms, "0 to half the window"),
+        ("epochs", config.epochs >= 0, "0 (as many as the preset has) or more"),
         ("focal_gamma", config.focal_gamma >= 0, "0 or more"),
         ("replays", config.replays >= 0, "0 or more"),
         ("record_shares", _are_shares(config.record_shares, classes), "five shares from 0 to 1, of N S V F Q"),

@@ -167,6 +167,6 @@ def test_a_run_shared_by_two_processes(synthetic_db, tmp_path):
 
 
 def test_what_one_process_has_to_do_is_refused(tmp_path):
-    done = torchrun(ROOT / "main.py", "tables", folder=tmp_path)
+    done = torchrun(ROOT / "main.py", "predict", "100", folder=tmp_path)
     assert done.returncode != 0
     assert "error: torchrun is for training alone" in done.stderr
