@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from deep_ecg.training.experiment import Trained
 
 SIGNAL_STRIP = ("203", 40.0, 10.0)  # a training record with wander and muscle noise, start and length in seconds
-PREDICTION_STRIP = ("221", 30.0, 16.0)  # a test record with V beats in an irregular rhythm
+PREDICTION_STRIP = ("233", 4.0, 16.0)  # a test record with V beats of several shapes and an S beat that networks miss
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +63,7 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     """The method: DS1 trains, DS2 is opened once, at the end. Returns the report that it wrote.
 
     With another database, its records to train and to test on take the places of DS1 and DS2. Of several processes
-    (distributed.py) the first one does this, and the others help it train.
+    (processes.py) the first one does this, and the others help it train.
     """
     with processes.group():
         return _run(config, name, fresh) if processes.is_first() else help_train(config)
@@ -91,6 +91,7 @@ def experiment(
     config: Config, source: Source, folder: Path, fresh: bool, progress: bool, stages: console.Stages
 ) -> dict:
     """`run`, from the beats to the report in `folder`, which no other run uses meanwhile."""
+    from deep_ecg.scoring.report import int8_line, seed_line
     from deep_ecg.scoring.seeds import median_seed
     from deep_ecg.training.experiment import assess
     from quantize import int8_report
@@ -108,15 +109,22 @@ def experiment(
         with stages("evaluate", f"Evaluate on {name_of_test(config.test_records)}, opened only now"):
             ds2 = load_beats(source, config.test_records, config, progress, workers)
             print(f"      {describe_beats(ds2)}")
-            assessed = [assess(network, config, source, ds1, ds2) for network in trained]
+            assessed = []
+            for network in trained:
+                assessed.append(assess(network, config, source, ds1, ds2))
+                print(f"      {seed_line(assessed[-1][0])}", flush=True)
     reports = [report | {"validation": validation.history.epochs} for report, _ in assessed]
     shown = median_seed(reports)
     with stages("figures", f"Figures of seed {trained[shown].seed}"):
-        draw(folder / "images", config, source, trained[shown], (reports[shown], assessed[shown][1]), ds1, ds2)
+        drawn = draw(folder / "images", config, source, trained[shown], (reports[shown], assessed[shown][1]), ds1, ds2)
+        reports[shown]["figures"] = [path.relative_to(folder).as_posix() for path in drawn]
     with stages("quantize", "Quantize to int8, reload, measure"):
         for network, report in zip(trained, reports):
             report["int8"] = int8_report(network, config, ds2, report)
-    return finish(folder, [*trained, validation], reports, shown, stages.timings_s())
+            print(f"      seed {network.seed}: {int8_line(report['int8'])}", flush=True)
+    report = finish(folder, [*trained, validation], reports, shown, stages.timings_s())
+    print_next(config, source, trained[shown].folder / "checkpoint.pt")
+    return report
 
 
 def announce(source: Source):
@@ -180,9 +188,12 @@ def train_one(
     return train(config, source, ds1, replays, seed, folder, say=say, held_out=held_out)
 
 
-def draw(folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats):
-    """The four figures of a run: cleaned signal, dashboard, labelled strip, confidence."""
-    from deep_ecg.scoring.figures import dashboard_figure, signal_figure
+def draw(
+    folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats
+) -> list[Path]:
+    """Draws the four figures of a run: cleaned signal, dashboard, confidence, labelled strip; returns their paths."""
+    from deep_ecg.scoring.figures import dashboard_figure
+    from deep_ecg.scoring.strips import signal_figure
     from deep_ecg.training.experiment import network_proba
 
     report, proba = assessed
@@ -190,8 +201,10 @@ def draw(folder: Path, config: Config, source: Source, trained: "Trained", asses
     record, start_s, length_s = strip_of(SIGNAL_STRIP, config.train_records)
     raw_mv, clean_mv = read_clean(source, record, config, start_s, length_s)
     lead = " or ".join(config.leads)
-    signal_figure(folder / "signal.png", raw_mv, clean_mv, config.fs_hz, start_s, record, lead, source.synthetic)
-    dashboard_figure(
+    signal = signal_figure(
+        folder / "signal.png", raw_mv, clean_mv, config.fs_hz, start_s, record, lead, source.synthetic
+    )
+    dashboard = dashboard_figure(
         folder / "dashboard.png",
         report["validation"],
         report["ds2"]["confusion"],
@@ -200,17 +213,19 @@ def draw(folder: Path, config: Config, source: Source, trained: "Trained", asses
         f"{config.mode} mode, {config.preset} preset, seed {trained.seed}: test on {tested}, n = {len(ds2):,}",
         source.synthetic,
     )
-    draw_tested(folder, config, source, report, proba, ds2, source.synthetic)
+    print(f"      {signal}\n      {dashboard}", flush=True)
+    return [signal, dashboard, *draw_tested(folder, config, source, report, proba, ds2, source.synthetic)]
 
 
 def draw_tested(
     folder: Path, config: Config, source: Source, report: dict, proba: np.ndarray, beats: Beats, synthetic: bool
-):
-    """The two figures of what a network makes of the `beats` that it is tested on: confidence, labelled strip."""
-    from deep_ecg.scoring.figures import confidence_figure, predictions_figure
+) -> list[Path]:
+    """Draws what a network makes of the `beats` that it is tested on: confidence, labelled strip; returns the paths."""
+    from deep_ecg.scoring.figures import confidence_figure
+    from deep_ecg.scoring.strips import predictions_figure
 
     network = f"{config.mode} mode, {config.preset} preset" + (f", seed {report['seed']}" if "seed" in report else "")
-    confidence_figure(
+    confidence = confidence_figure(
         folder / "confidence.png",
         report["ds2"]["confidence"],
         f"Confidence on {name_of_test(config.test_records)}: {network}, n = {len(beats):,}",
@@ -219,7 +234,7 @@ def draw_tested(
     record, start_s, length_s = strip_of(PREDICTION_STRIP, config.test_records)
     _, clean_mv = read_clean(source, record, config, start_s, length_s)
     of_record = beats.records == record
-    predictions_figure(
+    strip = predictions_figure(
         folder / "predictions.png",
         clean_mv,
         config.fs_hz,
@@ -231,6 +246,8 @@ def draw_tested(
         synthetic,
         mode=config.mode,
     )
+    print(f"      {confidence}\n      {strip}", flush=True)
+    return [confidence, strip]
 
 
 def strip_of(preferred: tuple[str, float, float], records: Sequence[str]) -> tuple[str, float, float]:
@@ -262,8 +279,14 @@ def evaluate(config: Config, checkpoint: Path | None = None, name: str | None = 
         print(f"      {describe_beats(beats)}")
         scored, proba = score_network(classifier.model, config, beats)
         checkpoint = network_path(config, checkpoint, "torch")
-        report = {"data_source": "synthetic" if synthetic else source.name, "checkpoint": str(checkpoint), **scored}
-        draw_tested(folder / "images", config, source, report, proba, beats, synthetic)
+        report = {
+            "data_source": "synthetic" if synthetic else source.name,
+            "data_folder": str(source.folder),
+            "checkpoint": str(checkpoint),
+            **scored,
+        }
+        drawn = draw_tested(folder / "images", config, source, report, proba, beats, synthetic)
+        report["figures"] = [path.relative_to(folder).as_posix() for path in drawn]
         write_json(folder / "report.json", report)
         write_text(folder / "report.md", render_markdown(report))
     print(f"\n{results_table(report)}\n\nreport       {folder / 'report.md'}, {folder / 'report.json'}")
@@ -272,7 +295,7 @@ def evaluate(config: Config, checkpoint: Path | None = None, name: str | None = 
 
 def finish(folder: Path, trained: "list[Trained]", reports: list[dict], shown: int, timings_s: dict) -> dict:
     """Writes report.json and report.md of the seed shown with the spread over all seeds, and prints the summary."""
-    from deep_ecg.scoring.report import render_markdown, results_table
+    from deep_ecg.scoring.report import int8_line, render_markdown, results_table
     from deep_ecg.scoring.seeds import over_seeds
     from deep_ecg.system.json_files import write_json
     from deep_ecg.system.machine import peak_rss_mb
@@ -289,17 +312,28 @@ def finish(folder: Path, trained: "list[Trained]", reports: list[dict], shown: i
     for network in trained:
         (network.folder / "resume.pt").unlink(missing_ok=True)
     print(f"\n{results_table(report)}\n")
-    int8 = report["int8"]
-    print(
-        f"int8: {int8['fp32_bytes']:,} -> {int8['int8_bytes']:,} bytes, {int8['ratio']:.2f}x, "
-        f"accuracy {100 * int8['accuracy_change']:+.3f} points"
-    )
+    print(f"int8: {int8_line(report['int8'])}")
     print(f"{timings_s['total']:.0f} s in all, {report['peak_rss_mb']:.0f} MB at the most\n")
     print(f"report       {folder / 'report.md'}, {folder / 'report.json'}")
     print(f"figures      {folder / 'images'}")
     print(f"checkpoint   {trained[shown].folder / 'checkpoint.pt'} and model_int8.pt beside it")
-    print("next         python main.py --mode causal, --preset edge, --seeds 0 1 2; python main.py predict RECORD")
     return report
+
+
+def print_next(config: Config, source: Source, checkpoint: Path):
+    """What may come next, each a command line that can be pasted where the user stands."""
+    other_mode = next(name for name in MODES if name != config.mode)
+    other_preset = next(name for name in PRESETS if name != config.preset)
+    same = ("--mode", config.mode, "--preset", config.preset)
+    commands = (
+        ("--mode", other_mode, "--preset", config.preset),
+        ("--mode", config.mode, "--preset", other_preset),
+        (*same, "--seeds", 0, 1, 2),
+        ("predict", source.folder / config.test_records[0], *same, "--checkpoint", checkpoint),
+    )
+    print("\nWhat may come next, to be pasted:")
+    for arguments in commands:
+        print(f"    {console.command_line(Path(__file__), *arguments)}")
 
 
 def parser() -> argparse.ArgumentParser:
