@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from joblib import delayed
-from tqdm import tqdm
 
 from config import DS1, DS2, VALIDATION, Config
 from deep_ecg.beats import replays
@@ -20,6 +19,7 @@ from deep_ecg.beats.inputs import beats_of, cleaned
 from deep_ecg.beats.strip import beats_of_strip, read_strip
 from deep_ecg.records.database import Source, record_files
 from deep_ecg.records.wfdb_files import aami_labels, read_beats, read_record
+from deep_ecg.system.progress import counted
 from deep_ecg.system.workers import Run
 from dsp_filters import resample
 
@@ -60,7 +60,7 @@ def load_beats(
 
     def build(run: Run) -> Iterable[Beats]:
         jobs = [delayed(_beats_of_record)(source.folder, name, config) for name in records]
-        return _counted(run(jobs), "beats", records, progress)
+        return counted(run(jobs), "beats", len(records), "records", progress)
 
     return _cached(path, source, records, files, build, config, run)
 
@@ -69,10 +69,6 @@ def _beats_of_record(folder: Path, name: str, config: Config) -> Beats:
     record = replace(read_record(folder / name, config.leads), name=name)
     annotation = read_beats(folder / name, config.annotation_extension, config.aami)
     return beats_of(record, annotation, aami_labels(annotation.symbols, config.aami), config)
-
-
-def _counted(done: Iterable, title: str, records: Sequence[str], progress: bool) -> Iterable:
-    return tqdm(done, title, len(records), unit="record", disable=None if progress else True, leave=False)
 
 
 def load_replays(
@@ -88,9 +84,9 @@ def load_replays(
 
     def build(run: Run) -> Iterable[Beats]:
         found = run(delayed(_donors_of)(source.folder / name, config) for name in records)
-        donors = dict(zip(records, found))
+        donors = dict(zip(records, counted(found, "V beats to implant", len(records), "records", progress)))
         jobs = [delayed(_replays_of)(source.folder, name, _donors_for(name, donors), config) for name in records]
-        return _counted(run(jobs), "replays", records, progress)
+        return counted(run(jobs), "replays", len(records), "records", progress)
 
     return _cached(path, source, records, files, build, config, run)
 

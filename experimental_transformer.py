@@ -121,7 +121,7 @@ def benchmark(config: Config, folder: Path | None = None) -> dict:
     for name, settings, network, arguments in contenders(config):
         print(f"\nTrain: {name}", flush=True)
         own = folder / name.replace(", ", "-")
-        trained.append(experiment.train(settings, source, ds1, replays, seed, own, network, arguments, progress))
+        trained.append(experiment.train(settings, source, ds1, replays, seed, own, network, arguments))
     ds2 = load_beats(source, config.test_records, config, progress)
     rows = []
     for (name, settings, _, _), network in zip(contenders(config), trained):

@@ -304,7 +304,7 @@ def write_table(path: Path, labelled: Labelled):
 
 def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings):
     """Draws the STRIP_S seconds that hold the most ectopic beats, cleaned as the network sees them."""
-    from deep_ecg.scoring.figures import predictions_figure
+    from deep_ecg.scoring.strips import predictions_figure
 
     record = labelled.record
     filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)

@@ -2,12 +2,15 @@
 
 import logging
 import os
+import shlex
+import shutil
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import UnsupportedOperation
+from pathlib import Path
 
 from deep_ecg.system.errors import DeepECGError, PartlyDone
 
@@ -33,6 +36,18 @@ def banner(*lines: str):
 def ask(question: str) -> bool:
     """A yes-or-no question at the terminal; Enter means yes."""
     return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+
+
+def command_line(script: Path, *arguments: object) -> str:
+    """The command that runs `script` with `arguments` by the Python that is running, to be pasted where the user is."""
+    python = "python" if shutil.which("python") == sys.executable else _from_here(Path(sys.executable))
+    return shlex.join([python, _from_here(script), *map(str, arguments)])
+
+
+def _from_here(path: Path) -> str:
+    """The `path` as short as it can be given from the working folder: relative where it lies below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def abandon_output():

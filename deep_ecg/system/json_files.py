@@ -9,15 +9,8 @@ from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import atomic_file
 
 
-def _plain(value):
-    """Plain Python value of a NumPy scalar or array, for `json`."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be stored in a report")
-
-
 def write_json(path: str | Path, report: dict) -> Path:
-    """Write a report as JSON, keys in their given order; a file that is there stays whole until it is replaced.
+    """Writes a report as JSON, keys in their given order; a file that is there stays whole until it is replaced.
 
     NumPy scalars and arrays become plain values. Raises DeepECGError for NaN or infinity, which JSON does not know,
     and where the file cannot be written.
@@ -31,12 +24,8 @@ def write_json(path: str | Path, report: dict) -> Path:
     return Path(path)
 
 
-def _refuse_constant(name: str):
-    raise ValueError(f"{name} is not JSON")
-
-
 def read_json(path: str | Path) -> dict:
-    """Read a report written by `write_json`. Raises DeepECGError where it is missing or damaged."""
+    """The report that `write_json` has written to `path`. Raises DeepECGError where it is missing or damaged."""
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
@@ -48,3 +37,14 @@ def read_json(path: str | Path) -> dict:
     if not isinstance(report, dict):
         raise DeepECGError(f"{path} is not a readable report: run `python main.py` to write it again")
     return report
+
+
+def _plain(value: object) -> object:
+    """Plain Python value of a NumPy scalar or array, for `json`."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be stored in a report")
+
+
+def _refuse_constant(name: str):
+    raise ValueError(f"{name} is not JSON")
