@@ -5,6 +5,8 @@ schedule and engine, and writes the table that compares accuracy, PVC recall, S 
 to runs/transformer-MODE/.
 """
 
+import deep_ecg.requirements  # noqa: F401  # isort: skip - first: it says in one line what is missing
+
 import argparse
 import sys
 from pathlib import Path

@@ -4,6 +4,8 @@
 what each takes and costs, to artefacts/MODE-PRESET/. The functions of dynamic int8 also serve `python main.py`.
 """
 
+import deep_ecg.requirements  # noqa: F401  # isort: skip - first: it says in one line what is missing
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence

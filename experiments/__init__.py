@@ -6,6 +6,8 @@ results/measured/: `run` then returns the report, `table(report)` gives it as li
 picture of it, `draw(path, report)` makes that. The rest is done once for all, in __main__.py.
 """
 
+import deep_ecg.requirements  # noqa: F401  # isort: skip - first: it says in one line what is missing
+
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent

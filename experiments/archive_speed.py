@@ -17,6 +17,7 @@ from config import DS1, DS2, Config
 from deep_ecg.networks.classifier import RUNTIMES
 from deep_ecg.records.database import real_source
 from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.machine import Watch
 from deep_ecg.system.text import markdown_table, number
 from experiments.programs import MAIN
 
@@ -47,11 +48,11 @@ def timed(archive: Path, out: Path, runtime: str, workers: int) -> dict:
     options = ["--runtime", runtime, "--workers", str(workers), "--out", str(out)]
     started_s = perf_counter()
     process = subprocess.Popen([sys.executable, MAIN, "predict", str(archive), *options])
-    _, status, usage = os.wait4(process.pid, 0)
+    with Watch(process.pid) as watch:
+        status = process.wait()
     if status:
-        raise DeepECGError(f"predict ended with status {os.waitstatus_to_exitcode(status)}: see the lines above")
-    seconds = {"wall_s": perf_counter() - started_s, "cpu_s": usage.ru_utime + usage.ru_stime}
-    return seconds | {"peak_rss_mb": usage.ru_maxrss / 1024}
+        raise DeepECGError(f"predict ended with status {status}: see the lines above")
+    return {"wall_s": perf_counter() - started_s, "cpu_s": watch.cpu_s, "peak_rss_mb": watch.peak_rss_mb}
 
 
 def table(report: dict) -> list[str]:

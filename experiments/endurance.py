@@ -7,9 +7,7 @@ Takes some minutes.
 """
 
 import argparse
-import os
 from collections.abc import Sequence
-from pathlib import Path
 from time import process_time
 
 import numpy as np
@@ -20,7 +18,7 @@ from deep_ecg.labelling.stream import BeatStream
 from deep_ecg.networks.classifier import Classifier, load_classifier
 from deep_ecg.records.database import real_source
 from deep_ecg.records.wfdb_files import Record, read_record
-from deep_ecg.system.machine import versions
+from deep_ecg.system.machine import rss_mb, versions
 from deep_ecg.system.text import markdown_table, number
 
 REPORT = "endurance.json"
@@ -28,7 +26,6 @@ HOURS = 24.0
 RECORDS = DS2[:8]  # four hours a round
 CHUNK_S = 1.0
 MOST_BEATS_PER_S = 8  # beats lie no closer than 0.12 s
-STATM = Path("/proc/self/statm")
 
 
 def add_options(parser: argparse.ArgumentParser):
@@ -58,7 +55,7 @@ def measure(classifier: Classifier, records: Sequence[Record], hours: float) -> 
         for beats, beat in enumerate((beat for chunk_mv in chunks_mv for beat in stream.push(chunk_mv)), 1):
             rows[beats - 1] = beat.sample - i * len(signal_mv), *beat.proba
         told.append(rows[:beats])
-        used_mb.append(memory_mb())
+        used_mb.append(round(rss_mb(), 1))
     work_s = process_time() - started_s
     return {
         "records": [record.name for record in records],
@@ -67,13 +64,6 @@ def measure(classifier: Classifier, records: Sequence[Record], hours: float) -> 
         "times_real_time": round(count * len(signal_mv) / fs_hz / work_s),
         "versions": versions(),
     }
-
-
-def memory_mb() -> float | None:
-    """Memory of this process that is in use, None where the system does not tell."""
-    if not STATM.is_file():
-        return None
-    return round(int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
 def _summary(rows: np.ndarray, last: np.ndarray) -> dict:
@@ -96,7 +86,7 @@ def table(report: dict) -> list[str]:
     rows = [
         [
             f"{(i + 1) * report['round_hours']:.1f}",
-            "-" if one["memory_mb"] is None else f"{one['memory_mb']:.0f} MB",
+            f"{one['memory_mb']:.0f} MB",
             *(number(one[name]) for name in ("beats", "r_peaks_differ", "labels_differ")),
             f"{one['largest_difference']:.0e}",
         ]

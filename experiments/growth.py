@@ -10,8 +10,6 @@ import json
 import os
 import platform
 import subprocess
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,6 +19,7 @@ from data_loader import load_beats, load_replays
 from deep_ecg.records.database import Source, ingest
 from deep_ecg.records.synthetic import write_database
 from deep_ecg.scoring.report import SYNTHETIC_LINE
+from deep_ecg.system.machine import Watch
 from deep_ecg.system.text import markdown_table, number
 from deep_ecg.system.workers import worker_pool
 from experiments import ROOT
@@ -31,7 +30,6 @@ TIMES = (1, 4, 16)
 MINUTES = 2.0  # of each of the 44 records that the database has once
 HOURS = (1, 4)  # of the single records by which the memory of one is told
 STAGES = ("ingest", "beats", "epoch", "evaluate")
-SAMPLED_S = 0.02  # between two looks at the memory
 PATIENTS, DAYS, TRAINED_EPOCHS = 11_000, 14, PRESETS["edge"].epochs
 
 
@@ -101,11 +99,9 @@ def stage(name: str, folder: Path):
                     cache_dir=str(folder / "cache"))  # fmt: skip
     if name != "record":
         config = with_overrides(config, **_lists(folder / "data"))
-    memory = _Memory()
-    before_s = _processor_s()
-    with memory:
+    with Watch(os.getpid()) as watch:
         WORK[name](config, folder)
-    print(json.dumps({"cpu_s": _processor_s() - before_s, "memory_mb": memory.most_mb}))
+    print(json.dumps({"cpu_s": watch.cpu_s, "memory_mb": watch.peak_private_mb}))
 
 
 def _lists(data: Path) -> dict[str, tuple[str, ...]]:
@@ -156,56 +152,6 @@ def _record(config: Config, folder: Path):
 
 
 WORK = {"ingest": _ingest, "beats": _beats, "epoch": _epoch, "evaluate": _evaluate, "record": _record}
-
-
-def _processor_s() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-class _Memory(threading.Thread):
-    """Looks at the memory of this process and its children while the block lasts; `most_mb` in the end."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.most_mb, self._ended = 0.0, threading.Event()
-
-    def __enter__(self):
-        self.start()
-
-    def __exit__(self, *error):
-        self._ended.set()
-        self.join()
-
-    def run(self):
-        """Until the block ends, and once more."""
-        while True:
-            ended = self._ended.is_set()
-            self.most_mb = max(self.most_mb, sum(_anonymous_kb(process) for process in _family(os.getpid())) / 1024)
-            if ended:
-                return
-            time.sleep(SAMPLED_S)
-
-
-def _family(process: int) -> list[int]:
-    """`process` and all that descend from it."""
-    family = [process]
-    for task in Path(f"/proc/{process}/task").glob("*/children"):
-        for child in _read(task).split():
-            family += _family(int(child))
-    return family
-
-
-def _anonymous_kb(process: int) -> int:
-    fields = [line.split() for line in _read(Path(f"/proc/{process}/status")).splitlines()]
-    return next((int(field[1]) for field in fields if field[:1] == ["RssAnon:"]), 0)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:  # it has ended
-        return ""
 
 
 # The tables ----------------------------------------------------------------------------------------------------------

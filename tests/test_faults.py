@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -38,6 +37,7 @@ from deep_ecg.system.json_files import write_json
 from deep_ecg.training import engine
 from tests.support import ROOT
 
+resource = pytest.importorskip("resource", reason="limits of files are set as on Unix")
 LIMIT_S = 120
 ROOM_BYTES = 1000
 CAPABILITIES, PR_CAPBSET_DROP = (1, 2), 24  # DAC_OVERRIDE and DAC_READ_SEARCH: linux/capability.h, linux/prctl.h
@@ -134,7 +134,7 @@ def test_predict_and_its_output_on_a_full_disk(tmp_path, record):
     done = command(["predict", record, "--preset", "edge"], tmp_path, preexec_fn=few_bytes)
     assert_refused(done, "predictions/100-SYNTHETIC.csv cannot be written")
     assert [path.name for path in (tmp_path / "predictions").iterdir()] == ["100.pred"]
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         arguments = ["predict", record, "--preset", "edge"]
         done = command(arguments, tmp_path, capture_output=False, stdout=full, stderr=subprocess.PIPE)
     assert_refused(done, "No space left")
@@ -218,7 +218,8 @@ def test_a_second_run_in_the_same_folder_is_one_line(synthetic_db, tmp_path):
 
 
 def test_two_runs_that_write_the_synthetic_database_at_once_both_have_it(tmp_path):
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import data_loader; from config import Config\n"
+    code = "import sys; sys.path.insert(0, sys.argv[1])\n"
+    code += "from config import Config; from deep_ecg.records import database\n"
     code += "print(database.ingest(Config(data_source='synthetic', synthetic_minutes=1)).folder)"
     start = [sys.executable, "-c", code, str(ROOT)]
     both = [subprocess.Popen(start, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]

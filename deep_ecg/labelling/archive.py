@@ -115,11 +115,11 @@ def records_below(folder: Path) -> list[Found]:
     found = []
 
     def unlisted(error: OSError):
-        name = os.path.relpath(error.filename, folder)
+        name = Path(error.filename).relative_to(folder).as_posix()
         found.append(Found(name, f"folder {error.filename} cannot be listed ({error.strerror}): mend its permissions"))
 
     for parent, _, files in os.walk(folder, onerror=unlisted):
-        below = PurePosixPath(os.path.relpath(parent, folder))
+        below = PurePosixPath(Path(parent).relative_to(folder).as_posix())
         found += [Found(str(below / name.removesuffix(".hea"))) for name in files if name.endswith(".hea")]
     if not found:
         raise DeepECGError(f"folder {folder} holds no record: a file NAME.hea is needed for each")
@@ -198,7 +198,7 @@ def label_archive(
 def _label_all(job: Job, found: Sequence[Found], workers: int, progress: bool) -> Counter:
     """Labels the records and writes the manifest; how many records there were of each kind."""
     counts: Counter[str] = Counter()
-    with atomic_file(job.out / MANIFEST) as temporary, open(temporary, "w", encoding="utf-8") as manifest:
+    with atomic_file(job.out / MANIFEST) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as manifest:
         manifest.write(json.dumps({"made_with": job.made_with()}) + "\n")
         outcomes = _outcomes(job, found, workers)
         for one in tqdm(outcomes, "records", len(found), unit="record", disable=None if progress else True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from config import DATA_DIR_VARIABLE, DS1, DS2, Config, with_overrides
 from deep_ecg.records import physionet, synthetic
@@ -66,7 +66,7 @@ def record_files(folder: Path, records: Sequence[str], config: Config) -> list[s
             signals = dict.fromkeys(read_header(folder / name).file_name)
         except DeepECGError:  # said when the record is read
             signals = [f"{Path(name).name}.dat"]
-        beside = Path(name).parent
+        beside = PurePosixPath(name).parent  # names are joined as lists of hashes and addresses have them
         files += [f"{name}.hea", *(str(beside / signal) for signal in signals), f"{name}.{config.annotation_extension}"]
     return files
 

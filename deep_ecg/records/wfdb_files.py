@@ -61,6 +61,8 @@ def _read_signals(path: Path, leads: Sequence[str]) -> tuple[float, list[np.ndar
         record = wfdb.rdrecord(str(path.absolute()), channel_names=list(leads))
     except FileNotFoundError as error:
         raise DeepECGError(f"record {path}: signal file {error.filename} is missing: fetch it again") from None
+    except MemoryError:
+        raise
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"record {path} cannot be read, its signal file is truncated or broken: {error}") from None
     by_name = {name: (signal, units) for name, signal, units in zip(record.sig_name, record.p_signal.T, record.units)}
@@ -90,6 +92,8 @@ def parse_header(path: Path) -> wfdb.Record | wfdb.MultiRecord:
         guard.check_header(header)
     except FileNotFoundError:
         raise DeepECGError(f"record {path}: there is no {path}.hea: check the path and the record's name") from None
+    except MemoryError:
+        raise
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"record {path}: its header cannot be read ({error}): fetch it again") from None
     return header
@@ -147,6 +151,8 @@ def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
             guard.check_rate(annotation.fs)
     except FileNotFoundError:
         raise DeepECGError(f"record {path}: there is no annotation file {file}") from None
+    except MemoryError:
+        raise
     except Exception as error:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"annotation file {file} cannot be read: {error}") from None
     if not file.read_bytes().endswith(b"\0\0"):  # the format's end mark

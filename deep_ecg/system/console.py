@@ -9,15 +9,28 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from io import UnsupportedOperation
+from io import TextIOWrapper, UnsupportedOperation
 from pathlib import Path
 
+from deep_ecg import INSTALL
 from deep_ecg.system.errors import DeepECGError, PartlyDone
 
 WIDTH = 78
 GOES_ON = "Interrupted: the same command goes on from the last whole epoch."  # said after Ctrl-C, as these are
 FILES_WHOLE = "Interrupted: files that are there are whole."
 NOTHING_WRITTEN = "Interrupted: nothing was written."
+
+
+def prepare_streams():
+    """Escapes what the output's encoding lacks; a stream that was closed at the start leads nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lasts
+            os.set_inheritable(stream.fileno(), True)  # it has the closed one's number, which a child would miss too
+            setattr(sys, name, stream)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def interactive() -> bool:
@@ -64,6 +77,7 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     What went wrong is told in one line; after Ctrl-C that is `interrupted`, unless the work has said something itself
     (the text of its KeyboardInterrupt). A reader of the output that goes away is no error.
     """
+    prepare_streams()
     try:
         work()
         print(end="", flush=True)
@@ -72,7 +86,7 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     except DeepECGError as error:
         return _failed(error)
     except ModuleNotFoundError as error:
-        mend = "install requirements.txt, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
+        mend = f"{INSTALL}, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
         return _failed(f"package {error.name} is not installed: {mend}")
     except BrokenPipeError:
         abandon_output()

@@ -1,4 +1,4 @@
-"""Reports as JSON files: whole or not at all, no NaN."""
+"""Reports as JSON files: whole or not at all, no NaN, the same bytes on every system."""
 
 import json
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from deep_ecg.system.errors import DeepECGError
-from deep_ecg.system.files import atomic_file
+from deep_ecg.system.files import write_text
 
 
 def write_json(path: str | Path, report: dict) -> Path:
@@ -19,8 +19,7 @@ def write_json(path: str | Path, report: dict) -> Path:
         text = json.dumps(report, indent=2, allow_nan=False, default=_plain)
     except ValueError as error:
         raise DeepECGError(f"{path} was not written: the report holds NaN or infinity; use None instead") from error
-    with atomic_file(Path(path)) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(Path(path), text + "\n")
     return Path(path)
 
 

@@ -35,7 +35,7 @@ def check_kinds(config):
             raise DeepECGError(f"setting {field.name} = {value!r} cannot be used: it must be {kind}")
 
 
-def _is_a(value: object, kind: type) -> bool:
+def _is_a(value: object, kind: object) -> bool:
     if get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
     if kind is str:
@@ -91,7 +91,7 @@ def _check_records(config):
             what = f"{twice[0]!r} stands twice" if twice else "is empty"
             what = f"{odd[0]!r} is no name of a record" if odd else what
             raise DeepECGError(f"setting {name} cannot be used: {what}: list the records' names, each once")
-    train, validation, test = (set(records) for records in lists.values())
+    train, validation = set(config.train_records), set(config.validation_records)
     if both := [record for record in config.test_records if record in train]:
         raise DeepECGError(
             f"setting test_records cannot be used: {both[0]!r} is in train_records too: take it out of one, and keep "

@@ -31,9 +31,8 @@ def test_stages_keep_their_seconds_and_the_total(clock, capsys):
 
 def test_a_stage_that_fails_is_not_counted_and_its_error_goes_on(clock):
     stages = console.Stages(1)
-    with pytest.raises(RuntimeError, match="broken"):
-        with stages("train", "Train"):
-            raise RuntimeError("broken")
+    with pytest.raises(RuntimeError, match="broken"), stages("train", "Train"):
+        raise RuntimeError("broken")
     assert set(stages.timings_s()) == {"total"}
 
 

@@ -35,7 +35,8 @@ def test_a_worker_that_dies_ends_the_jobs_but_not_the_program():
 
 @pytest.mark.parametrize("with_workers", [False, True])
 def test_nothing_outlives_a_killed_run(tmp_path, with_workers):
-    code = "import sys, time; sys.path.insert(0, sys.argv[1]); from deep_ecg.system.workers import *; from joblib import delayed\n"
+    code = "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+    code += "from deep_ecg.system.workers import *; from joblib import delayed\n"
     code += "def job(path): open(path, 'w').close(); time.sleep(600)\n"
     code += "list(run_jobs([delayed(job)(sys.argv[2] + k) for k in 'ab'], 2))"
     mark = f"DEEP_ECG_TEST={os.getpid()}-{with_workers}"
