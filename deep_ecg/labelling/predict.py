@@ -14,6 +14,7 @@ import wfdb
 
 from config import CLASSES, Config
 from deep_ecg.beats.detector import causal_r_peaks
+from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
 from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.beats.xqrs import detect_r_peaks
@@ -29,7 +30,7 @@ from deep_ecg.networks.classifier import (
 )
 from deep_ecg.networks.prior import RunningPrior
 from deep_ecg.networks.temperature import tempered
-from deep_ecg.records.wfdb_files import Annotation, Record, aami_labels, read_beats, read_header, read_record
+from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, read_beats
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from deep_ecg.system.text import number
@@ -108,55 +109,62 @@ def label_record(path: Path, classifier: Classifier, peaks: str | None = None, l
     `lead` is a lead's name, by default the one `choose_lead` takes. Raises DeepECGError when the record cannot be
     read or holds fewer than two beats.
     """
-    record, synthetic = open_record(path, classifier, lead)
+    return label_opened(RecordFile.open(path), classifier, peaks, lead)
+
+
+def label_opened(
+    file: RecordFile, classifier: Classifier, peaks: str | None = None, lead: str | None = None
+) -> Labelled:
+    """`label_record` of a record whose header has been read."""
+    record, synthetic = read_lead(file, classifier, lead)
     config = classifier.config
-    annotation = _detected(record, path, config.mode) if peaks is None else _read_peaks(path, peaks, config)
+    annotation = _detected(record, file.path, config.mode) if peaks is None else _read_peaks(file.path, peaks, config)
     proba = probabilities(record, annotation, classifier)
     return Labelled(record, annotation.samples, proba, _reference(annotation, peaks, config), synthetic)
 
 
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
     """Calibrated class probabilities (beats, 5) of the beats of `record` at the R-peaks of `annotation`."""
-    windows, features, groups = network_inputs(record, annotation, classifier.config)
-    proba = RunningPrior(classifier.config)(predict_proba(classifier.model, windows, features), groups)
+    inputs = network_inputs(record, annotation, InputSettings.of(classifier.config))
+    proba = predict_proba(classifier.model, inputs.windows, inputs.features)
+    proba = RunningPrior(classifier.config)(proba, inputs.groups)
     return tempered(proba, classifier.config.temperature)
 
 
 def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
-    """The lead `lead`, or that of `choose_lead`, of the record at `path`, and whether it or the network is SYNTHETIC.
+    """`read_lead` of the record at `path`."""
+    return read_lead(RecordFile.open(path), classifier, lead)
+
+
+def read_lead(file: RecordFile, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
+    """The lead `lead`, or that of `choose_lead`, of the record `file`, and whether it or the network is SYNTHETIC.
 
     In causal mode samples that are not numbers are lost signal. Raises DeepECGError when the record cannot be read or
     its rate is out of RATES_HZ.
     """
-    header = read_header(path)
-    if not RATES_HZ[0] <= header.fs <= RATES_HZ[1]:
-        low, high = RATES_HZ
-        raise DeepECGError(f"record {path} is sampled at {header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
-    lead = lead or choose_lead(header, path, classifier.config.leads)
-    record = read_record(path, lead, gaps=classifier.config.mode == "causal")
-    return record, classifier.synthetic or is_synthetic(header)
+    low, high = RATES_HZ
+    if not low <= file.header.fs <= high:
+        raise DeepECGError(f"record {file.path} is sampled at {file.header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
+    lead = lead or choose_lead(file, classifier.config.leads)
+    record = file.lead(lead, gaps=classifier.config.mode == "causal")
+    return record, classifier.synthetic or file.synthetic
 
 
-def is_synthetic(header: wfdb.Record) -> bool:
-    """Whether the record of `header` says that it is SYNTHETIC."""
-    return any("SYNTHETIC" in comment for comment in header.comments)
-
-
-def choose_lead(header: wfdb.Record, path: Path, preferred: Sequence[str]) -> str:
+def choose_lead(file: RecordFile, preferred: Sequence[str]) -> str:
     """The first name of `preferred` that there is, else a lead II of another name, else the first signal in millivolts.
 
     Prints a line when it is not a preferred one. Raises DeepECGError when no signal is in millivolts.
     """
     for name in preferred:
-        if name in header.sig_name:
+        if name in file.leads:
             return name
-    in_mv = [name for name, units in zip(header.sig_name, header.units) if str(units).lower() == "mv"]
+    there = ", ".join(file.leads)
+    in_mv = [name for name, units in zip(file.leads, file.header.units) if str(units).lower() == "mv"]
     if not in_mv:
-        raise DeepECGError(f"record {path} has no signal in mV: name one of {', '.join(header.sig_name)} with --lead")
+        raise DeepECGError(f"record {file.path} has no signal in mV: name one of {there} with --lead")
     second = [name for name in in_mv if LEAD_II.fullmatch(re.sub(r"[\W_]", "", name.lower()))]
     chosen = (second or in_mv)[0]
-    wanted, there = " or ".join(preferred), ", ".join(header.sig_name)
-    print(f"{path.name}: no lead {wanted}, taking {chosen!r} of {there} (--lead chooses)")
+    print(f"{file.path.name}: no lead {' or '.join(preferred)}, taking {chosen!r} of {there} (--lead chooses)")
     return chosen
 
 
@@ -308,7 +316,7 @@ def draw_strip(path: Path, labelled: Labelled, config: Config):
     record = labelled.record
     filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)
     raw_mv = resample(filled_mv, record.fs_hz, config.fs_hz, config.mode == "causal")
-    clean_mv = cleaned(raw_mv, config)
+    clean_mv = cleaned(raw_mv, InputSettings.of(config))
     peaks_s = labelled.samples / record.fs_hz
     start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], len(clean_mv) / config.fs_hz)
     first = round(start_s * config.fs_hz)
