@@ -1,6 +1,7 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from config import DATA_DIR_VARIABLE, DS1, DS2
+from deep_ecg.records.database import Source
+from deep_ecg.records.physionet import expected_files
 from deep_ecg.records.synthetic import write_database
 from tests.support import ROOT
 
@@ -68,3 +71,13 @@ def synthetic_db(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic-db")
     write_database(folder, DS1 + DS2, minutes=1)
     return folder
+
+
+@pytest.fixture
+def few(synthetic_db, tmp_path) -> Source:
+    """A source with three synthetic records that a test may break."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for name in expected_files(("100", "208", "232")):
+        shutil.copy2(synthetic_db / name, folder)
+    return Source("synthetic", folder)

@@ -103,7 +103,7 @@ WRITERS = {
     "text": lambda path: write_text(path, "x" * 5000),
     "json": lambda path: write_json(path, {"x": "x" * 5000}),
     "network": lambda path: torch_network.write_torch_file(path, {"x": engine.torch.zeros(5000)}),
-    "cache": lambda path: cache._write_cache(path, [many_beats()], ["100"]),
+    "cache": lambda path: cache.write_entry(path, [many_beats()], ["100"]),
     "annotations": lambda path: predict.write_annotations(path, labelled()),
     "table": lambda path: predict.write_table(path, labelled()),
     "picture": lambda path: figures.signal_figure(path, np.arange(99), np.arange(99), 360, 0, "100", "MLII", False),

@@ -10,9 +10,10 @@ import wfdb
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
 from config import CLASSES, Config, with_overrides
+from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import FEATURES, network_inputs
 from deep_ecg.beats.rhythm import RHYTHM, rhythm_features, rr_intervals
-from deep_ecg.labelling import predict
+from deep_ecg.labelling import predict, stream
 from deep_ecg.labelling.stream import BeatStream, GivenPeaks, push_many
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.torch_network import predict_proba, save_checkpoint
@@ -81,7 +82,8 @@ def stacked(beats: list) -> tuple[np.ndarray, ...]:
 def of_whole_record(signal_mv: np.ndarray, fs_hz: float, peaks: np.ndarray, config: Config) -> tuple:
     """Windows, features and groups as in training."""
     annotation = Annotation(peaks, np.full(len(peaks), "N"), np.zeros(len(peaks), bool))
-    return network_inputs(Record("whole", "MLII", fs_hz, signal_mv), annotation, config)
+    inputs = network_inputs(Record("whole", "MLII", fs_hz, signal_mv), annotation, InputSettings.of(config))
+    return inputs.windows, inputs.features, inputs.groups
 
 
 def assert_same_beats(beats: list, others: list):
@@ -386,7 +388,7 @@ def test_many_streams_run_the_network_once(causal, monkeypatch):
         sizes.append(len(inputs[-1]))
         return predict_proba(*inputs)
 
-    monkeypatch.setattr("deep_ecg.labelling.stream.predict_proba", counted)
+    monkeypatch.setattr(stream, "predict_proba", counted)
     streams = [BeatStream(causal, CAUSAL, FS_HZ) for _ in range(100)]
     beats = push_many(streams, [ecg(6)] * 100)
     assert sizes == [600] == [sum(map(len, beats))]

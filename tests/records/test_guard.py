@@ -10,7 +10,6 @@ import pytest
 import torch
 import wfdb
 
-from deep_ecg.beats.cache import _read_cache
 from deep_ecg.networks.torch_network import load_checkpoint, read_torch_file
 from deep_ecg.records import guard
 from deep_ecg.records.wfdb_files import read_annotations, read_header, read_record
@@ -234,24 +233,12 @@ def test_a_huge_signal_file_is_refused_before_it_is_read(record):
 # Archives ------------------------------------------------------------------------------------------------------------
 
 
-def test_code_in_a_cache_is_not_run(tmp_path):
-    path, trace = tmp_path / "beats.npz", tmp_path / "trace"
-    harmful = np.array([fuzz.Taker(trace)] * 3, object)
-    np.savez(path, **dict.fromkeys(("windows", "features", "labels", "records", "samples"), harmful))
-    assert _read_cache(path) is None and not trace.exists()
-    with np.load(path, allow_pickle=True) as stored:
-        stored["windows"]
-    assert trace.exists()  # the probe does what it is feared for
-
-
 def test_an_archive_that_grows_is_refused(tmp_path):
     """A thousandfold: of 64 MB of zeros, compressed, there are 64 KB."""
     path = tmp_path / "bomb.pt"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(2**26))
     refused(lambda: read_torch_file(path), path)
-    np.savez_compressed(tmp_path / "beats.npz", windows=np.zeros(2**20))
-    assert _read_cache(tmp_path / "beats.npz") is None
 
 
 @pytest.mark.parametrize("change", ["huge", "expanded", "nan", "sparse", "no dict"])

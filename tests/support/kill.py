@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -315,7 +316,10 @@ class Killer(Processes):
         content = path.read_bytes()
         if path.parent.name == "mitdb":
             return content == self.served[path.name]
-        if path.suffix in (".npz", ".pt"):
+        if path.suffix == ".npy":
+            index = json.loads((path.parent / "index.json").read_bytes())
+            return index[path.stem]["crc32"] == zlib.crc32(content)
+        if path.suffix == ".pt":
             with zipfile.ZipFile(path) as archive:
                 return archive.testzip() is None
         if path.suffix == ".json":

@@ -9,7 +9,6 @@ import torch
 import config as settings
 import main
 from config import DS1, DS2, VALIDATION, Config
-from data_loader import SPLITS
 from deep_ecg.beats import arrays
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
@@ -107,7 +106,8 @@ def test_without_a_watcher_nothing_is_recorded(tmp_path, opened_files):
 
 def test_the_splits_share_no_patient_of_training_and_test():
     """Records 201 (DS1) and 202 (DS2) are of one subject, so 201 is no judge of when to stop."""
-    train_records, validation, test = (set(SPLITS[name]) for name in ("train", "validation", "test"))
+    validation, test = set(VALIDATION), set(DS2)
+    train_records = set(DS1) - validation
     assert not train_records & validation and not (train_records | validation) & test
     assert train_records | validation == set(DS1) and test == set(DS2)
     assert "201" not in validation
@@ -115,11 +115,11 @@ def test_the_splits_share_no_patient_of_training_and_test():
 
 def test_normalisation_comes_from_the_training_patients_alone(ds1, replays, tmp_path, short):
     features = ds1.features.copy()
-    features[np.isin(ds1.records, SPLITS["validation"])] += 100
+    features[np.isin(ds1.records, VALIDATION)] += 100
     replays = dataclasses.replace(replays, features=replays.features - 50)
     held_out = dataclasses.replace(ds1, features=features)
     trained = train(EDGE, held_out, tmp_path, replays, held_out=VALIDATION)
-    of_training = ds1.features[np.isin(ds1.records, SPLITS["train"])]
+    of_training = ds1.features[~np.isin(ds1.records, VALIDATION)]
     np.testing.assert_allclose(trained.model.features.mean, of_training.mean(axis=0), rtol=1e-3)
     np.testing.assert_allclose(trained.model.features.scale, of_training.std(axis=0, ddof=1), rtol=1e-3)
 
