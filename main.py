@@ -116,8 +116,7 @@ def experiment(
     reports = [report | {"validation": validation.history.epochs} for report, _ in assessed]
     shown = median_seed(reports)
     with stages("figures", f"Figures of seed {trained[shown].seed}"):
-        drawn = draw(folder / "images", config, source, trained[shown], (reports[shown], assessed[shown][1]), ds1, ds2)
-        reports[shown]["figures"] = [path.relative_to(folder).as_posix() for path in drawn]
+        draw(folder / "images", config, source, trained[shown], (reports[shown], assessed[shown][1]), ds1, ds2)
     with stages("quantize", "Quantize to int8, reload, measure"):
         for network, report in zip(trained, reports):
             report["int8"] = int8_report(network, config, ds2, report)
@@ -188,10 +187,11 @@ def train_one(
     return train(config, source, ds1, replays, seed, folder, say=say, held_out=held_out)
 
 
-def draw(
-    folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats
-) -> list[Path]:
-    """Draws the four figures of a run: cleaned signal, dashboard, confidence, labelled strip; returns their paths."""
+def draw(folder: Path, config: Config, source: Source, trained: "Trained", assessed: tuple, ds1: Beats, ds2: Beats):
+    """Draws the four figures of a run: cleaned signal, dashboard, confidence, labelled strip; names them in the report.
+
+    assessed: the report of the network `trained`, and its probabilities (beats, 5) of the beats `ds2`.
+    """
     from deep_ecg.scoring.figures import dashboard_figure
     from deep_ecg.scoring.strips import signal_figure
     from deep_ecg.training.experiment import network_proba
@@ -213,14 +213,14 @@ def draw(
         f"{config.mode} mode, {config.preset} preset, seed {trained.seed}: test on {tested}, n = {len(ds2):,}",
         source.synthetic,
     )
-    print(f"      {signal}\n      {dashboard}", flush=True)
-    return [signal, dashboard, *draw_tested(folder, config, source, report, proba, ds2, source.synthetic)]
+    note_figures(report, signal, dashboard)
+    draw_tested(folder, config, source, report, proba, ds2, source.synthetic)
 
 
 def draw_tested(
     folder: Path, config: Config, source: Source, report: dict, proba: np.ndarray, beats: Beats, synthetic: bool
-) -> list[Path]:
-    """Draws what a network makes of the `beats` that it is tested on: confidence, labelled strip; returns the paths."""
+):
+    """Draws what a network makes of the `beats` it is tested on: confidence, labelled strip; names them in `report`."""
     from deep_ecg.scoring.figures import confidence_figure
     from deep_ecg.scoring.strips import predictions_figure
 
@@ -246,8 +246,13 @@ def draw_tested(
         synthetic,
         mode=config.mode,
     )
-    print(f"      {confidence}\n      {strip}", flush=True)
-    return [confidence, strip]
+    note_figures(report, confidence, strip)
+
+
+def note_figures(report: dict, *paths: Path):
+    """Names the figures at `paths` in `report`, relative to the folder of the run, and prints them."""
+    report["figures"] = report.get("figures", []) + [f"{path.parent.name}/{path.name}" for path in paths]
+    print(*(f"      {path}" for path in paths), sep="\n", flush=True)
 
 
 def strip_of(preferred: tuple[str, float, float], records: Sequence[str]) -> tuple[str, float, float]:
@@ -285,8 +290,7 @@ def evaluate(config: Config, checkpoint: Path | None = None, name: str | None = 
             "checkpoint": str(checkpoint),
             **scored,
         }
-        drawn = draw_tested(folder / "images", config, source, report, proba, beats, synthetic)
-        report["figures"] = [path.relative_to(folder).as_posix() for path in drawn]
+        draw_tested(folder / "images", config, source, report, proba, beats, synthetic)
         write_json(folder / "report.json", report)
         write_text(folder / "report.md", render_markdown(report))
     print(f"\n{results_table(report)}\n\nreport       {folder / 'report.md'}, {folder / 'report.json'}")
