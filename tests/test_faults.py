@@ -30,7 +30,7 @@ from deep_ecg.labelling import predict
 from deep_ecg.networks import torch_network
 from deep_ecg.records import database, synthetic
 from deep_ecg.records.wfdb_files import Record
-from deep_ecg.scoring import figures
+from deep_ecg.scoring import strips
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked, write_text
 from deep_ecg.system.json_files import write_json
@@ -106,7 +106,7 @@ WRITERS = {
     "cache": lambda path: cache.write_entry(path, [many_beats()], ["100"]),
     "annotations": lambda path: predict.write_annotations(path, labelled()),
     "table": lambda path: predict.write_table(path, labelled()),
-    "picture": lambda path: figures.signal_figure(path, np.arange(99), np.arange(99), 360, 0, "100", "MLII", False),
+    "picture": lambda path: strips.signal_figure(path, np.arange(99), np.arange(99), 360, 0, "100", "MLII", False),
 }
 
 

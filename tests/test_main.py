@@ -5,6 +5,8 @@ import json
 import math
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -247,6 +249,18 @@ def test_a_run_leaves_a_complete_report_figures_and_networks(run, short, tmp_pat
     assert all(f"[{stage}/6]" in output for stage in range(1, 7))
     assert "replayed" in output and "118, 124, 205, 223" in output
     assert str(folder / "report.md") in output
+    assert_figures_linked(report, folder, output)
+    assert re.search(r"without 118, .*: epoch  1  training loss [\d.]+, validation loss [\d.]+, accuracy ", output)
+    assert re.search(r"seed 0: epoch  2  training loss [\d.]+\n", output)
+    assert "seed 0: accuracy " in output and re.search(r"seed 0: [\d,]+ -> [\d,]+ bytes", output)
+
+
+def assert_figures_linked(report: dict, folder: Path, output: str):
+    """The report names, links and prints each figure of the run, and says which folder its data come from."""
+    text = (folder / "report.md").read_text()
+    assert report["figures"] == [f"images/{name}.png" for name in ("signal", "dashboard", "confidence", "predictions")]
+    assert all(f"]({figure})" in text and str(folder / figure) in output for figure in report["figures"])
+    assert report["data_folder"] == os.environ[DATA_DIR_VARIABLE] and report["data_folder"] in text
 
 
 def assert_scores_complete(scores: dict):
@@ -301,6 +315,19 @@ def test_an_unwritable_folder_is_a_clear_error(run, short, tmp_path):
     with pytest.raises(DeepECGError, match="file.*cannot be written") as caught:
         run(tmp_path / "file" / "runs")
     assert "\n" not in str(caught.value)
+
+
+def test_the_closing_lines_are_commands_that_can_be_pasted(run, short, undrawn, tmp_path, capsys):
+    """Each begins with a Python and this main.py, and parses as its command line; the record named is there."""
+    run(tmp_path)
+    lines = capsys.readouterr().out.partition("to be pasted:\n")[2].splitlines()
+    commands = [shlex.split(line) for line in lines]
+    assert len(commands) == 4
+    for python, script, *arguments in commands:
+        assert Path(shutil.which(python)).samefile(sys.executable) and Path(script).samefile(main.__file__)
+        main.parser().parse_args(arguments)
+    last = commands[-1]
+    assert last[2] == "predict" and Path(f"{last[3]}.hea").is_file() and Path(last[-1]).is_file()
 
 
 # Interruption ------------------------------------------------------------------------------------------------------

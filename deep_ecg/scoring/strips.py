@@ -30,7 +30,8 @@ from deep_ecg.scoring.canvas import (
 
 SPEED_MM_S, GAIN_MM_MV = 25.0, 10.0
 SQUARE_MM = 5  # of the stronger lines
-TRACE_MM = (10.0, 60.0)  # least height of a trace, and the most before its gain is halved
+LEAST_TRACE_MM, LEAST_ROW_MM = 10.0, 30.0  # of a row with labels, which take room too; of one without
+MOST_TRACE_MM = 60.0  # a higher one has its gain halved
 GRID = ((1, "#FAE3E3", 0.5), (SQUARE_MM, "#F0BEBE", 0.5))  # distance in mm, colour and width in points of the lines
 PAPER_PX, LARGEST_MM_PX = 1250, 8  # most pixels of a row, and of a millimetre of a short one
 TITLE_PX, TICKS_PX, LABEL_PX, LEGEND_PX, BETWEEN_PX = 46, 26, 28, 34, 12
@@ -59,7 +60,7 @@ def signal_figure(
     length_s = len(raw_mv) / fs_hz
     span_mv = max(np.ptp(raw_mv), np.ptp(clean_mv))
     gain = _gain(span_mv)
-    row_mm = _whole_squares(max(gain * span_mv, TRACE_MM[0]) + SQUARE_MM)
+    row_mm = _whole_squares(max(gain * span_mv + SQUARE_MM, LEAST_ROW_MM))
     title = f"Record {record}, {lead}, {length_s:.1f} s from {start_s:.1f} s (n = {len(raw_mv):,} samples)"
     figure, rows = _sheet(title, synthetic, length_s, row_mm, 0)
     for axes, signal_mv, name, colour in zip(rows, (raw_mv, clean_mv), ("raw", "cleaned"), (RED, BLUE)):
@@ -98,7 +99,7 @@ def predictions_figure(
     shown = np.flatnonzero((peaks_s >= start_s) & (peaks_s < end_s))
     agree = None if reference is None else int((predicted[shown] == reference[shown]).sum())
     gain, row_s = _gain(np.ptp(signal_mv)), (end_s - start_s) / 2
-    row_mm = _whole_squares(max(gain * np.ptp(signal_mv), TRACE_MM[0]) + ABOVE_MM + BELOW_MM)
+    row_mm = _whole_squares(max(gain * np.ptp(signal_mv), LEAST_TRACE_MM) + ABOVE_MM + BELOW_MM)
     title = _predictions_title(record, mode, start_s, end_s, len(shown), agree)
     figure, rows = _sheet(title, synthetic, row_s, row_mm, LEGEND_PX)
 
@@ -124,7 +125,7 @@ def predictions_figure(
 def _gain(span_mv: float) -> float:
     """Millimetres a millivolt: GAIN_MM_MV, halved until `span_mv` is not too high for a row."""
     gain = GAIN_MM_MV
-    while gain * span_mv > TRACE_MM[1]:
+    while gain * span_mv > MOST_TRACE_MM:
         gain /= 2
     return gain
 

@@ -19,7 +19,7 @@ from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records import synthetic, wfdb_files
 from deep_ecg.records.database import Source
-from deep_ecg.scoring import ec57, figures
+from deep_ecg.scoring import ec57, strips
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
@@ -255,7 +255,7 @@ def test_summary_is_printed(spike_record, tmp_path, checkpoint, capsys):
 @pytest.mark.parametrize("synthetic_part", ["network", "record"])
 def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthetic_part, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(figures, "predictions_figure", lambda *args, **kwargs: drawn.update(stamp=args[8]))
+    monkeypatch.setattr(strips, "predictions_figure", lambda *args, **kwargs: drawn.update(stamp=args[8]))
     source = "synthetic" if synthetic_part == "network" else "local"
     path = write_checkpoint(tmp_path / "random.pt", source)
     if synthetic_part == "record":

@@ -101,7 +101,7 @@ def test_file_is_a_png_of_readme_width(tmp_path, draw):
     data = path.read_bytes()
     width, height = struct.unpack(">II", data[16:24])  # IHDR chunk of the PNG specification
     assert data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND"
-    assert width == 1300 and 400 <= height <= 1200
+    assert width == 1300 and 350 <= height <= 1200
     assert 5_000 < len(data) < 500_000
     assert [entry.name for entry in path.parent.iterdir()] == ["figure.png"]
 
