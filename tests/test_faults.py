@@ -28,7 +28,7 @@ from deep_ecg.beats import cache
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.labelling import predict
 from deep_ecg.networks import torch_network
-from deep_ecg.records import database, synthetic
+from deep_ecg.records import database, guard, synthetic
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.scoring import strips
 from deep_ecg.system.errors import DeepECGError
@@ -146,6 +146,16 @@ def test_no_memory_is_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr(main, "run", greedy)
     assert main.main([]) == 2
+    assert re.fullmatch(r"error: there is not enough memory[^\n]*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("check", ["check_header_text", "check_signal_files", "check_annotations"])
+def test_no_memory_while_a_record_is_read_is_not_called_a_broken_file(check, record, tmp_path, monkeypatch, capsys):
+    def greedy(*unused, **also_unused):
+        raise MemoryError
+
+    monkeypatch.setattr(guard, check, greedy)
+    assert main.main(["predict", str(record), "--preset", "edge", "--peaks", "atr", "--out", str(tmp_path)]) == 2
     assert re.fullmatch(r"error: there is not enough memory[^\n]*\n", capsys.readouterr().err)
 
 

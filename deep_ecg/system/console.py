@@ -19,6 +19,7 @@ WIDTH = 78
 GOES_ON = "Interrupted: the same command goes on from the last whole epoch."  # said after Ctrl-C, as these are
 FILES_WHOLE = "Interrupted: files that are there are whole."
 NOTHING_WRITTEN = "Interrupted: nothing was written."
+TORCH_MEMORY = "DefaultCPUAllocator"  # what torch raises for want of memory is a RuntimeError with this in it
 
 
 def prepare_streams():
@@ -94,6 +95,10 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
         if not getattr(error, "filename", None):  # the output itself, as likely as not
             abandon_output()
         return _failed(describe_fault(error))
+    except RuntimeError as error:
+        if TORCH_MEMORY not in str(error):
+            raise
+        return _failed(describe_fault(MemoryError()))
     except KeyboardInterrupt as stop:
         print(f"\n{str(stop) or interrupted}", file=sys.stderr)
         return 130

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError, PartlyDone
@@ -66,7 +67,14 @@ def test_exit_status_and_its_one_line(error, status, said, capsys):
     assert lines == [] if not said else len(lines) == 1 and lines[0].startswith(said)
 
 
+def test_no_memory_for_torch_is_one_line(capsys):
+    assert console.exit_status(lambda: torch.empty(10**15), "Interrupted: so.") == 2
+    assert re.fullmatch(r"error: there is not enough memory[^\n]*\n", capsys.readouterr().err)
+
+
 def test_other_errors_are_not_hidden():
+    with pytest.raises(RuntimeError, match="broken"):
+        console.exit_status(raising(RuntimeError("broken")), "Interrupted: so.")
     with pytest.raises(ZeroDivisionError):
         console.exit_status(raising(ZeroDivisionError()), "Interrupted: so.")
 
