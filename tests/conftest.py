@@ -2,6 +2,12 @@
 
 import os
 import sys
+
+# Before anything reads them. As many test processes run side by side as there are cores: more threads in each, and
+# worker processes where a test asks for one a core, would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
+
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,3 +74,9 @@ def synthetic_db(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic-db")
     write_database(folder, DS1 + DS2, minutes=1)
     return folder
+
+
+@pytest.fixture(scope="session")
+def beats_cache(tmp_path_factory) -> Path:
+    """Folder for the cached beats of `synthetic_db`, for all tests in which they may have been cut before."""
+    return tmp_path_factory.mktemp("beats-cache")
