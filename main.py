@@ -185,6 +185,8 @@ def parser() -> argparse.ArgumentParser:
     commands.add_model_options(top)
     top.add_argument("--data-source", choices=DATA_SOURCES, help=f"where the data come from ({DATA_DIR_VARIABLE})")
     top.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="train once a seed and report mean and sd")
+    top.add_argument("--epochs", type=int, metavar="N", help="passes over the beats (default: as the preset has)")
+    top.add_argument("--replays", type=int, metavar="N", help="of each training record (0: train on the records alone)")
     top.add_argument("--name", help="folder of the run under runs/ (default MODE-PRESET)")
     top.add_argument("--fresh", action="store_true", help="do not go on from an interrupted training")
     group = top.add_subparsers(title="commands", metavar="COMMAND")

@@ -3,6 +3,12 @@
 import os
 import shutil
 import sys
+
+# Before anything reads them. As many test processes run side by side as there are cores: more threads in each, and
+# worker processes where a test asks for one a core, would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
+
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,3 +87,9 @@ def few(synthetic_db, tmp_path) -> Source:
     for name in expected_files(("100", "208", "232")):
         shutil.copy2(synthetic_db / name, folder)
     return Source("synthetic", folder)
+
+
+@pytest.fixture(scope="session")
+def beats_cache(tmp_path_factory) -> Path:
+    """Folder for the cached beats of `synthetic_db`, for all tests in which they may have been cut before."""
+    return tmp_path_factory.mktemp("beats-cache")
