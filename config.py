@@ -78,6 +78,7 @@ PRESETS = {
 # Logits are divided by it before the softmax, so that of the beats that get p as probability of their label a share of
 # about p is right; no label changes. Fitted by `crossvalidation.py --temperature --seeds 0 1` on held-out patients of
 # DS1; to be fitted again when anything of the training or of the priors changes.
+# A network takes that of its mode and preset into its file when it is trained.
 TEMPERATURES = {
     ("diagnostic", "full"): 0.805,
     ("diagnostic", "edge"): 0.941,
@@ -162,7 +163,7 @@ class Config:
 
     @property
     def temperature(self) -> float:
-        """What calibrates the probabilities of a network of this mode and preset (`confidence.tempered`)."""
+        """What calibrates a network of this mode and preset that is trained now: see TEMPERATURES."""
         return TEMPERATURES[self.mode, self.preset]
 
     @property

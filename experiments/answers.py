@@ -125,7 +125,8 @@ def arrays(values: object, names: tuple[str, ...]) -> list[np.ndarray]:
 def of_network(mode: str, preset: str, source: Source) -> Answers:
     """What a pretrained network is and says of DS2, and of records through `predict` and a stream."""
     classifier = load_classifier(Config(mode=mode, preset=preset))
-    beats = load_beats(source, DS2, classifier.config)
+    config = classifier.description.applied_to(Config())
+    beats = load_beats(source, DS2, config)
     found = {**of_probabilities(classifier, beats), **of_onnx(PRETRAINED / f"{mode}-{preset}.onnx", beats)}
     for name, value in found.items():
         yield f"{mode}-{preset}: {name}", value
@@ -137,15 +138,15 @@ def of_network(mode: str, preset: str, source: Source) -> Answers:
 
 def of_probabilities(classifier: Classifier, beats: Beats) -> dict[str, str]:
     """Weights, and what the network, its priors and its temperature make of `beats`."""
-    network, temperature = classifier.model, classifier.config.temperature
-    proba = network_proba(network, classifier.config, beats)
+    network, decision = classifier.model, classifier.description.decision
+    proba = network_proba(network, decision, beats)
     return {
         "weights": digest(*weights(network)),
         "network": digest(predict_proba(network, beats.windows, beats.features)),
         "with priors": digest(proba),
-        "calibrated": digest(tempered(proba, temperature)),
+        "calibrated": digest(tempered(proba, decision.temperature)),
         "labels": digest(proba.argmax(axis=1)),
-        "scores": digest(evaluate_beats(beats.labels, proba, beats.records, temperature=temperature)),
+        "scores": digest(evaluate_beats(beats.labels, proba, beats.records, temperature=decision.temperature)),
     }
 
 
@@ -166,7 +167,7 @@ def of_predict(classifier: Classifier, source: Source) -> Answers:
     with TemporaryDirectory() as folder:
         labelled = []
         for name in DS2:
-            labelled.append(label_record(source.folder / name, classifier))
+            labelled.append(label_record(source.folder / name, classifier, Config()))
             write_annotations(Path(folder) / f"{name}.pred", labelled[-1])
             write_table(Path(folder) / f"{name}.csv", labelled[-1])
         files = [(Path(folder) / f"{name}.{ending}").read_bytes() for name in DS2 for ending in ("pred", "csv")]
@@ -181,7 +182,7 @@ def of_predict(classifier: Classifier, source: Source) -> Answers:
 def of_stream(classifier: Classifier, path: Path) -> str:
     """What a stream says of the beginning of the record at `path` (no extension), fed in odd pieces."""
     record = read_record(path, Config.lead)
-    stream = BeatStream(classifier.model, classifier.config, record.fs_hz)
+    stream = BeatStream(classifier, record.fs_hz)
     signal_mv = record.signal_mv[: round(STREAMED_S * record.fs_hz)]
     chunks_mv = (signal_mv[at : at + CHUNK_SAMPLES] for at in range(0, len(signal_mv), CHUNK_SAMPLES))
     beats = [beat for chunk_mv in chunks_mv for beat in stream.push(chunk_mv)] + stream.finish()

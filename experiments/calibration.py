@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config import DS2, MODES, PRESETS, Config
 from data_loader import load_beats
-from deep_ecg.networks.classifier import load_classifier
+from deep_ecg.networks.classifier import load_network
 from deep_ecg.records.database import Source, real_source
 from deep_ecg.scoring.confidence import confidence_report
 from deep_ecg.scoring.figures import confidence_figure
@@ -30,10 +30,11 @@ def run(options: argparse.Namespace) -> dict:
 
 def measured(mode: str, preset: str, source: Source) -> dict:
     """The confidence report of the pretrained network of `mode` and `preset`."""
-    classifier = load_classifier(Config(mode=mode, preset=preset))
-    beats = load_beats(source, DS2, classifier.config)
-    proba = network_proba(classifier.model, classifier.config, beats)
-    return confidence_report(beats.labels, proba, beats.records, classifier.config.temperature)
+    config = Config(mode=mode, preset=preset)
+    model, description = load_network(config)
+    beats = load_beats(source, DS2, description.applied_to(config))
+    proba = network_proba(model, description.decision, beats)
+    return confidence_report(beats.labels, proba, beats.records, description.decision.temperature)
 
 
 def table(report: dict) -> list[str]:

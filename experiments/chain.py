@@ -32,10 +32,11 @@ def run(options: argparse.Namespace) -> dict:
 
 def chain(mode: str, preset: str, folder: Path) -> dict:
     """The EC57 report of the pretrained network of `mode` and `preset` on the records of DS2 in `folder`."""
-    classifier = load_classifier(Config(mode=mode, preset=preset))
+    config = Config(mode=mode, preset=preset)
+    classifier = load_classifier(config)
     with TemporaryDirectory() as labels:
         for record in DS2:
-            write_annotations(Path(labels) / f"{record}.pred", label_record(folder / record, classifier))
+            write_annotations(Path(labels) / f"{record}.pred", label_record(folder / record, classifier, config))
         with redirect_stdout(StringIO()):
             return score_records([str(folder / record) for record in DS2], "pred", test_folder=Path(labels))
 

@@ -24,6 +24,7 @@ from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.beats.replays import condensed
 from deep_ecg.beats.shape import P_WAVE, SHAPE
 from deep_ecg.beats.strip import beats_of_strip, read_strip
+from deep_ecg.networks.decision_settings import DecisionSettings
 from deep_ecg.networks.temperature import tempered
 from deep_ecg.records.database import Source, ingest
 from deep_ecg.scoring.confidence import calibration, fit_temperature, negative_log_likelihood
@@ -179,7 +180,7 @@ def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Seque
     engine.fit(model, train_on, None, FocalLoss(config.focal_gamma), schedule, seed)
     made = [make(source, fold, config) for make in (dense_beats, second_lead_beats, noisy_beats)]
     tested = (ds1.of(fold), *(_shown(beats, columns, idea.channels) if beats else ds1.of(()) for beats in made))
-    proba = [experiment.network_proba(model, config, beats) for beats in tested]
+    proba = [experiment.network_proba(model, DecisionSettings.of(config), beats) for beats in tested]
     return *(_predicted(*pair) for pair in zip(tested, proba)), proba[0]
 
 

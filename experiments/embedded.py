@@ -16,14 +16,12 @@ from data_loader import load_beats
 from deep_ecg.deploy.c_chain import HostChain, build
 from deep_ecg.deploy.integer_network import IntegerNetwork, quantized
 from deep_ecg.labelling.stream import BeatStream
-from deep_ecg.networks.classifier import PRETRAINED, input_settings
+from deep_ecg.networks.classifier import Classifier, load_network
 from deep_ecg.networks.prior import RunningPrior
-from deep_ecg.networks.torch_network import load_checkpoint
 from deep_ecg.records.database import real_source
 from deep_ecg.records.wfdb_files import Record, read_record
 from deep_ecg.system.machine import versions
 from deep_ecg.system.text import markdown_table, number
-from model import HybridECGNet
 
 REPORT = "embedded.json"
 NEIGHBOURS = 400  # beats whose rhythm a moved R-peak may still be part of
@@ -41,21 +39,17 @@ def run(options: argparse.Namespace) -> dict:
 
 def measure(config: Config) -> dict:
     """The report: every record's comparison and their sums. Raises DeepECGError without the database or a compiler."""
-    path, source = PRETRAINED / "causal-edge.pt", real_source(config)
-    model, description = load_checkpoint(path, (HybridECGNet,))
-    config = input_settings(path, description, config)
-    network = quantized(model, load_beats(source, DS1, config))
+    source, (model, description) = real_source(config), load_network(config)
+    network = quantized(model, load_beats(source, DS1, description.applied_to(config)))
     with TemporaryDirectory() as folder:
         build(network, description, Path(folder))
         chain = HostChain(Path(folder))
-    records = (read_record(source.folder / name, config.lead) for name in (*DS1, *DS2))
-    rows = [compare(chain, record, model, config, network) for record in records]
+    records = (read_record(source.folder / name, description.leads) for name in (*DS1, *DS2))
+    rows = [compare(chain, record, Classifier(model, description), network) for record in records]
     return {"all": summed(rows), "state_bytes": chain.state_bytes, "records": rows, "versions": versions()}
 
 
-def compare(
-    chain: HostChain, record: Record, model: HybridECGNet, config: Config, network: IntegerNetwork
-) -> dict:
+def compare(chain: HostChain, record: Record, classifier: Classifier, network: IntegerNetwork) -> dict:
     """How the chain in C differs from the stream in Python on one record, both fed the same float32 samples.
 
     Where the two place an R-peak on different samples the inputs of that beat and the rhythm of those after it differ
@@ -63,12 +57,12 @@ def compare(
     """
     signal_mv = record.signal_mv.astype(np.float32)
     found = chain.label(signal_mv)
-    prepared = BeatStream(model, config, record.fs_hz).prepare(signal_mv.astype(float))
+    prepared = BeatStream(classifier, record.fs_hz).prepare(signal_mv.astype(float))
     samples, known = (np.array([getattr(beat, name) for beat in prepared]) for name in ("sample", "known"))
     windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
     both, here, there = np.intersect1d(samples, found.samples, return_indices=True)
     groups = np.array([beat.group for beat in prepared])
-    labels = RunningPrior(config)(network.proba(windows, features), groups).argmax(axis=1)
+    labels = RunningPrior(classifier.description.decision)(network.proba(windows, features), groups).argmax(axis=1)
     clean = clean_beats(samples, both)[here]
     return {
         "record": record.name,

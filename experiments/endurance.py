@@ -45,7 +45,7 @@ def measure(classifier: Classifier, records: Sequence[Record], hours: float) -> 
     """The report: `records`, all at one rate, replayed in rounds as often as they fit into `hours`, at least twice."""
     signal_mv, fs_hz = np.concatenate([record.signal_mv for record in records]), records[0].fs_hz
     count = max(round(hours * 3600 * fs_hz / len(signal_mv)), 2)
-    stream, step = BeatStream(classifier.model, classifier.config, fs_hz), round(CHUNK_S * fs_hz)
+    stream, step = BeatStream(classifier, fs_hz), round(CHUNK_S * fs_hz)
     most = round(MOST_BEATS_PER_S * len(signal_mv) / fs_hz)
     kept = np.full((count, most, 1 + len(CLASSES)), np.nan)
     told, used_mb, started_s = [], [], process_time()

@@ -176,7 +176,7 @@ def measure(classifier: Classifier, stretches: Sequence[Stretch]) -> dict:
 
 def streamed(classifier: Classifier, signal_mv: np.ndarray, fs_hz: float) -> Told:
     """Everything that a fresh stream tells of `signal_mv` (n,)."""
-    stream, step = BeatStream(classifier.model, classifier.config, fs_hz), round(CHUNK_S * fs_hz)
+    stream, step = BeatStream(classifier, fs_hz), round(CHUNK_S * fs_hz)
     beats, qualities = [], []
     for start in range(0, len(signal_mv), step):
         beats += stream.push(signal_mv[start : start + step])

@@ -138,14 +138,13 @@ def _epoch(config: Config, folder: Path):
 def _evaluate(config: Config, folder: Path):
     import torch
 
-    from deep_ecg.networks import torch_network
+    from deep_ecg.networks.classifier import load_network
     from deep_ecg.training.experiment import score_network
-    from model import HybridECGNet
 
-    model, _ = torch_network.load_checkpoint(folder / "run" / "checkpoint.pt", (HybridECGNet,))
+    model, description = load_network(config, folder / "run" / "checkpoint.pt")
     torch.set_num_threads(1)
     beats = load_beats(_source(config), config.test_records, config)
-    score_network(model, config, beats)
+    score_network(model, description, config, beats)
 
 
 def _record(config: Config, folder: Path):

@@ -93,7 +93,7 @@ def streamed(
     classifier: Classifier, record: Record, chunk_s: float, limit_s: float = np.inf
 ) -> tuple[list[Beat], list[float]]:
     """The beats of `record`, and for each push that told some the seconds that it took, a beat."""
-    stream, step = BeatStream(classifier.model, classifier.config, record.fs_hz), round(chunk_s * record.fs_hz)
+    stream, step = BeatStream(classifier, record.fs_hz), round(chunk_s * record.fs_hz)
     beats, work_s = [], []
     for start in range(0, int(min(len(record.signal_mv), limit_s * record.fs_hz)), step):
         chunk_mv, started_s = record.signal_mv[start : start + step], perf_counter()
@@ -108,7 +108,7 @@ def many(classifier: Classifier, records: Sequence[Record], patients: int, patie
     """How many times faster than real time `patients` streams run at once, with one network call for all and alone."""
     speeds = {}
     for name, width in (("patients_times_real_time", patients), ("patients_one_by_one_times_real_time", 1)):
-        streams = [BeatStream(classifier.model, classifier.config, records[0].fs_hz) for _ in range(patients)]
+        streams = [BeatStream(classifier, records[0].fs_hz) for _ in range(patients)]
         step, started_s = round(CHUNK_S * records[0].fs_hz), perf_counter()
         for second in range(round(patients_s / CHUNK_S)):
             # Patients who share a record are at different places of it, so that their beats do not come together.

@@ -1,6 +1,6 @@
 """Settings: what is refused and how, what overrides what, and what the two presets promise."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 

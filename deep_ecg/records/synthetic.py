@@ -278,7 +278,8 @@ def _beat_kinds(patient: Patient, duration_s: float, rng: np.random.Generator):
     if n_sinus == 0:
         in_fibrillation["escape"] = counts["escape"]
 
-    text, rhythms = "", []
+    text = ""
+    rhythms: list[tuple[int, str]] = []
     for n, rhythm, part in ((n_sinus, patient.rhythm, in_sinus), (n_fibrillating, "(AFIB", in_fibrillation)):
         if n:
             pieces = _pieces(patient, part, rhythm == "(AFIB", rng)

@@ -2,12 +2,16 @@
 
 import logging
 import os
+import shlex
+import shutil
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper, UnsupportedOperation
+from pathlib import Path
 
 from deep_ecg import INSTALL
 from deep_ecg.system import machine
@@ -54,6 +58,19 @@ def draw_in_place():
     """Makes the terminal obey escape sequences, which that of Windows does only when asked."""
     if machine.WINDOWS:
         os.system("")  # any command leaves it so
+
+
+def command_line(script: Path, *arguments: object) -> str:
+    """The command that runs `script` with `arguments` by the Python that is running, to be pasted where the user is."""
+    python = "python" if shutil.which("python") == sys.executable else _from_here(Path(sys.executable))
+    join = subprocess.list2cmdline if machine.WINDOWS else shlex.join
+    return join([python, _from_here(script), *map(str, arguments)])
+
+
+def _from_here(path: Path) -> str:
+    """The `path` as short as it can be given from the working folder: relative where it lies below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 def abandon_output():

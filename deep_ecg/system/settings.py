@@ -1,12 +1,12 @@
 """Whether the settings of `config.py` can be used: their kinds, their choices, and how they go together."""
 
 import inspect
-import math
 import os
 import re
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import get_args, get_origin
 
 from deep_ecg.system.errors import DeepECGError
@@ -19,14 +19,15 @@ def check_settings(config, choices: Mapping[str, Sequence[str]], classes: Sequen
 
     `choices` are what the settings of these names may be, `classes` the names of the classes of beats.
     """
-    _check_kinds(config)
+    check_kinds(config)
     _check_choices(config, choices)
     _check_numbers(config, len(classes))
     _check_records(config)
     _check_annotations(config, classes)
 
 
-def _check_kinds(config):
+def check_kinds(config):
+    """Raises DeepECGError at the first value of the dataclass `config` that is not of the kind that its field says."""
     for field in fields(config):
         value = getattr(config, field.name)
         if not _is_a(value, field.type):
@@ -39,8 +40,10 @@ def _is_a(value: object, kind: object) -> bool:
         return isinstance(value, tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
     if kind is str:
         return isinstance(value, str | os.PathLike)
+    if kind is dict or is_dataclass(kind):
+        return isinstance(value, kind)
     numbers = (int, float) if kind is float else int
-    return isinstance(value, numbers) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, numbers) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def _check_choices(config, choices: Mapping[str, Sequence[str]]):

@@ -1,5 +1,7 @@
 """A short form of the measurement of endurance: some twenty minutes of signal through one stream, in rounds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,11 +9,12 @@ from config import Config
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.wfdb_files import read_record
 from experiments import endurance as benchmark
+from tests.support.networks import network
 
 
 @pytest.fixture(scope="module")
 def report(synthetic_db):
-    classifier = load_classifier(Config(mode="causal", preset="edge"))
+    classifier = replace(load_classifier(Config(mode="causal", preset="edge")), model=network("causal"))
     records = [read_record(synthetic_db / name, "MLII") for name in ("100", "103")]
     return benchmark.measure(classifier, records, 20 / 60)
 

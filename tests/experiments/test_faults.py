@@ -75,7 +75,7 @@ def test_a_synthetic_patient_is_back_in_three_seconds(synthetic_db, classifier, 
 
 def test_the_state_of_the_signal_can_be_asked_of_a_stream(synthetic_db, classifier):
     record = read_record(synthetic_db / "100", "MLII")
-    stream, states = BeatStream(classifier.model, classifier.config, record.fs_hz), []
+    stream, states = BeatStream(classifier, record.fs_hz), []
     signal_mv = record.signal_mv[: round(20 * record.fs_hz)]
     noise_mv = 3 * np.random.default_rng(0).normal(size=3600)
     for part_mv in (signal_mv, np.full(720, 0.3), signal_mv, np.full(720, 5.115), signal_mv, noise_mv):
