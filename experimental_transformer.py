@@ -5,6 +5,8 @@ schedule and engine, and writes the table that compares accuracy, PVC recall, S 
 to runs/transformer-MODE/.
 """
 
+import deep_ecg.requirements  # noqa: F401  # isort: skip - first: it says in one line what is missing
+
 import argparse
 import sys
 from pathlib import Path
@@ -121,12 +123,12 @@ def benchmark(config: Config, folder: Path | None = None) -> dict:
     for name, settings, network, arguments in contenders(config):
         print(f"\nTrain: {name}", flush=True)
         own = folder / name.replace(", ", "-")
-        trained.append(experiment.train(settings, source, ds1, replays, seed, own, network, arguments, progress))
+        trained.append(experiment.train(settings, source, ds1, replays, seed, own, network, arguments))
     ds2 = load_beats(source, config.test_records, config, progress)
     rows = []
     for (name, settings, _, _), network in zip(contenders(config), trained):
         report, _ = experiment.assess(network, settings, source, ds1, ds2)
-        rows.append(_row(name, report, int8_report(network, settings, ds2, report)))
+        rows.append(_row(name, report, int8_report(network, ds2, report)))
         (network.folder / "resume.pt").unlink(missing_ok=True)
     return _write(folder, config, source, rows)
 

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -29,15 +28,16 @@ from deep_ecg.beats import cache
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.labelling import predict
 from deep_ecg.networks import torch_network
-from deep_ecg.records import database, synthetic
+from deep_ecg.records import database, guard, synthetic
 from deep_ecg.records.wfdb_files import Record
-from deep_ecg.scoring import figures
+from deep_ecg.scoring import strips
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked, write_text
 from deep_ecg.system.json_files import write_json
 from deep_ecg.training import engine
 from tests.support import ROOT
 
+resource = pytest.importorskip("resource", reason="limits of files are set as on Unix")
 LIMIT_S = 120
 ROOM_BYTES = 1000
 ABOVE_PERMISSIONS = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: linux/capability.h
@@ -92,10 +92,10 @@ WRITERS = {
     "text": lambda path: write_text(path, "x" * 5000),
     "json": lambda path: write_json(path, {"x": "x" * 5000}),
     "network": lambda path: torch_network.write_torch_file(path, {"x": engine.torch.zeros(5000)}),
-    "cache": lambda path: cache._write_cache(path, [many_beats()], ["100"]),
+    "cache": lambda path: cache.write_entry(path, [many_beats()], ["100"]),
     "annotations": lambda path: predict.write_annotations(path, labelled()),
     "table": lambda path: predict.write_table(path, labelled()),
-    "picture": lambda path: figures.signal_figure(path, np.arange(99), np.arange(99), 360, 0, "100", "MLII", False),
+    "picture": lambda path: strips.signal_figure(path, np.arange(99), np.arange(99), 360, 0, "100", "MLII", False),
 }
 
 
@@ -127,7 +127,7 @@ def test_predict_on_a_full_disk(tmp_path, record, monkeypatch, capsys):
 def test_the_output_of_predict_on_a_full_disk(tmp_path, record):
     """The real script, whose output is a file."""
     arguments = ["predict", str(record), "--preset", "edge", "--runtime", "onnx"]
-    with open("/dev/full", "w") as full:
+    with open("/dev/full", "w", encoding="utf-8") as full:
         done = subprocess.run(
             [sys.executable, str(ROOT / "main.py"), *arguments],
             cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S,
@@ -141,6 +141,16 @@ def test_no_memory_is_one_line(monkeypatch, capsys):
 
     monkeypatch.setattr(main, "run", greedy)
     assert main.main([]) == 2
+    assert re.fullmatch(r"error: there is not enough memory[^\n]*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("check", ["check_header_text", "check_signal_files", "check_annotations"])
+def test_no_memory_while_a_record_is_read_is_not_called_a_broken_file(check, record, tmp_path, monkeypatch, capsys):
+    def greedy(*unused, **also_unused):
+        raise MemoryError
+
+    monkeypatch.setattr(guard, check, greedy)
+    assert main.main(["predict", str(record), "--preset", "edge", "--peaks", "atr", "--out", str(tmp_path)]) == 2
     assert re.fullmatch(r"error: there is not enough memory[^\n]*\n", capsys.readouterr().err)
 
 
@@ -232,8 +242,9 @@ def test_a_second_run_in_the_same_folder_is_one_line(synthetic_db, tmp_path, mon
 
 
 def test_two_runs_that_write_the_synthetic_database_at_once_both_have_it(tmp_path):
-    code = """import sys; sys.path.insert(0, sys.argv[1]); from deep_ecg.records.database import ingest; import config
-print(ingest(config.Config(data_source="synthetic", synthetic_minutes=1)).folder)"""
+    code = "import sys; sys.path.insert(0, sys.argv[1])\n"
+    code += "from config import Config; from deep_ecg.records import database\n"
+    code += "print(database.ingest(Config(data_source='synthetic', synthetic_minutes=1)).folder)"
     start = [sys.executable, "-c", code, str(ROOT)]
     both = [subprocess.Popen(start, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]
     said = [process.communicate(timeout=LIMIT_S)[0] for process in both]

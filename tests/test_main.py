@@ -6,6 +6,8 @@ import json
 import math
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,7 +112,8 @@ def test_help_lists_commands_and_options(tmp_path, monkeypatch, capsys):
         main.main(["--help"])
     output, errors = capsys.readouterr()
     assert (stop.value.code, errors) == (0, "")
-    commands, options = ("predict", "stream", "score", "reproduce"), ("--mode", "--preset", "--data-source", "--seeds")
+    commands = ("evaluate", "predict", "stream", "score", "python -m experiments")
+    options = ("--mode", "--preset", "--data-source", "--seeds", "--epochs", "--replays")
     for word in (*commands, *options, DATA_DIR_VARIABLE):
         assert word in output
     for choice in (*settings.MODES, *settings.PRESETS, *settings.DATA_SOURCES):
@@ -181,9 +184,9 @@ def test_exit_status(monkeypatch, capsys, error, status):
 def test_options_override_the_settings_for_one_run(monkeypatch):
     seen = {}
     monkeypatch.setattr(main, "run", lambda config, **options: seen.update(config=config, options=options))
-    arguments = "--mode causal --preset edge --data-source synthetic --seeds 3 4 --name trial --fresh".split()
-    assert main.main(arguments) == 0
-    expected = Config(mode="causal", preset="edge", data_source="synthetic", seeds=(3, 4))
+    arguments = "--mode causal --preset edge --data-source synthetic --seeds 3 4 --epochs 2 --replays 0".split()
+    assert main.main([*arguments, "--name", "trial", "--fresh"]) == 0
+    expected = Config(mode="causal", preset="edge", data_source="synthetic", seeds=(3, 4), epochs=2, replays=0)
     assert seen == {"config": expected, "options": {"name": "trial", "fresh": True}}
     assert main.main([]) == 0
     assert seen == {"config": Config(), "options": {}}
@@ -235,6 +238,18 @@ def test_a_run_leaves_a_complete_report_figures_and_networks(whole):
     assert all(f"[{stage}/6]" in output for stage in range(1, 7))
     assert "replayed" in output and "118, 124, 205, 223" in output
     assert str(folder / "report.md") in output
+    assert_figures_linked(report, folder, output)
+    assert re.search(r"without 118, .*: epoch  1  training loss [\d.]+, validation loss [\d.]+, accuracy ", output)
+    assert re.search(r"seed 0: epoch  2  training loss [\d.]+\n", output)
+    assert "seed 0: accuracy " in output and re.search(r"seed 0: [\d,]+ -> [\d,]+ bytes", output)
+
+
+def assert_figures_linked(report: dict, folder: Path, output: str):
+    """The report names, links and prints each figure of the run, and says which folder its data come from."""
+    text = (folder / "report.md").read_text()
+    assert report["figures"] == [f"images/{name}.png" for name in ("signal", "dashboard", "confidence", "predictions")]
+    assert all(f"]({figure})" in text and str(folder / figure) in output for figure in report["figures"])
+    assert report["data_folder"] == os.environ[DATA_DIR_VARIABLE] and report["data_folder"] in text
 
 
 def assert_scores_complete(scores: dict):
@@ -291,6 +306,19 @@ def test_an_unwritable_folder_is_a_clear_error(runs, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_the_closing_lines_are_commands_that_can_be_pasted(run, short, undrawn, tmp_path, capsys):
+    """Each begins with a Python and this main.py, and parses as its command line; the record named is there."""
+    run(tmp_path)
+    lines = capsys.readouterr().out.partition("to be pasted:\n")[2].splitlines()
+    commands = [shlex.split(line) for line in lines]
+    assert len(commands) == 4
+    for python, script, *arguments in commands:
+        assert Path(shutil.which(python)).samefile(sys.executable) and Path(script).samefile(main.__file__)
+        main.parser().parse_args(arguments)
+    last = commands[-1]
+    assert last[2] == "predict" and Path(f"{last[3]}.hea").is_file() and Path(last[-1]).is_file()
+
+
 # Interruption ------------------------------------------------------------------------------------------------------
 
 
@@ -303,7 +331,7 @@ def test_ctrl_c_ends_with_one_line_and_status_130(whole, synthetic_db, beats_cac
     assert errors.strip().splitlines() == ["Interrupted: the same command goes on from the last whole epoch."]
 
 
-@pytest.mark.parametrize("command", ["predict 100", "stream 100", "score 100 --test-ann pred", "tables"])
+@pytest.mark.parametrize("command", ["predict 100", "stream 100", "score 100 --test-ann pred", "evaluate"])
 def test_ctrl_c_where_nothing_trains_says_nothing_of_epochs(command, monkeypatch, capsys):
     name = command.split()[0]
 

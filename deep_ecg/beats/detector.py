@@ -154,11 +154,6 @@ class RPeakDetector:
         """
         return self._watch.fault or self._judge.quality(self._pushed)
 
-    @property
-    def signal_ok(self) -> bool:
-        """Whether the signal can be relied on just now."""
-        return self.quality == "ok"
-
     def _samples(self, seconds: float) -> int:
         return round(seconds * self._fs_hz)
 

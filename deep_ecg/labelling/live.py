@@ -75,11 +75,11 @@ def follow(
     """
     check_min_confidence(min_confidence)
     check_writable(out)
-    stream = BeatStream(classifier.model, classifier.config, feed.fs_hz)
-    monitor = Monitor(feed.fs_hz, classifier.config.mode, min_confidence)
+    stream = BeatStream(classifier, feed.fs_hz)
+    monitor = Monitor(feed.fs_hz, classifier.inputs.mode, min_confidence)
     stop = None
     try:
-        view = view or (Screen if sys.stdout.isatty() else Lines)(feed, classifier.config.mode)
+        view = view or (Screen if sys.stdout.isatty() else Lines)(feed, classifier.inputs.mode)
         for chunk_mv in feed.chunks_mv:
             beats = _sure(stream.push(chunk_mv), min_confidence)
             view.show(chunk_mv, monitor, monitor.update(len(chunk_mv), beats, stream.quality))

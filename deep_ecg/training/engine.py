@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from deep_ecg.networks.torch_network import predict_logits, read_torch_file, write_torch_file
 from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.progress import telling
 from deep_ecg.training import processes
 
 TRAINING_THREADS = 1  # two trainings side by side, one thread each, take less time than one after the other with two
@@ -97,21 +97,21 @@ def fit(
     seed: int,
     state_path: Path | None = None,
     fingerprint: str = "",
-    progress: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
     on_epoch: Callable[[dict], None] | None = None,
 ) -> History:
     """Trains `model` in place for all epochs of `schedule` and leaves the averaged weights in it.
 
-    `validation` is scored after each epoch where it is given; nothing is chosen by it. With `state_path`, everything
-    needed to go on is written there after each epoch, and a state with the same `fingerprint` found there is gone on
-    from: the result is the same to the bit as without the interruption. The state is removed by the caller when its
-    results are safe.
+    `validation` is scored after each epoch where it is given; nothing is chosen by it. Within an epoch `tell` gets a
+    line every few seconds, after it `on_epoch` its entry of the history. With `state_path`, everything needed to go on
+    is written there after each epoch, and a state with the same `fingerprint` found there is gone on from: the result
+    is the same to the bit as without the interruption. The state is removed by the caller when its results are safe.
     """
     run = _Run(model, train, schedule, seed)
     if state_path is not None:
         run.restore(state_path, fingerprint)
     while run.epoch < schedule.epochs:
-        entry = run.train_epoch(train, loss_function, progress)
+        entry = run.train_epoch(train, loss_function, tell)
         if validation is not None:
             entry |= validate(run.averaged, validation, loss_function)
         run.finish_epoch(entry)
@@ -173,12 +173,15 @@ class _Run:
     def _permutation(self, count: int) -> Tensor:
         return torch.randperm(count, generator=self.generator)
 
-    def train_epoch(self, train: BeatTensors, loss_function: nn.Module, progress: bool) -> dict:
+    def train_epoch(self, train: BeatTensors, loss_function: nn.Module, tell: Callable[[str], None]) -> dict:
         self.model.train()
         order = self._order()
         total = 0.0
-        title = f"epoch {self.epoch + 1}/{self.schedule.epochs}"
-        for batch in tqdm(range(self.batches), title, unit="batch", disable=None if progress else True, leave=False):
+
+        def tell_share(done: int):
+            tell(f"epoch {self.epoch + 1} of {self.schedule.epochs}, {100 * done // self.batches} %")
+
+        for batch in telling(range(self.batches), tell_share):
             index = order[batch * self.own_batch : (batch + 1) * self.own_batch]
             loss = loss_function(self.shared(train.windows[index], train.features[index]), train.labels[index])
             self.optimizer.zero_grad()

@@ -21,11 +21,13 @@ import tempfile
 import threading
 import time
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 import main as program
 from deep_ecg.records.synthetic import write_database
@@ -138,8 +140,8 @@ class Processes:
     def check_processes(self):
         """No process of the run lives on, and what is left of it in memory is empty and does not pile up."""
         give_up_s = time.monotonic() + WORKERS_END_S
-        while living := _living(f"{MARK}={self.mark}".encode()):
-            assert time.monotonic() < give_up_s, f"processes of a killed run live on: {living}"
+        while alive := living(MARK, self.mark):
+            assert time.monotonic() < give_up_s, f"processes of a killed run live on: {alive}"
             time.sleep(0.05)
         left = {name for name in _in_memory() if int(LEFT.fullmatch(name)[1]) in self.processes}
         sizes = [_size(SHARED_MEMORY / name) for name in left]
@@ -326,7 +328,10 @@ class Killer(Processes):
         content = path.read_bytes()
         if path.parent.name == "mitdb":
             return content == self.served[path.name]
-        if path.suffix in (".npz", ".pt"):
+        if path.suffix == ".npy":
+            index = json.loads((path.parent / "index.json").read_bytes())
+            return index[path.stem]["crc32"] == zlib.crc32(content)
+        if path.suffix == ".pt":
             with zipfile.ZipFile(path) as archive:
                 return archive.testzip() is None
         if path.suffix == ".json":
@@ -352,24 +357,20 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _living(mark: bytes) -> list[str]:
-    """Command lines of the processes with `mark` in their environment."""
+def living(variable: str, value: str) -> list[str]:
+    """Command lines of the processes that have `variable` with this `value` in their environment."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for process in psutil.process_iter():
         try:
-            if mark in (folder / "environ").read_bytes().split(b"\0") and "Z" not in _state(folder):
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200])
-        except OSError:  # it has ended, or is another user's
+            if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline())[:200])
+        except psutil.Error:  # it has ended, or is another user's
             continue
     return found
 
 
-def _state(folder: Path) -> str:
-    return (folder / "stat").read_text().rpartition(")")[2].split()[0]
-
-
 def _in_memory() -> list[str]:
-    return [name for name in os.listdir(SHARED_MEMORY) if LEFT.fullmatch(name)]
+    return [path.name for path in SHARED_MEMORY.glob("*") if LEFT.fullmatch(path.name)]
 
 
 if __name__ == "__main__":

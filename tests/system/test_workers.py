@@ -14,7 +14,7 @@ from joblib import delayed
 from deep_ecg.system import workers
 from deep_ecg.system.workers import WorkerDied, run_jobs
 from tests.support import ROOT
-from tests.support.kill import _living
+from tests.support.kill import living
 
 LIMIT_S = 60
 
@@ -35,18 +35,19 @@ def test_a_worker_that_dies_ends_the_jobs_but_not_the_program():
 
 @pytest.mark.parametrize("with_workers", [False, True])
 def test_nothing_outlives_a_killed_run(tmp_path, with_workers):
-    code = "import sys, time; sys.path.insert(0, sys.argv[1]); from deep_ecg.system.workers import *; from joblib import delayed\n"
+    code = "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+    code += "from deep_ecg.system.workers import *; from joblib import delayed\n"
     code += "def job(path): open(path, 'w').close(); time.sleep(600)\n"
     code += "list(run_jobs([delayed(job)(sys.argv[2] + k) for k in 'ab'], 2))"
-    mark = f"DEEP_ECG_TEST={os.getpid()}-{with_workers}"
-    environment = os.environ | dict([mark.split("=")])
+    mark = ("DEEP_ECG_TEST", f"{os.getpid()}-{with_workers}")
+    environment = os.environ | dict([mark])
     command = [sys.executable, "-c", code, str(ROOT), str(tmp_path / "began-")]
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
-    assert len(_living(mark.encode())) >= 3
+    assert len(living(*mark)) >= 3
     os.killpg(process.pid, signal.SIGKILL) if with_workers else process.kill()
     process.wait()
-    wait_for(lambda: not _living(mark.encode()))
+    wait_for(lambda: not living(*mark))
     for folder in (workers.SHARED_MEMORY, Path("/tmp")):
         workers._sweep(folder)
     assert not [name for name in os.listdir(workers.SHARED_MEMORY) if f"-{process.pid}-" in name]
