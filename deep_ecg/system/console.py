@@ -54,12 +54,6 @@ def ask(question: str) -> bool:
     return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
 
 
-def draw_in_place():
-    """Makes the terminal obey escape sequences, which that of Windows does only when asked."""
-    if machine.WINDOWS:
-        os.system("")  # any command leaves it so
-
-
 def command_line(script: Path, *arguments: object) -> str:
     """The command that runs `script` with `arguments` by the Python that is running, to be pasted where the user is."""
     python = "python" if shutil.which("python") == sys.executable else _from_here(Path(sys.executable))
@@ -71,6 +65,12 @@ def _from_here(path: Path) -> str:
     """The `path` as short as it can be given from the working folder: relative where it lies below that."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def draw_in_place():
+    """Makes the terminal obey escape sequences, which that of Windows does only when asked."""
+    if machine.WINDOWS:
+        os.system("")  # any command leaves it so
 
 
 def abandon_output():
