@@ -184,7 +184,7 @@ def test_no_beats_give_no_logits():
 def test_the_reference_network_keeps_its_labels_on_patients_that_it_was_not_calibrated_on(mode, mitdb, tmp_path):
     """A patient of DS1 with S, V and F beats calibrates, another is labelled as the float network does."""
     model, description = load_checkpoint(PRETRAINED / f"{mode}-edge.pt", [HybridECGNet])
-    if description["features"] != list(FEATURES[mode]):
+    if description.features != FEATURES[mode]:
         pytest.skip(f"pretrained/{mode}-edge.pt is of other features than features.py")
     config = Config(mode=mode, preset="edge", cache_dir=str(tmp_path))
     beats = load_beats(Source("local", mitdb), ("223", "205"), config)

@@ -23,13 +23,13 @@ from deep_ecg.deploy.c_network import HostLibrary, compiler
 from deep_ecg.deploy.integer_network import quantized
 from deep_ecg.deploy.tflite_file import ALIGNMENT, Interpreter, model_bytes
 from deep_ecg.networks import torch_network
+from deep_ecg.networks.description import Description
 from deep_ecg.networks.torch_network import load_checkpoint
 from deep_ecg.records.database import Source
 from deep_ecg.system.errors import DeepECGError
-from deep_ecg.training.experiment import describe
 from experiments.reproduce import PRETRAINED
 from model import HybridECGNet
-from tests.support.networks import made_up_beats, network
+from tests.support.networks import described, made_up_beats, network
 
 MAX_MODEL_BYTES = 15_360
 MAX_ARENA_BYTES = 16_384
@@ -51,8 +51,8 @@ def c_compiler() -> str:
     return compiler()
 
 
-def description(mode="diagnostic", source="synthetic") -> dict:
-    return describe(Config(mode=mode, preset="edge"), Source(source, Path()), seed=0)
+def description(mode="diagnostic", source="synthetic") -> Description:
+    return described(Config(mode=mode, preset="edge"), source)
 
 
 def build(model, about, calibration, tested, folder) -> list[dict]:
@@ -115,7 +115,7 @@ def test_c_quantizes_float_inputs_as_python_does(built, c_compiler):
 def test_on_recorded_beats_c_and_tflite_micro_say_the_same(mitdb, tflite_micro, c_compiler, tmp_path):
     """The reference network on a DS1 record with N, S and V beats."""
     model, about = load_checkpoint(PRETRAINED / "causal-edge.pt", [HybridECGNet])
-    if about["features"] != list(FEATURES["causal"]):
+    if about.features != FEATURES["causal"]:
         pytest.skip("pretrained/causal-edge.pt is of other features than features.py")
     config = Config(mode="causal", preset="edge", cache_dir=str(tmp_path / "cache"))
     beats = load_beats(Source("local", mitdb), ("209",), config)

@@ -16,7 +16,6 @@ from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.deploy.onnx_export import export_fp32, export_int8
 from deep_ecg.networks import torch_network
-from deep_ecg.networks.classifier import INPUT_SETTINGS
 from deep_ecg.networks.onnx_network import OnnxNetwork
 from deep_ecg.records.database import Source
 from deep_ecg.training.experiment import describe, hybrid_arguments
@@ -135,9 +134,9 @@ def test_the_file_alone_says_what_it_is_and_nothing_of_this_machine(exported):
     mode, _, *paths = exported
     for path in paths:
         description = OnnxNetwork(path).description
-        assert description["mode"] == mode and description["features"] == list(FEATURES[mode])
-        assert description["classes"] == list("NSVFQ") and description["data_source"] == "local"
-        assert set(description["config"]) == set(INPUT_SETTINGS)
+        assert description.mode == mode and description.features == FEATURES[mode]
+        assert description.classes == tuple("NSVFQ") and description.data_source == "local"
+        assert description.training == {}
         content = path.read_bytes()
         assert not any(str(place).encode() in content for place in (ROOT, Path(sys.prefix), Path.home()))
         assert not list(path.parent.glob("*.data"))  # no weights beside it

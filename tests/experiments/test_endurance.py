@@ -5,18 +5,18 @@ import pytest
 import torch
 
 from config import Config
-from deep_ecg.networks.classifier import Classifier
 from deep_ecg.records.wfdb_files import read_record
 from deep_ecg.training.experiment import hybrid_arguments
 from experiments import endurance as benchmark
 from model import HybridECGNet
+from tests.support.networks import classifier_of
 
 
 @pytest.fixture(scope="module")
 def report(synthetic_db):
     config = Config(mode="causal", preset="edge")
     torch.manual_seed(1)
-    classifier = Classifier(HybridECGNet(**hybrid_arguments(config)).eval(), config, True)
+    classifier = classifier_of(HybridECGNet(**hybrid_arguments(config)).eval(), config, "synthetic")
     records = [read_record(synthetic_db / name, "MLII") for name in ("100", "103")]
     return benchmark.measure(classifier, records, 20 / 60)
 

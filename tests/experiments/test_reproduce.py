@@ -8,7 +8,7 @@ import pytest
 from config import CLASSES, DS2, Config
 from data_loader import load_beats
 from deep_ecg.beats.inputs import FEATURES
-from deep_ecg.networks.classifier import load_classifier
+from deep_ecg.networks.classifier import load_network
 from deep_ecg.records.database import Source
 from deep_ecg.scoring.measures import evaluate_beats
 from deep_ecg.system.errors import DeepECGError
@@ -88,11 +88,11 @@ def test_pretrained_files_fit_the_repository():
 
 @pytest.mark.parametrize(("mode", "preset"), VARIANTS)
 def test_a_pretrained_network_scores_what_its_report_says(mode, preset, mitdb, tmp_path_factory):
-    classifier = load_classifier(Config(mode=mode, preset=preset))
+    model, description = load_network(Config(mode=mode, preset=preset))
     cache = tmp_path_factory.getbasetemp() / "cache-of-ds2"
     ds2 = load_beats(Source("local", mitdb), DS2, Config(mode=mode, preset=preset, cache_dir=str(cache)))
     assert ds2.features.shape[1] == len(FEATURES[mode])
-    scores = evaluate_beats(ds2.labels, network_proba(classifier.model, classifier.config, ds2), ds2.records)
+    scores = evaluate_beats(ds2.labels, network_proba(model, description.decision, ds2), ds2.records)
     reported = read_json(RESULTS / f"{mode}-{preset}.json")["ds2"]
     assert scores["accuracy"] == pytest.approx(reported["accuracy"], abs=1e-4)  # other processors round otherwise
     for name in "NSV":

@@ -72,7 +72,7 @@ def test_a_replayed_record_gets_the_files_of_predict(record, classifier, pretrai
     follow(record_feed(record, classifier, speed=0), classifier, tmp_path / "live")
     printed = capsys.readouterr().out
     predict.predict_records(
-        [str(record)], classifier.config, tmp_path / "whole", checkpoint=pretrained / "causal-edge.pt"
+        [str(record)], Config(mode="causal"), tmp_path / "whole", checkpoint=pretrained / "causal-edge.pt"
     )
     assert sorted(path.name for path in (tmp_path / "live").iterdir()) == ["ecg.csv", "ecg.pred"]
     live_beats, whole = (wfdb.rdann(str(tmp_path / folder / "ecg"), "pred") for folder in ("live", "whole"))

@@ -120,12 +120,12 @@ def test_beats_stay_at_the_records_own_rate(tmp_path, fs_hz, mode):
 
 def test_resampled_record_has_nearly_the_same_probabilities(mitdb, tmp_path):
     classifier = load_classifier(Config(), write_checkpoint(tmp_path / "random.pt"))
-    at_360 = predict.label_record(mitdb / "112", classifier, "atr")
+    at_360 = predict.label_record(mitdb / "112", classifier, Config(), "atr")
     resampled = resample_poly(at_360.record.signal_mv, 25, 36, padtype="line")
     record = write_record(tmp_path, "112", resampled[:, None], 250)
     samples = np.round(at_360.samples * 250 / 360).astype(int)
     wfdb.wrann("112", "atr", samples, ["N"] * len(samples), fs=250, write_dir=str(tmp_path))
-    at_250 = predict.label_record(Path(record), classifier, "atr")
+    at_250 = predict.label_record(Path(record), classifier, Config(), "atr")
     assert np.median(np.abs(at_250.proba - at_360.proba)) < 0.01
 
 
@@ -203,20 +203,41 @@ def test_a_least_confidence_that_is_no_probability_is_refused(spike_record, tmp_
     assert not (tmp_path / "out").exists()
 
 
-def test_probabilities_are_calibrated_and_labels_stay(spike_record, checkpoint, monkeypatch):
+def test_probabilities_are_calibrated_and_labels_stay(spike_record, tmp_path, monkeypatch):
     """With half the logits the logarithms of all ratios of probabilities are halved."""
-    classifier = load_classifier(Config(preset="edge"), checkpoint)
     found = []
     for temperature in (1.0, 2.0):
         monkeypatch.setitem(settings.TEMPERATURES, ("diagnostic", "edge"), temperature)
-        found.append(predict.label_record(Path(spike_record), classifier))
+        classifier = load_classifier(Config(preset="edge"), write_checkpoint(tmp_path / f"{temperature}.pt"))
+        found.append(predict.label_record(Path(spike_record), classifier, Config()))
     plain, milder = (np.log(labelled.proba[:, :1] / labelled.proba) for labelled in found)
     np.testing.assert_allclose(milder, plain / 2, atol=1e-5)
     assert np.array_equal(found[0].predicted, found[1].predicted)
 
 
 def test_the_temperature_is_that_of_the_network_not_of_the_preset_asked_for(checkpoint):
-    assert load_classifier(Config(preset="full"), checkpoint).config.preset == "edge"
+    description = load_classifier(Config(preset="full"), checkpoint).description
+    assert description.preset == "edge"
+    assert description.decision.temperature == settings.TEMPERATURES["diagnostic", "edge"]
+
+
+def test_todays_settings_have_no_say_in_the_labels_of_a_network(spike_record, checkpoint, monkeypatch):
+    """Neither temperature nor priors nor anything of its inputs; see tests/networks/test_description.py."""
+    before = predict.label_record(Path(spike_record), load_classifier(Config(), checkpoint), Config())
+    monkeypatch.setitem(settings.TEMPERATURES, ("diagnostic", "edge"), 5.0)
+    other = Config(s_prior_weight=0.0, v_prior_weight=0.0, fs_hz=250.0, band_hz=(1.0, 30.0), filter_order=1, lead="V1")
+    after = predict.label_record(Path(spike_record), load_classifier(other, checkpoint), other)
+    assert np.array_equal(before.proba, after.proba)
+
+
+def test_annotation_files_are_read_as_the_settings_of_the_user_say(spike_record, checkpoint):
+    """The symbols of another database: L is N to MIT-BIH; here it is V, and N is no beat."""
+    wfdb.wrann("spikes", "atr", np.arange(1, 9) * 500, list("NLNLLNNL"), write_dir=str(Path(spike_record).parent))
+    own = Config(annotation_classes=(("V", "L"),))
+    classifier = load_classifier(Config(), checkpoint)
+    labelled = predict.label_record(Path(spike_record), classifier, own, "atr")
+    assert labelled.samples.tolist() == [1000, 2000, 2500, 4000] and labelled.reference.tolist() == [2] * 4
+    assert len(predict.label_record(Path(spike_record), classifier, Config(), "atr").samples) == 8
 
 
 @pytest.mark.parametrize(
@@ -245,7 +266,7 @@ def test_strip_shows_the_most_ectopic_beats(events_s, duration_s, start_s):
 def test_reference_is_the_annotators_not_a_detectors(tmp_path, checkpoint, extension, symbols, reference):
     record = write_record(tmp_path, "known", spikes_mv(np.arange(1, 5), 6, 360)[:, None], 360)
     wfdb.wrann("known", extension, np.arange(1, 5) * 360, list(symbols), write_dir=str(tmp_path))
-    labelled = predict.label_record(Path(record), load_classifier(Config(), checkpoint), extension)
+    labelled = predict.label_record(Path(record), load_classifier(Config(), checkpoint), Config(), extension)
     assert reference is None and labelled.reference is None or list(labelled.reference) == reference
 
 
@@ -292,13 +313,13 @@ def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthet
 def test_causal_mode_finds_its_r_peaks_causally(spike_record, tmp_path):
     """No R-peak changes when the signal after it does; test_realtime.py compares the labels with those of a stream."""
     classifier = load_classifier(Config(mode="causal"), write_checkpoint(tmp_path / "random.pt", mode="causal"))
-    found = predict.label_record(Path(spike_record), classifier).samples
+    found = predict.label_record(Path(spike_record), classifier, Config()).samples
     times_s = beat_times_s(30)
     assert np.abs(found[:, None] / 250 - times_s).min(axis=0).max() < 0.05 and len(found) == len(times_s)
     signal_mv = spikes_mv(times_s, 30, 250)
     signal_mv[5000:] *= -5
     changed = write_record(tmp_path, "changed", signal_mv[:, None], 250)
-    other = predict.label_record(Path(changed), classifier).samples
+    other = predict.label_record(Path(changed), classifier, Config()).samples
     assert np.array_equal(other[other < 4900], found[found < 4900])
 
 
@@ -306,7 +327,7 @@ def test_causal_detector_names_the_record_that_it_cannot_take(tmp_path):
     record = write_record(tmp_path, "fast", spikes_mv(beat_times_s(5), 5, 2000)[:, None], 2000)
     classifier = load_classifier(Config(mode="causal"), write_checkpoint(tmp_path / "random.pt", mode="causal"))
     with pytest.raises(DeepECGError, match=r"fast: .* 100 to 1000 Hz .*--peaks"):
-        predict.label_record(Path(record), classifier)
+        predict.label_record(Path(record), classifier, Config())
 
 
 @pytest.mark.parametrize(
@@ -338,7 +359,7 @@ def test_lead_asked_for_goes_before_mlii(tmp_path, checkpoint):
 
 def test_inputs_are_made_as_the_checkpoint_was_trained(tmp_path):
     path = write_checkpoint(tmp_path / "random.pt", band_hz=(1.0, 40.0), filter_order=3, window_samples=240)
-    used = load_classifier(Config(), path).config
+    used = load_classifier(Config(), path).inputs
     assert (used.band_hz, used.filter_order, used.window_samples) == ((1.0, 40.0), 3, 240)
 
 

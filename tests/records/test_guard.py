@@ -10,13 +10,16 @@ import pytest
 import torch
 import wfdb
 
+from config import Config
 from deep_ecg.beats.cache import _read_cache
+from deep_ecg.networks.description import FORMAT
 from deep_ecg.networks.torch_network import load_checkpoint, read_torch_file
 from deep_ecg.records import guard
 from deep_ecg.records.wfdb_files import read_annotations, read_header, read_record
 from deep_ecg.system.errors import DeepECGError
 from model import HybridECGNet
 from tests.support import fuzz
+from tests.support.networks import described
 
 SIGNAL_LINE = "r.dat 16 200(0)/mV 16 0 0 0 0 MLII"
 
@@ -259,6 +262,8 @@ def test_a_checkpoint_whose_weights_are_no_weights_is_refused(tmp_path, change):
     """`huge`: constructor arguments for 10^18 weights; `expanded`: one stored number that stands for many."""
     path, size = tmp_path / "checkpoint.pt", 10**9 if change == "huge" else 8
     arguments = {"feature_count": 3, "channels": [4, 4, 4], "flatten": False, "hidden": size, "feature_hidden": size}
+    arguments |= {"kernels": [7, 5, 5], "window_samples": 280, "input_channels": 1}
+    arguments |= dict.fromkeys(("dropout", "flatten_dropout", "wave_dropout"), 0.5)
     with torch.device("meta"):
         shapes = {name: value.shape for name, value in HybridECGNet(**arguments).state_dict().items()}
     one = torch.full((), torch.nan if change == "nan" else 0.5)
@@ -269,9 +274,8 @@ def test_a_checkpoint_whose_weights_are_no_weights_is_refused(tmp_path, change):
         weights["head.1.weight"] = weights["head.1.weight"].to_sparse()
     if change == "no dict":
         weights = list(weights)
-    torch.save(
-        {"format": 1, "network": "HybridECGNet", "arguments": arguments, "description": {}, "weights": weights}, path
-    )
+    said = {"format": FORMAT, "description": described(Config()).as_json()}
+    torch.save({**said, "network": "HybridECGNet", "arguments": arguments, "weights": weights}, path)
     refused(lambda: load_checkpoint(path, [HybridECGNet]), path, "does not fit")
 
 

@@ -244,11 +244,13 @@ class Fuzzer:
             spoil_file(self.work / f"r.{ending}", str(ending), rng)
 
     def use_predict(self, rng: np.random.Generator):
+        from config import Config
         from deep_ecg.labelling import predict
 
         classifier = self._classifier(str(rng.choice(["diagnostic", "causal"])))
         peaks = None if rng.random() < 0.4 else "atr"
-        labelled = predict.label_record(self.work / "r", classifier, peaks, None if rng.random() < 0.8 else "V5")
+        lead = None if rng.random() < 0.8 else "V5"
+        labelled = predict.label_record(self.work / "r", classifier, Config(), peaks, lead)
         assert labelled.proba.shape == (len(labelled.samples), 5) and np.isfinite(labelled.proba).all()
         assert np.abs(labelled.proba.sum(axis=1) - 1).max() < 1e-3
         out = self.work / "out"
@@ -328,7 +330,7 @@ class Fuzzer:
         from deep_ecg.networks.classifier import load_classifier
 
         classifier = load_classifier(Config(mode="causal", preset="edge"), self.work / "causal.pt")
-        labelled = predict.label_record(self.work / "r", classifier, "atr")
+        labelled = predict.label_record(self.work / "r", classifier, Config(), "atr")
         assert np.isfinite(labelled.proba).all()
         assert not (self.work / "taken").exists()
 
@@ -379,7 +381,7 @@ class Fuzzer:
         from deep_ecg.networks.classifier import load_classifier
 
         classifier = load_classifier(Config(mode="causal", preset="edge"), self.work / "network.onnx", "onnx")
-        labelled = predict.label_record(self.work / "r", classifier, "atr")
+        labelled = predict.label_record(self.work / "r", classifier, Config(), "atr")
         assert np.isfinite(labelled.proba).all() and np.abs(labelled.proba.sum(axis=1) - 1).max() < 1e-3
 
     def spoil_archive(self, rng: np.random.Generator):

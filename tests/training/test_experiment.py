@@ -14,6 +14,7 @@ from deep_ecg.beats import arrays
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.networks import torch_network
+from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.database import Source
 from deep_ecg.system import machine
 from deep_ecg.system.errors import DeepECGError
@@ -162,15 +163,16 @@ def test_training_without_replays(ds1, tmp_path, short, trained_on):
 
 def test_the_network_equals_its_checkpoint_to_the_bit(ds1, tmp_path, short):
     trained = train(EDGE, ds1, tmp_path)
-    classes = ["N", "S", "V", "F", "Q"]
+    classes = ("N", "S", "V", "F", "Q")
     loaded, description = torch_network.load_checkpoint(
         tmp_path / "checkpoint.pt", [HybridECGNet], mode="diagnostic", classes=classes
     )
     for name, value in trained.model.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name
-    assert description["features"] == list(FEATURES["diagnostic"])
-    assert description["seed"] == 0 and description["preset"] == "edge" and description["data_source"] == "local"
-    assert description["config"]["band_hz"] == list(EDGE.band_hz)
+    assert description.features == FEATURES["diagnostic"]
+    assert description.seed == 0 and description.preset == "edge" and description.data_source == "local"
+    assert description.inputs.band_hz == EDGE.band_hz
+    assert description == trained.description
 
 
 def test_a_checkpoint_of_one_mode_is_refused_in_the_other(ds1, tmp_path, short):
@@ -212,6 +214,26 @@ def test_a_training_is_gone_on_from_only_where_nothing_has_changed(ds1, replays,
     assert len(lines) == (1 if what == "nothing" else 2)
 
 
+def test_a_network_takes_the_temperature_and_the_priors_of_its_training_into_its_file(ds1, tmp_path, short, monkeypatch):
+    config = dataclasses.replace(EDGE, s_prior_weight=0.2, v_prior_weight=0.1)
+    monkeypatch.setitem(settings.TEMPERATURES, ("diagnostic", "edge"), 1.5)
+    train(config, ds1, tmp_path)
+    monkeypatch.setitem(settings.TEMPERATURES, ("diagnostic", "edge"), 3.0)
+    decision = load_classifier(EDGE, tmp_path / "checkpoint.pt").description.decision
+    assert (decision.temperature, decision.s_prior_weight, decision.v_prior_weight) == (1.5, 0.2, 0.1)
+    assert decision.s_usual_share == 0.08
+
+
+def test_the_settings_of_a_training_are_kept_but_for_the_lists_of_records():
+    """Each once: those that the network is used by are not among the others."""
+    said = experiment.describe(dataclasses.replace(EDGE, replays=2, other_leads=("V1",)), SOURCE, 0)
+    assert said.leads == ("MLII", "V1") and said.training["replays"] == 2 and said.training["seeds"] == [0]
+    names = {field.name for field in dataclasses.fields(Config) if not field.name.endswith("_records")}
+    used = {"preset", "lead", "other_leads", "s_prior_weight", "v_prior_weight"}
+    used |= {field.name for field in dataclasses.fields(said.inputs)}
+    assert set(said.training) == names - used
+
+
 # Reports -----------------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +249,7 @@ def test_the_report_of_a_network_that_calls_everything_n(ds1, tmp_path):
             return torch.tensor([[9.0, 0.0, 0.0, 0.0, 0.0]]).repeat(len(windows), 1)
 
     ds2 = beats_of(DS2, each=10)
-    trained = experiment.Trained(AlwaysN(), 7, tmp_path, engine.History(), 1.0)
+    trained = experiment.Trained(AlwaysN(), experiment.describe(EDGE, SOURCE, 7), tmp_path, engine.History(), 1.0)
     report, proba = experiment.assess(trained, EDGE, SOURCE, ds1, ds2)
     assert proba.shape == (220, 5)
     assert report["ds2"]["accuracy"] == report["baselines"]["majority"]["accuracy"] == 0.5
@@ -252,7 +274,8 @@ def test_only_the_network_for_which_they_were_fitted_has_the_temperatures(ds1, t
 
     fitted = settings.TEMPERATURES["diagnostic", "edge"]
     for model, temperature in ((HybridECGNet(**arguments), fitted), (Other(), 1.0)):
-        trained = experiment.Trained(model, 0, tmp_path, engine.History(), 1.0)
+        description = experiment.describe(EDGE, SOURCE, 0, type(model))
+        trained = experiment.Trained(model, description, tmp_path, engine.History(), 1.0)
         report, _ = experiment.assess(trained, EDGE, SOURCE, ds1, ds2)
         confidence = report["ds2"]["confidence"]
         assert confidence["temperature"] == temperature
