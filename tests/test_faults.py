@@ -34,7 +34,7 @@ from deep_ecg.scoring import strips
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked, write_text
 from deep_ecg.system.json_files import write_json
-from deep_ecg.training import engine
+from deep_ecg.training import engine, pictures
 from tests.support import ROOT
 
 resource = pytest.importorskip("resource", reason="limits of files are set as on Unix")
@@ -208,7 +208,7 @@ def test_a_data_folder_that_vanishes_in_mid_run(synthetic_db, tmp_path, monkeypa
     small = {"train_records": ("106", "118", "203"), "validation_records": ("118",), "test_records": ("202", "221")}
     options = {"preset": "edge", "threads": 1, "replays": 0, "data_source": "local", "batch_size": 32}
     monkeypatch.setattr(main, "Config", lambda: Config(**options, **small))
-    monkeypatch.setattr(main, "draw", lambda *unused: None)
+    monkeypatch.setattr(pictures, "draw_run", lambda *unused: [])
 
     trainings = iter(["validation", "seed 0"])
 
