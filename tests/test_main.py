@@ -209,7 +209,7 @@ def test_predict_passes_its_options_on(monkeypatch):
 # Whole runs --------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_leaves_a_complete_report_figures_and_networks(whole):
+def test_a_run_leaves_a_complete_report_figures_and_networks(whole, synthetic_db):
     report, folder, output = whole
     assert json.loads((folder / "report.json").read_text()) == report
     assert report["data_source"] == "synthetic"
@@ -239,17 +239,17 @@ def test_a_run_leaves_a_complete_report_figures_and_networks(whole):
     assert "replayed" in output and "118, 124, 205, 223" in output
     assert str(folder / "report.md") in output
     assert_figures_linked(report, folder, output)
+    assert report["data_folder"] == str(synthetic_db) and str(synthetic_db) in (folder / "report.md").read_text()
     assert re.search(r"without 118, .*: epoch  1  training loss [\d.]+, validation loss [\d.]+, accuracy ", output)
     assert re.search(r"seed 0: epoch  2  training loss [\d.]+\n", output)
     assert "seed 0: accuracy " in output and re.search(r"seed 0: [\d,]+ -> [\d,]+ bytes", output)
 
 
 def assert_figures_linked(report: dict, folder: Path, output: str):
-    """The report names, links and prints each figure of the run, and says which folder its data come from."""
+    """The report names and links each figure of the run, whose file the run has printed."""
     text = (folder / "report.md").read_text()
     assert report["figures"] == [f"images/{name}.png" for name in ("signal", "dashboard", "confidence", "predictions")]
     assert all(f"]({figure})" in text and str(folder / figure) in output for figure in report["figures"])
-    assert report["data_folder"] == os.environ[DATA_DIR_VARIABLE] and report["data_folder"] in text
 
 
 def assert_scores_complete(scores: dict):
@@ -306,11 +306,9 @@ def test_an_unwritable_folder_is_a_clear_error(runs, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_the_closing_lines_are_commands_that_can_be_pasted(run, short, undrawn, tmp_path, capsys):
+def test_the_closing_lines_are_commands_that_can_be_pasted(whole):
     """Each begins with a Python and this main.py, and parses as its command line; the record named is there."""
-    run(tmp_path)
-    lines = capsys.readouterr().out.partition("to be pasted:\n")[2].splitlines()
-    commands = [shlex.split(line) for line in lines]
+    commands = [shlex.split(line) for line in whole[2].partition("to be pasted:\n")[2].splitlines()]
     assert len(commands) == 4
     for python, script, *arguments in commands:
         assert Path(shutil.which(python)).samefile(sys.executable) and Path(script).samefile(main.__file__)

@@ -21,7 +21,7 @@ from deep_ecg.labelling.predict import Labelled, open_record, print_summary, sum
 from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, Classifier, check_min_confidence, is_sure
 from deep_ecg.records.wfdb_files import Record
-from deep_ecg.system.console import abandon_output
+from deep_ecg.system.console import abandon_output, draw_in_place
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import check_writable
 
@@ -276,6 +276,7 @@ class Screen:
         self._feed, self._mode = feed, mode
         self._strip_mv = np.full(round(STRIP_S * feed.fs_hz), np.nan)
         self._drawn_s, self._height = 0.0, 0
+        draw_in_place()
 
     def show(self, chunk_mv: np.ndarray, monitor: Monitor, news: Sequence[Beat | Event]):
         """Draws anew, REFRESH_S after the last time at the earliest, and at the end of the stream."""

@@ -5,6 +5,7 @@ one colour (Okabe and Ito's palette, told apart by colour-blind readers) and one
 """
 
 from pathlib import Path
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,16 +25,21 @@ CLASS_MARKERS = dict(zip(CLASSES, ("o", "s", "^", "D", "P")))
 CLASS_MARKER_SIZES = dict(zip(CLASSES, (7, 7, 9, 7, 9)))  # points; a triangle and a cross look smaller than a disc
 
 
-def class_style(name: str) -> dict:
+def class_style(name: str) -> dict[str, Any]:
     """The marker of a class, as arguments of `Axes.plot`."""
     return {"marker": CLASS_MARKERS[name], "markersize": CLASS_MARKER_SIZES[name], "color": CLASS_COLOURS[name]}
 
 
-def new_figure(height_in: float, title: str, synthetic: bool, layout: str | None = "constrained") -> Figure:
-    """A white figure of README width with its title; a synthetic one's begins with SYNTHETIC."""
+def new_figure(
+    height_in: float, title: str, synthetic: bool, layout: Literal["constrained"] | None = "constrained"
+) -> Figure:
+    """A white figure of README width with its title, which begins with SYNTHETIC where it has to.
+
+    Without a `layout`, whoever draws places the panels and leaves room for the title.
+    """
     figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout=layout, facecolor="white")
     title = f"SYNTHETIC data: {title}" if synthetic else title
-    place = {} if layout else {"y": 1 - TITLE_POINTS / 72 / height_in, "va": "center"}
+    place: dict[str, Any] = {} if layout else {"y": 1 - TITLE_POINTS / 72 / height_in, "va": "center"}
     # A record's name, which is in some titles, may hold $ and backslashes: they are no formula.
     figure.suptitle(title, fontsize=TITLE_POINTS, color=INK, parse_math=False, **place)
     return figure

@@ -112,7 +112,7 @@ def abstaining(labels: np.ndarray, proba: np.ndarray, threshold: float) -> dict:
     among the beats kept. None where it is 0/0.
     """
     predicted, kept = proba.argmax(axis=1), proba.max(axis=1) >= threshold
-    result = {"min_confidence": threshold, "kept": _share(kept), "error": _share((predicted != labels)[kept])}
+    result: dict = {"min_confidence": threshold, "kept": _share(kept), "error": _share((predicted != labels)[kept])}
     for name in SHOWN_CLASSES:
         is_class, called = labels == CLASSES.index(name), predicted == CLASSES.index(name)
         result[name] = {

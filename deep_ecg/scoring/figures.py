@@ -233,7 +233,8 @@ def look_ahead_figure(path: str | Path, report: dict, synthetic: bool = False) -
 
 def _in_percent(spreads: list[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Means and sd, each (n,), of spreads over seeds; the sd of a single seed is 0."""
-    return tuple(np.array([100 * (spread[part] or 0.0) for spread in spreads]) for part in ("mean", "sd"))
+    means, sds = ([100 * (spread[part] or 0.0) for spread in spreads] for part in ("mean", "sd"))
+    return np.array(means), np.array(sds)
 
 
 def _draw_reliability(axes: Axes, confidence: dict):
@@ -248,8 +249,8 @@ def _draw_reliability(axes: Axes, confidence: dict):
             place = (100 * called["confidence"], 100 * called["accuracy"])
             label = f"beats called {name}, calibrated, n = {called['n']:,}"
             axes.plot(*place, linestyle="", markeredgecolor="white", label=label, **class_style(name))
+    lowest = min(50.0, np.concatenate([np.asarray(line.get_ydata()) for line in axes.lines]).min())
     axes.plot([0, 100], [0, 100], ":", color=GREY, label="perfect")
-    lowest = min([50.0, *(value for line in axes.lines[:-1] for value in line.get_data()[1])])
     axes.set(title="Reliability, bins of equal numbers of beats", xlim=(lowest, 101), ylim=(lowest, 101))
     axes.set(xlabel="mean probability of the label, %", ylabel="labels that are right, %")
     legend_below(axes)

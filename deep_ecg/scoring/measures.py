@@ -48,7 +48,7 @@ def _accuracy(matrices: np.ndarray) -> np.ndarray:
     return _ratio(np.trace(matrices, axis1=-2, axis2=-1), matrices.sum(axis=(-2, -1)))
 
 
-def _or_none(value: float) -> float | None:
+def _or_none(value: float | np.ndarray) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
@@ -99,8 +99,8 @@ def _scores_without(matrices: dict[str, np.ndarray], excluded: tuple[str, ...]) 
     """Scores without each excluded record that is there, and without all of them."""
     present = [name for name in excluded if name in matrices]
     groups = [(name,) for name in present] + ([tuple(present)] if len(present) > 1 else [])
-    total = sum(matrices.values())
-    return {"+".join(group): _scores(total - sum(matrices[name] for name in group)) for group in groups}
+    total = np.sum(list(matrices.values()), axis=0)
+    return {"+".join(group): _scores(total - np.sum([matrices[name] for name in group], axis=0)) for group in groups}
 
 
 def _auc(is_class: np.ndarray, score: np.ndarray) -> float | None:
@@ -164,7 +164,7 @@ def evaluate_beats(
     labels, proba, records = np.asarray(labels), np.asarray(proba), np.asarray(records)
     _check_beats(labels, proba, records)
     matrices = _matrix_by_record(labels, proba.argmax(axis=1), records)
-    total = sum(matrices.values())
+    total = np.sum(list(matrices.values()), axis=0)
     one_hot = labels[:, None] == np.arange(len(CLASSES))  # (n, 5)
     scores = _scores(total)
     return {
@@ -183,7 +183,7 @@ def evaluate_beats(
 
 def _baseline(labels: np.ndarray, predicted: np.ndarray, records: np.ndarray, excluded: tuple[str, ...]) -> dict:
     matrices = _matrix_by_record(np.asarray(labels), predicted, records)
-    total = sum(matrices.values())
+    total = np.sum(list(matrices.values()), axis=0)
     return {**_scores(total), "confusion": total.tolist(), "without": _scores_without(matrices, excluded)}
 
 

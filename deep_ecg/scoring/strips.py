@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,7 +39,9 @@ TITLE_PX, TICKS_PX, LABEL_PX, LEGEND_PX, BETWEEN_PX = 46, 26, 28, 34, 12
 LETTER_MM, REFERENCE_MM, RR_MM = 3.5, 9.0, 2.5  # middle of class letter and reference below the top, of RR above bottom
 ABOVE_MM, BELOW_MM = 13.5, 5.0  # what these take of a row, above and below the trace
 RR_LEAST_S, EDGE_S = 0.15, 0.15  # shorter RR intervals have no room for their number; how near to an edge that stands
-RING = {"marker": "o", "markersize": 17, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 2.0}
+RING: dict[str, Any] = {
+    "marker": "o", "markersize": 17, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 2.0
+}  # fmt: skip
 
 
 def signal_figure(
@@ -156,14 +159,14 @@ def _sheet(title: str, synthetic: bool, row_s: float, row_mm: int, below_px: int
 def _paper(axes: Axes, span_s: tuple[float, float], span_mv: tuple[float, float], gain: float):
     """Sets the limits of `axes` and draws the grid: its lines lie at whole millimetres from 0 s and 0 mV."""
     for step_mm, colour, width in GRID:
-        lines = {"colors": colour, "linewidths": width, "antialiaseds": False, "zorder": 0}
+        lines: dict[str, Any] = {"colors": colour, "linewidths": width, "antialiaseds": False, "zorder": 0}
         axes.vlines(_multiples(step_mm / SPEED_MM_S, span_s), *span_mv, **lines)
         axes.hlines(_multiples(step_mm / gain, span_mv), *span_s, **lines)
     axes.set(xlim=span_s, ylim=span_mv)
     axes.set_yticks([])
     axes.xaxis.set_major_locator(MultipleLocator(1))
     axes.tick_params(labelsize=9)
-    axes.xaxis.label.set_size(9)
+    axes.xaxis.label.set_fontsize(9)
     axes.spines[:].set_color(GRID[1][1])
 
 
@@ -175,7 +178,7 @@ def _time_label(gain: float) -> str:
     return f"time in the record, s ({SPEED_MM_S:g} mm/s, {gain:g} mm/mV)"
 
 
-def _box(edge: str = "none") -> dict:
+def _box(edge: str = "none") -> dict[str, Any]:
     return {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": edge, "alpha": 0.85}
 
 
@@ -196,8 +199,8 @@ def _draw_rr_intervals(axes: Axes, peaks_s: np.ndarray, at_mv: float):
 def _draw_beat(axes: Axes, peak_s: float, peak_mv: float, label: int, reference: int | None, gain: float):
     """Marker on the R peak and class letter above the trace; a wrong one gets a ring and the boxed reference."""
     name, top_mv = CLASSES[label], axes.get_ylim()[1]
-    centred = {"ha": "center", "va": "center", "fontweight": "bold"}
-    whole = {"zorder": 3, "clip_on": False}  # at the edge of the paper, too
+    centred: dict[str, Any] = {"ha": "center", "va": "center", "fontweight": "bold"}
+    whole: dict[str, Any] = {"zorder": 3, "clip_on": False}  # at the edge of the paper, too
     axes.plot(peak_s, peak_mv, markeredgecolor="white", markeredgewidth=0.6, **whole, **class_style(name))
     axes.text(peak_s, top_mv - LETTER_MM / gain, name, color=CLASS_COLOURS[name], fontsize=12, **centred)
     if reference is not None and reference != label:

@@ -13,6 +13,7 @@ from io import TextIOWrapper, UnsupportedOperation
 from pathlib import Path
 
 from deep_ecg import INSTALL
+from deep_ecg.system import machine
 from deep_ecg.system.errors import DeepECGError, PartlyDone
 
 WIDTH = 78
@@ -62,6 +63,12 @@ def _from_here(path: Path) -> str:
     """The `path` as short as it can be given from the working folder: relative where it lies below that."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def draw_in_place():
+    """Makes the terminal obey escape sequences, which that of Windows does only when asked."""
+    if machine.WINDOWS:
+        os.system("")  # any command leaves it so
 
 
 def abandon_output():

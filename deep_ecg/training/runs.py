@@ -15,6 +15,7 @@ from deep_ecg.system import console
 from deep_ecg.system.files import write_text
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.machine import peak_rss_mb
+from deep_ecg.system.progress import repeated
 from deep_ecg.system.workers import Run
 from deep_ecg.training import processes
 from deep_ecg.training.experiment import Trained, assess, train
@@ -53,11 +54,12 @@ def train_one(
     config: Config, source: Source, load: Load, seed: int, folder: Path, title: str, held_out: Sequence[str]
 ) -> Trained:
     """One training, perhaps in a process of its own; its lines begin with `title`."""
-    beats, replays = load()
 
     def say(line: str):
         print(f"      {title}: {line}", flush=True)
 
+    with repeated(lambda: say("reading its beats")):
+        beats, replays = load()
     return train(config, source, beats, replays, seed, folder, say=say, held_out=held_out)
 
 

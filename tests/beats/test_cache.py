@@ -296,7 +296,8 @@ from config import Config
 from data_loader import load_beats
 from deep_ecg.records.database import Source
 sys.stdin.readline()
-beats = load_beats(Source("synthetic", Path(sys.argv[1])), ("100", "208", "232"), Config(cache_dir=sys.argv[2], threads=1))
+source, config = Source("synthetic", Path(sys.argv[1])), Config(cache_dir=sys.argv[2], threads=1)
+beats = load_beats(source, ("100", "208", "232"), config)
 print(len(beats), zlib.crc32(beats.windows.tobytes()), zlib.crc32(beats.features.tobytes()))
 """
 

@@ -9,7 +9,7 @@ import pytest
 import data_loader
 from config import CLASSES, Config
 from data_loader import FOLDS, load_replays
-from deep_ecg.beats import arrays, replays
+from deep_ecg.beats import replays
 from deep_ecg.beats.arrays import concatenate
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.beats.replays import (
@@ -26,6 +26,7 @@ from deep_ecg.beats.replays import (
 from deep_ecg.beats.strip import Strip, read_strip
 from deep_ecg.records.database import Source
 from deep_ecg.records.physionet import expected_files
+from tests.support.records import assert_equal
 
 VENTRICULAR, FUSION = replays.V, replays.F
 FS_HZ = 360.0
@@ -591,11 +592,6 @@ def config(tmp_path) -> Config:
 
 def elsewhere(config: Config, folder: str, **changes) -> Config:
     return dataclasses.replace(config, cache_dir=f"{config.cache_dir}-{folder}", **changes)
-
-
-def assert_equal(beats, others):
-    for name in arrays.Beats.__dataclass_fields__:
-        assert np.array_equal(getattr(beats, name), getattr(others, name)), name
 
 
 def test_the_folds_of_these_tests():

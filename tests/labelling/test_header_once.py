@@ -1,5 +1,6 @@
-"""A record's header is parsed once a command: by `predict` of the record, of an archive, by `stream` and in training."""
+"""A record's header is parsed once a command: by `predict` of a record or an archive, by `stream`, in training."""
 
+import os
 import shutil
 from collections import Counter
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import wfdb
 import main
 from config import Config
 from data_loader import load_beats
+from deep_ecg.labelling import archive
 from deep_ecg.labelling.live import record_feed
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.database import Source
@@ -84,3 +86,38 @@ def test_training_reads_beats_with_the_header_that_it_has(records, tmp_path, par
     for times in (2, 3):
         load_beats(Source("synthetic", records), ("100", "208"), config)
         assert parsed == {"100": times, "208": times}
+
+
+@pytest.mark.parametrize("ending", ["hea", "dat"])
+def test_a_record_that_changes_while_it_is_labelled_is_not_done(records, tmp_path, capsys, monkeypatch, ending):
+    """Its labels are of a header and a signal that may not belong together; the next run does it."""
+    label, later_ns = archive.label_opened, (records / f"100.{ending}").stat().st_mtime_ns + 10**9
+
+    def disturbed(record, *arguments):
+        labelled = label(record, *arguments)
+        if record.name == "100":
+            os.utime(records / f"100.{ending}", ns=(later_ns, later_ns))
+        return labelled
+
+    arguments = ["predict", str(records), "--out", str(tmp_path / "out"), "--workers", "1", *OPTIONS]
+    monkeypatch.setattr(archive, "label_opened", disturbed)
+    assert main.main(arguments) == 3
+    assert "records/100: its files changed while they were read" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "100.json").exists() and (tmp_path / "out" / "208.json").exists()
+    monkeypatch.undo()
+    assert main.main(arguments) == 0
+    assert (tmp_path / "out" / "100.json").exists()
+
+
+def test_a_header_that_changes_before_its_files_are_looked_at_is_noticed(records, tmp_path, capsys, monkeypatch):
+    identity = archive._identity
+
+    def late(job, record):
+        if record.name == "100" and record.is_unchanged():
+            os.utime(records / "100.hea", ns=(0, 0))
+        return identity(job, record)
+
+    monkeypatch.setattr(archive, "_identity", late)
+    arguments = ["predict", str(records), "--out", str(tmp_path / "out"), "--workers", "1", *OPTIONS]
+    assert main.main(arguments) == 3
+    assert "records/100: its files changed while they were read" in capsys.readouterr().err

@@ -1,12 +1,13 @@
 """The database of a run: local folder, PhysioNet or synthetic, and what is said where it cannot be had."""
 
+import hashlib
 import shutil
 
 import pytest
 
 from config import DATA_DIR_VARIABLE, DS1, DS2, Config
 from deep_ecg.records import physionet
-from deep_ecg.records.database import Source, ingest, real_source
+from deep_ecg.records.database import Source, ingest, open_records, real_source
 from deep_ecg.records.physionet import expected_files
 from deep_ecg.records.synthetic import MARKER_NAME
 from deep_ecg.system.errors import DeepECGError
@@ -27,6 +28,36 @@ def offline(monkeypatch):
         raise DeepECGError("cannot download: no connection")
 
     monkeypatch.setattr(physionet, "download", refuse)
+
+
+def test_records_are_opened_with_all_their_files(few):
+    opened, files = open_records(few.folder, ("208", "100"), Config())
+    assert [record.name for record in opened] == ["208", "100"] and opened[0].leads == ["MLII", "V1"]
+    assert files == [f"{name}.{ending}" for name in ("208", "100") for ending in ("hea", "dat", "atr")]
+
+
+def test_a_record_in_a_subfolder_is_called_by_its_path_in_the_data_folder(few, tmp_path):
+    few.folder.rename(tmp_path / "ward")
+    (opened,), files = open_records(tmp_path, ("ward/100",), Config())
+    assert opened.name == opened.lead("MLII").name == "ward/100"
+    assert files == ["ward/100.hea", "ward/100.dat", "ward/100.atr"]
+
+
+@pytest.mark.parametrize("name", ["100.hea", "100.dat", "100.atr"])
+@pytest.mark.parametrize("emptied", [True, False])
+def test_records_of_which_a_file_is_missing_are_not_opened(few, name, emptied):
+    (few.folder / name).unlink()
+    if emptied:
+        (few.folder / name).touch()
+    refused(lambda: open_records(few.folder, ("208", "100"), Config()), few.folder, name, "missing or empty")
+
+
+def test_of_a_broken_header_the_published_hash_is_said_where_it_is_known(few):
+    digest = hashlib.sha256((few.folder / "100.hea").read_bytes()).hexdigest()
+    (few.folder / "100.hea").write_text("no header\n")
+    refused(lambda: open_records(few.folder, ("100",), Config()), few.folder / "100", "its header cannot be read")
+    (few.folder / physionet.HASH_LIST).write_text(f"{digest}  100.hea\n")
+    refused(lambda: open_records(few.folder, ("100",), Config()), "100.hea differs from its published SHA-256")
 
 
 def test_the_real_folder_is_local(mitdb):

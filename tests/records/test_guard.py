@@ -19,6 +19,7 @@ from deep_ecg.system.errors import DeepECGError
 from model import HybridECGNet
 from tests.support import fuzz
 from tests.support.networks import described
+from tests.support.records import refused
 
 SIGNAL_LINE = "r.dat 16 200(0)/mV 16 0 0 0 0 MLII"
 
@@ -34,13 +35,6 @@ def record(tmp_path) -> Path:
     wfdb.wrann("r", "atr", np.arange(1, 15) * 200, ["N"] * 14, write_dir=str(folder))
     (tmp_path / "secret.dat").write_bytes((folder / "r.dat").read_bytes())
     return folder / "r"
-
-
-def refused(use, *named: object):
-    with pytest.raises(DeepECGError) as caught:
-        use()
-    assert str(caught.value).isprintable()
-    assert all(str(part) in str(caught.value) for part in named), str(caught.value)
 
 
 def rewrite(record: Path, *signal_lines: str, first: str = "r 1 250 5000"):

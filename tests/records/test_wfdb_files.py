@@ -9,7 +9,7 @@ import wfdb
 from config import CLASSES, DS1, DS2
 from data_loader import FOLDS
 from deep_ecg.beats.rhythm import rr_intervals
-from deep_ecg.records.wfdb_files import AAMI, aami_labels, read_beats, read_record
+from deep_ecg.records.wfdb_files import AAMI, RecordFile, aami_labels, read_beats, read_record
 from tests.support.records import refused, write_beats, write_record
 
 # Classes -------------------------------------------------------------------------------------------------------------
@@ -80,6 +80,66 @@ def test_the_flutter_of_record_207_lies_in_no_interval(mitdb):
     assert len(flutter) == 472  # waves of ventricular flutter, by the database's own directory
     assert np.isnan(rr_s[crossed[crossed < len(rr_s)]]).all()
     assert np.isfinite(rr_s).sum() > 1800
+
+
+# Records -------------------------------------------------------------------------------------------------------------
+
+
+RARE_FORMATS = (61, 160, 310, 311)  # that wfdb reads and does not write
+SAMPLES = np.random.default_rng(0).integers(-100, 100, (600, 3))
+
+
+@pytest.mark.parametrize("fmt", ["80", "212", "16", "24", "32"])
+def test_signals_are_those_that_wfdb_reads_whatever_their_format(tmp_path, fmt):
+    """Of three signals of different gain and baseline, in two files, asked for in another order."""
+    gains, baselines = [200.0, 100.0, 50.0], [0, 7, -3]
+    files, names = ["one.dat", "one.dat", "two.dat"], ["I", "II", "V1"]
+    wfdb.Record(
+        record_name="r", n_sig=3, fs=250, sig_len=600, file_name=files, fmt=[fmt] * 3, adc_gain=gains, sig_name=names,
+        baseline=baselines, units=["mV", "uV", "V"], d_signal=SAMPLES, adc_res=[12] * 3, adc_zero=[0] * 3,
+        init_value=SAMPLES[0].tolist(), checksum=[0] * 3, block_size=[0] * 3,
+    ).wrsamp(write_dir=str(tmp_path))  # fmt: skip
+    found = RecordFile.open(tmp_path / "r").signals_mv(["V1", "I", "II"])
+    expected = (SAMPLES - baselines) / gains * [1, 1e-3, 1e3]
+    for signal_mv, column in zip(found, (2, 0, 1)):
+        np.testing.assert_allclose(signal_mv, expected[:, column], rtol=1e-12)
+    physical = wfdb.rdrecord(str(tmp_path / "r")).p_signal
+    assert np.array_equal(found[1], physical[:, 0]) and np.array_equal(found[2], physical[:, 1] * 1e-3)
+
+
+@pytest.mark.parametrize(
+    "first, lines",
+    [
+        ("r 2 250", ["r.dat 16 200(0)/mV 16 0 0 0 0 I", "r.dat 16 100(5)/mV 16 0 0 0 0 II"]),
+        ("r 2 250 100", ["r.dat 16+24 200(0)/mV 16 0 0 0 0 I", "r.dat 16+24 100(5)/mV 16 0 0 0 0 II"]),
+        ("r 2 250", ["r.dat 16x2:3 200(0)/mV 16 0 0 0 0 I", "r.dat 16x1 100(5)/mV 16 0 0 0 0 II"]),
+        ("r 2 250 150", ["r.dat 8 200/mV 16 0 50 0 0 I", "r.dat 8 200/mV 16 0 -9 0 0 II"]),
+        *(("r 2 250 150", [f"r.dat {fmt} 200/mV 12 0 0 0 0 {name}" for name in ("I", "II")]) for fmt in RARE_FORMATS),
+    ],
+    ids=["length of the file", "offset", "frames and skew", "differences", *map(str, RARE_FORMATS)],
+)
+def test_signals_are_those_that_wfdb_reads_whatever_the_header_says(tmp_path, first, lines):
+    (tmp_path / "r.hea").write_text("\n".join([first, *lines]) + "\n")
+    (tmp_path / "r.dat").write_bytes(SAMPLES[:300, 0].astype("<i2").tobytes())
+    expected = wfdb.rdrecord(str(tmp_path / "r")).p_signal
+    found = RecordFile.open(tmp_path / "r").signals_mv(["I", "II"])
+    assert np.array_equal(np.stack(found, axis=1), expected, equal_nan=True) and np.ptp(expected)
+
+
+def test_a_record_file_says_what_it_holds(tmp_path):
+    signals = np.stack([np.sin(np.arange(300) / 20)] * 3, axis=1)
+    wfdb.wrsamp("r", 360, ["mV", "mmHg", "uV"], ["MLII", "ABP", "V5"], p_signal=signals, fmt=["16"] * 3,
+                comments=["SYNTHETIC: a sine"], write_dir=str(tmp_path))  # fmt: skip
+    record = RecordFile.open(tmp_path / "r")
+    assert record.files("atr", "qrs") == ["r.hea", "r.dat", "r.atr", "r.qrs"]
+    assert (record.leads, record.voltages) == (["MLII", "ABP", "V5"], ["MLII", "V5"])
+    assert record.synthetic and record.name == "r" and record.signals_mv([]) == []
+    assert RecordFile.open(tmp_path / "r", "ward/r").lead("MLII").name == "ward/r"
+    assert record.is_unchanged()
+    (tmp_path / "r.hea").write_text("r 1 360 300\nr.dat 16\n")
+    assert not record.is_unchanged()
+    (tmp_path / "r.hea").unlink()
+    assert not record.is_unchanged()
 
 
 # Records that cannot be used -----------------------------------------------------------------------------------------

@@ -137,7 +137,7 @@ def test_predictions_letters_rings_and_rows(tmp_path, saved):
 
 @pytest.mark.parametrize("name", ["$", "a$b$", "$\\frac{$", "a_b^c%{}"])
 def test_a_record_of_any_name_is_drawn_by_that_name(tmp_path, saved, name):
-    """matplotlib would take what stands between two $ for a formula."""
+    """What stands between two $ would be a formula to matplotlib."""
     signal_mv, peaks_s = beat_strip()
     labels = np.zeros(len(peaks_s), int)
     strips.predictions_figure(

@@ -30,10 +30,9 @@ def test_every_item_comes_once_and_in_order_and_short_work_tells_nothing():
 
 def test_nothing_is_told_after_the_end_or_an_error():
     before = threading.active_count()
-    with pytest.raises(RuntimeError, match="broken"):
-        with progress.repeated(lambda: None, every_s=LIMIT_S):
-            assert threading.active_count() == before + 1
-            raise RuntimeError("broken")
+    with pytest.raises(RuntimeError, match="broken"), progress.repeated(lambda: None, every_s=LIMIT_S):
+        assert threading.active_count() == before + 1
+        raise RuntimeError("broken")
     assert threading.active_count() == before
 
 

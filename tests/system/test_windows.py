@@ -5,6 +5,7 @@ In a process of its own the project's modules, and they alone, get neither the m
 """
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path, PureWindowsPath
@@ -68,6 +69,10 @@ for command in COMMANDS:
 """
 
 
+def environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "DEEP_ECG_DATA_DIR"}
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory) -> Path:
     """The folder in which all three commands have run."""
@@ -81,38 +86,25 @@ def done(tmp_path_factory) -> Path:
         ["stream", "--stdin", "--fs", "360", "--preset", "edge"],
     ]
     ended = subprocess.run(
-        [sys.executable, "-c", WITHOUT_UNIX, str(ROOT), repr(commands)], cwd=folder, env=_environment(),
+        [sys.executable, "-c", WITHOUT_UNIX, str(ROOT), repr(commands)], cwd=folder, env=environment(),
         input="\n".join(map(str, signal_mv)), capture_output=True, text=True, timeout=LIMIT_S,
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, ""), ended.stderr
     return folder
 
 
-def test_names_of_records_are_joined_by_slashes(done, monkeypatch):
-    monkeypatch.setattr(database, "Path", PureWindowsPath)
-    named = database.record_files(done, ["ward/100"], Config())
-    assert named == ["ward/100.hea", "ward/100.dat", "ward/100.atr"]
-
-
-def _environment() -> dict[str, str]:
-    import os
-
-    return {name: value for name, value in os.environ.items() if name != "DEEP_ECG_DATA_DIR"}
-
-
 def test_a_run_writes_its_report(done):
     run = done / "runs" / "diagnostic-edge-SYNTHETIC"
     report = json.loads((run / "report.json").read_text(encoding="utf-8"))
     assert report["data_source"] == "synthetic" and report["peak_rss_mb"] > 50
-    assert {path.name for path in run.iterdir()} == {"report.json", "report.md", "images", "seed-0", "validation"}
+    assert {path.name for path in run.iterdir()} >= {"report.json", "report.md", "images", "seed-0", "validation"}
 
 
 def test_records_and_a_stream_are_labelled(done):
-    assert {path.name for path in (done / "predictions").iterdir()} == {
-        "106.pred", "106-SYNTHETIC.csv", "106-SYNTHETIC.png",
-    }  # fmt: skip
-    assert {path.suffix for path in (done / "archive").iterdir()} == {".pred", ".csv", ".json", ".jsonl"}
-    assert {path.name for path in (done / "streamed").iterdir()} == {"stdin.pred", "stdin.csv"}
+    predicted, archive, streamed = (set(os.listdir(done / name)) for name in ("predictions", "archive", "streamed"))
+    assert predicted >= {"106.pred", "106-SYNTHETIC.csv", "106-SYNTHETIC.png"}
+    assert archive >= {"221.pred", "221-SYNTHETIC.csv", "221.json", "manifest.jsonl"}
+    assert streamed >= {"stdin.pred", "stdin.csv"}
 
 
 def test_lines_end_as_on_every_system(done):
@@ -125,3 +117,9 @@ def test_nothing_unfinished_and_no_lock_is_left(done):
     paths = list(done.rglob("*"))
     assert not [path for path in paths if UNFINISHED.fullmatch(path.name) or path.suffix == ".lock"]
     assert not [path for path in paths if path.name == ".lock"]
+
+
+def test_names_of_records_are_joined_by_slashes(done, monkeypatch):
+    monkeypatch.setattr(database, "Path", PureWindowsPath)
+    named = database.record_files(done, ["ward/100"], Config())
+    assert named == ["ward/100.hea", "ward/100.dat", "ward/100.atr"]

@@ -1,4 +1,4 @@
-"""Tests of experiment.py: DS2 stays shut until training has ended, nothing of validation or test leaks into a network."""
+"""DS2 stays shut until training has ended; nothing of validation or test leaks into a network."""
 
 import dataclasses
 
@@ -215,8 +215,8 @@ def test_a_training_is_gone_on_from_only_where_nothing_has_changed(ds1, replays,
 
 
 def test_an_epochs_line_names_its_losses_and_whose_scores_follow():
-    entry = {"epoch": 3, "train_loss": 0.01234, "val_loss": 0.0456, "val_accuracy": 0.9758, "val_s_f1": 0.7, "val_v_f1": 1}
-    assert experiment.epoch_line(entry) == (
+    scores = {"val_accuracy": 0.9758, "val_s_f1": 0.7, "val_v_f1": 1.0}
+    assert experiment.epoch_line({"epoch": 3, "train_loss": 0.01234, "val_loss": 0.0456} | scores) == (
         "epoch  3  training loss 0.0123, validation loss 0.0456, accuracy 97.58 %, S F1 70.0 %, V F1 100.0 %"
     )
     assert experiment.epoch_line({"epoch": 12, "train_loss": 0.5}) == "epoch 12  training loss 0.5000"
