@@ -78,6 +78,7 @@ PRESETS = {
 # Logits are divided by it before the softmax, so that of the beats that get p as probability of their label a share of
 # about p is right; no label changes. Fitted by `crossvalidation.py --temperature --seeds 0 1` on held-out patients of
 # DS1; to be fitted again when anything of the training or of the priors changes.
+# A network takes that of its mode and preset into its file when it is trained.
 TEMPERATURES = {
     ("diagnostic", "full"): 0.805,
     ("diagnostic", "edge"): 0.941,
@@ -122,6 +123,7 @@ class Config:
     look_ahead_ms: float = 150.0  # causal mode only: the window ends this long after R
 
     # Training ---------------------------------------------------------------------------------------------------
+    epochs: int = 0  # 0: as many as the preset has
     focal_gamma: float = 1.0  # 0 is cross entropy
     replays: int = 6  # of each training record, in other rhythms (augmentation.py)
     record_shares: tuple[float, ...] = (0.5, 1.0, 1.0, 1.0, 1.0)  # of the recorded N S V F Q that an epoch shows
@@ -155,12 +157,13 @@ class Config:
 
     @property
     def model(self) -> ModelPreset:
-        """The network preset in use."""
-        return PRESETS[self.preset]
+        """The network preset in use, with the epochs that are set."""
+        preset = PRESETS[self.preset]
+        return replace(preset, epochs=self.epochs or preset.epochs)
 
     @property
     def temperature(self) -> float:
-        """What calibrates the probabilities of a network of this mode and preset (`confidence.tempered`)."""
+        """What calibrates a network of this mode and preset that is trained now: see TEMPERATURES."""
         return TEMPERATURES[self.mode, self.preset]
 
     @property

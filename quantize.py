@@ -4,26 +4,29 @@
 what each takes and costs, to artefacts/MODE-PRESET/. The functions of dynamic int8 also serve `python main.py`.
 """
 
+import deep_ecg.requirements  # noqa: F401  # isort: skip - first: it says in one line what is missing
+
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
-from config import CLASSES, MODES, PRESETS, Config, with_overrides
+from config import MODES, PRESETS, Config, with_overrides
 from data_loader import load_beats
 from deep_ecg.beats.arrays import Beats
-from deep_ecg.beats.inputs import FEATURES
 from deep_ecg.deploy.dynamic_int8 import latency_us, measure, median_us, save_int8, save_weights
-from deep_ecg.networks.classifier import PRETRAINED, input_settings
+from deep_ecg.networks.classifier import load_network
+from deep_ecg.networks.description import Description
 from deep_ecg.networks.onnx_network import OnnxNetwork
-from deep_ecg.networks.torch_network import load_checkpoint, predict_proba
+from deep_ecg.networks.torch_network import predict_proba
 from deep_ecg.records.database import ingest
 from deep_ecg.scoring.measures import score_changes
 from deep_ecg.system import console
-from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import check_writable
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.machine import versions
@@ -34,19 +37,21 @@ from model import HybridECGNet
 CALIBRATION_BEATS = 500
 
 
-
-
-def int8_report(trained: Trained, config: Config, tested: Beats, report: dict) -> dict:
+def int8_report(trained: Trained, tested: Beats, report: dict) -> dict:
     """The int8 section of the `report` of a training: the dynamic int8 file beside its checkpoint, reloaded, on DS2."""
-    accuracy = report["ds2"]["accuracy"]
-    return measure(trained.folder, trained.model, accuracy, tested, lambda model: network_proba(model, config, tested))
+    accuracy, decision = report["ds2"]["accuracy"], trained.description.decision
+    return measure(
+        trained.folder, trained.model, accuracy, tested, lambda model: network_proba(model, decision, tested)
+    )
 
 
-# (network, its checkpoint's description, beats of DS1 to calibrate with, beats of DS2, folder) -> a row an artefact
-Builder = Callable[[nn.Module, dict, Beats, Beats, Path], list[dict]]
+# (network, its description, beats of DS1 to calibrate with, beats of DS2, folder) -> a row an artefact
+Builder = Callable[[HybridECGNet, Description, Beats, Beats, Path], list[dict]]
 
 
-def torch_artefacts(model: nn.Module, description: dict, calibration: Beats, tested: Beats, out: Path) -> list[dict]:
+def torch_artefacts(
+    model: HybridECGNet, description: Description, calibration: Beats, tested: Beats, out: Path
+) -> list[dict]:
     """fp32 weights, and dynamic int8, for servers that run torch. The first row is what others are compared with."""
     inputs = (tested.windows, tested.features)
     fp32, int8 = out / "model_fp32.pt", out / "model_int8.pt"
@@ -60,7 +65,9 @@ def torch_artefacts(model: nn.Module, description: dict, calibration: Beats, tes
     ]
 
 
-def onnx_artefacts(model: nn.Module, description: dict, calibration: Beats, tested: Beats, out: Path) -> list[dict]:
+def onnx_artefacts(
+    model: HybridECGNet, description: Description, calibration: Beats, tested: Beats, out: Path
+) -> list[dict]:
     """ONNX files in fp32 and static int8, for onnxruntime."""
     from deep_ecg.deploy.onnx_export import export_fp32, export_int8
 
@@ -71,24 +78,24 @@ def onnx_artefacts(model: nn.Module, description: dict, calibration: Beats, test
     for title, path in (("ONNX fp32", fp32), ("ONNX static int8", int8)):
         network = OnnxNetwork(path)
         predicted = network.predict_proba(tested.windows, tested.features).argmax(axis=1)
-        time_us = median_us(lambda: network.logits(tested.windows[:1], tested.features[:1]))
+        time_us = median_us(partial(network.logits, tested.windows[:1], tested.features[:1]))
         changes = score_changes(tested.labels, before, predicted)
         rows.append(_row(title, path, changes, time_us, "onnxruntime", "Raspberry Pi, servers"))
     return rows
 
 
 def microcontroller_artefacts(
-    model: nn.Module, description: dict, calibration: Beats, tested: Beats, out: Path
+    model: HybridECGNet, description: Description, calibration: Beats, tested: Beats, out: Path
 ) -> list[dict]:
     """Whole-number forms of an `edge` network, and in causal mode the chain around it; none of other presets."""
     from deep_ecg.deploy import c_chain, microcontroller
     from deep_ecg.deploy.integer_network import quantized
 
-    if description["preset"] != "edge":
+    if description.preset != "edge":
         return []
     network = quantized(model, calibration)
     rows = microcontroller.build(network, model, description, calibration, tested, out)
-    if description["mode"] == "causal":
+    if description.inputs.causal:
         rows += c_chain.build(network, description, out)
     return rows
 
@@ -110,17 +117,12 @@ def build(config: Config, checkpoint: Path | None = None, out: Path | None = Non
     Calibrates on beats of DS1, measures on DS2. Writes the files and quantization-MODE-PRESET.json into `out` and
     returns the report. Where the network or the database is SYNTHETIC, folder and report say so.
     """
-    path = checkpoint or PRETRAINED / f"{config.mode}-{config.preset}.pt"
-    expected = {"mode": config.mode, "classes": list(CLASSES), "features": list(FEATURES[config.mode])}
-    model, description = load_checkpoint(path, (HybridECGNet,), **expected)
-    if description.get("preset") not in PRESETS:
-        raise DeepECGError(f"checkpoint {path} is of no known preset: train it again with `python main.py`")
-    config, progress = input_settings(path, description, config), console.interactive()
+    (model, description), progress = load_network(config, checkpoint), console.interactive()
+    config = description.applied_to(config)
     source = ingest(config, progress)
-    synthetic = source.synthetic or description["data_source"] == "synthetic"
-    if synthetic:
-        description["data_source"] = "synthetic"
-    name = f"{config.mode}-{description['preset']}{'-SYNTHETIC' * synthetic}"
+    if source.synthetic:
+        description = replace(description, data_source=source.name)
+    name = f"{config.mode}-{config.preset}{'-SYNTHETIC' * description.synthetic}"
     out = out or Path("artefacts") / name
     check_writable(out)
     ds1, ds2 = (load_beats(source, names, config, progress) for names in (config.train_records, config.test_records))
@@ -138,10 +140,9 @@ def calibration_beats(ds1: Beats) -> Beats:
     return ds1.where(np.isin(np.arange(len(ds1)), chosen))
 
 
-def _report(model: nn.Module, description: dict, tested: Beats) -> dict:
-
+def _report(model: nn.Module, description: Description, tested: Beats) -> dict:
     return {
-        **{name: description.get(name) for name in ("data_source", "mode", "preset", "seed")},
+        **{name: getattr(description, name) for name in ("data_source", "mode", "preset", "seed")},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "tested_beats": len(tested),
         "versions": versions(),

@@ -172,7 +172,8 @@ def network(folder: Path, mode: str) -> Path:
     arguments = hybrid_arguments(mitbih)
     torch.manual_seed(1)
     path = folder / f"{mode}.pt"
-    torch_network.save_checkpoint(path, HybridECGNet(**arguments), arguments, describe(mitbih, Source("local", folder), 0))
+    description = describe(mitbih, Source("local", folder), 0)
+    torch_network.save_checkpoint(path, HybridECGNet(**arguments), arguments, description)
     return path
 
 
@@ -186,7 +187,7 @@ def test_a_checkpoint_of_another_database_is_scored_on_it(config, database, tmp_
     folder = Path(config.runs_dir) / f"evaluate-{mode}-edge-SYNTHETIC"
     report = json.loads((folder / "report.json").read_text())
     classifier = load_classifier(only, checkpoint)
-    labelled = label_record(database / "p5/e", classifier, "qrs2", "ECG1")
+    labelled = label_record(database / "p5/e", classifier, only, "qrs2", "ECG1")
     confusion = np.zeros((5, 5), int)
     np.add.at(confusion, (labelled.reference, labelled.predicted), 1)
     assert report["ds2"]["confusion"] == confusion.tolist() and confusion.sum() == 48

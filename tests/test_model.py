@@ -12,6 +12,10 @@ from deep_ecg.training.experiment import hybrid_arguments
 from model import FeatureMLP, HybridECGNet, QuickDropout, WaveCNN
 
 VARIANTS = [(mode, preset) for mode in MODES for preset in PRESETS]
+SMALL = {
+    "feature_count": 4, "channels": (4, 6, 8), "kernels": (7, 5, 5), "flatten": False, "feature_hidden": 32,
+    "hidden": 8, "dropout": 0.3, "flatten_dropout": 0.5, "wave_dropout": 0.5, "window_samples": 64, "input_channels": 1,
+}  # fmt: skip
 
 
 def build(mode="diagnostic", preset="edge") -> HybridECGNet:
@@ -85,7 +89,7 @@ def test_training_runs_the_same_layers_in_another_layout():
 @pytest.mark.parametrize("share, hidden", [(0.0, 0), (0.25, 10), (0.5, 20)])
 def test_in_training_the_head_sees_no_waveform_of_a_share_of_the_beats(share, hidden):
     """Of 40 beats; which ones is drawn anew each time."""
-    net = HybridECGNet(4, (4, 6, 8), flatten=False, hidden=8, wave_dropout=share, window_samples=64).train()
+    net = HybridECGNet(**SMALL | {"wave_dropout": share}).train()
     seen = []
     net.head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0][:, :8]))
     beats = torch.randn(40, 1, 64), torch.randn(40, 4)
@@ -187,7 +191,7 @@ def test_units_of_a_feature_do_not_matter():
 
 @pytest.mark.parametrize("window_samples", [64, 280, 512])
 def test_any_window_that_is_a_multiple_of_eight(window_samples):
-    net = HybridECGNet(feature_count=4, channels=(4, 6, 8), window_samples=window_samples, hidden=8)
+    net = HybridECGNet(**SMALL | {"window_samples": window_samples, "flatten": True})
     assert net(torch.zeros(2, 1, window_samples), torch.zeros(2, 4)).shape == (2, 5)
 
 

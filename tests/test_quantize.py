@@ -3,6 +3,7 @@
 import json
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,7 +218,7 @@ def test_synthetic_data_are_stamped_on_report_table_and_files(built):
     rows = artefacts_table([report]).splitlines()[2:]
     assert len(rows) == len(report["rows"]) and all(row.startswith("| SYNTHETIC diagnostic, edge") for row in rows)
     for name in ("model_fp32.onnx", "model_int8.onnx"):
-        assert OnnxNetwork(out / name).description["data_source"] == "synthetic"
+        assert OnnxNetwork(out / name).description.data_source == "synthetic"
 
 
 def test_table_by_hand():
@@ -243,7 +244,7 @@ def test_calibration_beats_are_the_same_500_each_time():
     "arguments, named",
     [
         (["--checkpoint", "absent.pt"], "absent.pt is missing"),
-        (["--checkpoint", "strange.pt"], "no known preset"),
+        (["--checkpoint", "strange.pt"], "preset = '../edge' is unknown"),
         (["--checkpoint", "network.pt", "--mode", "causal"], "made for mode 'diagnostic', not 'causal'"),
         (["--checkpoint", "network.pt", "--out", "network.pt"], "cannot be written"),
     ],
@@ -254,7 +255,7 @@ def test_wrong_options_end_with_one_line_and_status_2(arguments, named, syntheti
     config = Config(preset="edge")
     description = describe(config, Source("local", tmp_path), 0)
     for name, preset in (("network.pt", "edge"), ("strange.pt", "../edge")):
-        save_checkpoint(Path(name), network(), hybrid_arguments(config), description | {"preset": preset})
+        save_checkpoint(Path(name), network(), hybrid_arguments(config), replace(description, preset=preset))
     assert quantize.main(arguments) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and named in errors[0]

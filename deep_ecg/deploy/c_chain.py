@@ -7,6 +7,7 @@ Thresholds, lengths and coefficients are those of the Python modules, brought to
 
 import ctypes
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,15 +15,18 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from config import CLASSES, Config, with_overrides
+from config import CLASSES, Config
 from deep_ecg.beats import detector as det
 from deep_ecg.beats import rhythm, shape, templates
 from deep_ecg.beats.detector import ON_TIME_S
+from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.signal_watch import FLAT_S, LIMIT_MV, MISSING_S
 from deep_ecg.deploy import c_network
 from deep_ecg.deploy.c_network import compile_c, compiler
 from deep_ecg.deploy.integer_network import IntegerNetwork
 from deep_ecg.networks import prior
+from deep_ecg.networks.decision_settings import DecisionSettings
+from deep_ecg.networks.description import Description
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import write_text
 from dsp_filters import FLAT_MV, bandpass_sos
@@ -57,34 +61,33 @@ class LabelledBeats:
 # Generated sources -----------------------------------------------------------------------------------------------
 
 
-def generate(description: dict, network_h: str, network_c: str, fs_hz: float = Config.fs_hz) -> dict[str, str]:
+def generate(
+    description: Description, network_h: str, network_c: str, fs_hz: float = Config.fs_hz
+) -> dict[str, str]:
     """The texts of FILES, by name, for samples that come at `fs_hz`.
 
-    `description` is that of a causal checkpoint, network_h and network_c the int8 network in C (`c_network`).
-    Raises DeepECGError for a checkpoint of the other mode, a rate that the detector does not take or that is no
+    `description` is that of a causal network, network_h and network_c the int8 network in C (`c_network`).
+    Raises DeepECGError for a network of the other mode, a rate that the detector does not take or that is no
     multiple of FINEST_RATE_HZ, or a feature that the C sources do not know.
     """
-    config = _config(description)
-    rate_hz = _rate(fs_hz)
+    _check_causal(description)
+    inputs, rate_hz = description.inputs, _rate(fs_hz)
     includes = {
         "deep_ecg_network.h": network_h,
-        "deep_ecg_sizes.h": _macros(sizes(config, rate_hz)),
+        "deep_ecg_sizes.h": _macros(sizes(inputs, rate_hz)),
         "deep_ecg_network.c": _without_include(network_c, "deep_ecg_network.h"),
-        "deep_ecg_constants.h": _macros(constants(config, rate_hz, description["features"])) + tables(config, rate_hz),
-        "deep_ecg_features.h": feature_code(description["features"]),
+        "deep_ecg_constants.h": _macros(constants(description, rate_hz)) + tables(inputs, rate_hz),
+        "deep_ecg_features.h": feature_code(description.features),
     }
-    return {name: _amalgamated((SOURCES / name).read_text(), includes) for name in FILES}
+    return {name: _amalgamated((SOURCES / name).read_text(encoding="utf-8"), includes) for name in FILES}
 
 
-def _config(description: dict) -> Config:
-    if description.get("mode") != "causal":
+def _check_causal(description: Description):
+    if not description.inputs.causal:
         raise DeepECGError(
-            f"firmware is made from a causal checkpoint, not a {description.get('mode')} one: its features of a beat "
+            f"firmware is made from a causal checkpoint, not a {description.mode} one: its features of a beat "
             "would need the next beat; train with `python main.py --mode causal --preset edge`"
         )
-    names = ("mode", "fs_hz", "band_hz", "filter_order", "window_samples", "look_ahead_ms")
-    stored = {name: description["config"][name] for name in names}
-    return with_overrides(Config(), **stored | {"band_hz": tuple(stored["band_hz"])})
 
 
 def _rate(fs_hz: float) -> Fraction:
@@ -105,7 +108,7 @@ def _amalgamated(text: str, includes: dict[str, str]) -> str:
     return text
 
 
-def _macros(values: dict[str, int | float | str]) -> str:
+def _macros(values: Mapping[str, int | float | str]) -> str:
     return "".join(f"#define {name} {_literal(value)}\n" for name, value in values.items())
 
 
@@ -134,40 +137,43 @@ def _upto(seconds: float, fs_hz: float) -> int:
     return samples
 
 
-def sizes(config: Config, rate_hz: Fraction) -> dict[str, int | float | str]:
+def sizes(inputs: InputSettings, rate_hz: Fraction) -> dict[str, int | float | str]:
     """Macros of deep_ecg.h: the lengths of the arrays in `struct deep_ecg`, rate and class names."""
     fs_hz = float(rate_hz)
     hold, reach = int(det.HOLD_S * fs_hz), int(det.R_REACH_S * fs_hz)
     waiting = math.ceil((2 * det.LEARN_S + det.R_REACH_S) / det.APART_S) + 4
     looked_back_s = det.REMEMBERED_S + (reach + hold + waiting + 2) / fs_hz
-    before = config.window_samples - config.look_ahead_samples
+    before = inputs.window_samples - inputs.look_ahead_samples
     return {
         "DEEP_ECG_FS_HZ": fs_hz,
         "DEEP_ECG_CLASS_NAMES": "".join(CLASSES),
         "DEEP_ECG_HISTORY": round(det.BACKGROUND_S * fs_hz) + hold + 1,
         "DEEP_ECG_ENERGY_SAMPLES": round(det.ENERGY_S * fs_hz),
         "DEEP_ECG_QRS_SECTIONS": 1,
-        "DEEP_ECG_BAND_SECTIONS": config.filter_order,
+        "DEEP_ECG_BAND_SECTIONS": inputs.filter_order,
         "DEEP_ECG_LEVEL_BEATS": det.LEVEL_BEATS,
         "DEEP_ECG_LONG_BEATS": det.LONG_BEATS,
         "DEEP_ECG_LEAP_OF": det.LEAP_OF,
         "DEEP_ECG_PENDING": det.PENDING,
         "DEEP_ECG_WAITING": waiting,
-        "DEEP_ECG_FILTERED": math.ceil(looked_back_s * config.fs_hz) + before + 1,
+        "DEEP_ECG_FILTERED": math.ceil(looked_back_s * inputs.fs_hz) + before + 1,
         "DEEP_ECG_RR": rhythm.MEMORY_BEATS + 1,
         "DEEP_ECG_GROUPS": templates.GROUPS,
         "DEEP_ECG_P_MEMORIES": len(shape.P_MEMORIES_BEATS),
     }
 
 
-def constants(config: Config, rate_hz: Fraction, features: list[str]) -> dict[str, int | float]:
+def constants(description: Description, rate_hz: Fraction) -> dict[str, int | float]:
     """Macros of deep_ecg.c; times are in samples, and say by their comments in the Python modules what they are."""
     return (
         _summit_constants(float(rate_hz))
         | _judge_constants(float(rate_hz))
-        | _input_constants(config, rate_hz)
-        | _prior_constants(config)
-        | {f"{name}_FEATURES": int(any(one in group for one in features)) for name, group in GROUPS_OF_FEATURES.items()}
+        | _input_constants(description.inputs, rate_hz)
+        | _prior_constants(description.decision)
+        | {
+            f"{name}_FEATURES": int(any(feature in group for feature in description.features))
+            for name, group in GROUPS_OF_FEATURES.items()
+        }
     )
 
 
@@ -220,18 +226,18 @@ def _judge_constants(fs_hz: float) -> dict[str, int | float]:
     }
 
 
-def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float]:
-    before = config.window_samples - config.look_ahead_samples
-    ratio = rate_hz / Fraction(config.fs_hz)
-    qrs = shape.qrs_span(before, config.look_ahead_samples, config.fs_hz)
-    p_wave = shape.p_wave_span(before, config.look_ahead_samples, config.fs_hz)
-    p_smoothed = shape.p_smoothed_samples(config.fs_hz)
-    shifts = shifts_of(config)
+def _input_constants(inputs: InputSettings, rate_hz: Fraction) -> dict[str, int | float]:
+    before = inputs.window_samples - inputs.look_ahead_samples
+    ratio = rate_hz / Fraction(inputs.fs_hz)
+    qrs = shape.qrs_span(before, inputs.look_ahead_samples, inputs.fs_hz)
+    p_wave = shape.p_wave_span(before, inputs.look_ahead_samples, inputs.fs_hz)
+    p_smoothed = shape.p_smoothed_samples(inputs.fs_hz)
+    shifts = shifts_of(inputs)
     return {
         "RATE_IN": ratio.numerator,
         "RATE_OUT": ratio.denominator,
         "BEFORE_R": before,
-        "LOOK_AHEAD": config.look_ahead_samples,
+        "LOOK_AHEAD": inputs.look_ahead_samples,
         "MAX_RR": round(rhythm.MAX_RR_S * rate_hz),
         "RATIO_LOW": rhythm.RATIO_RANGE[0],
         "RATIO_HIGH": rhythm.RATIO_RANGE[1],
@@ -251,41 +257,41 @@ def _input_constants(config: Config, rate_hz: Fraction) -> dict[str, int | float
         "TEMPLATE_BEATS": float(templates.TEMPLATE_BEATS),
         "FLAT_MV": FLAT_MV,
         "DIFFERENCE_LIMIT": shape.DIFFERENCE_LIMIT,
-        "ROOT_OF_WINDOW": math.sqrt(config.window_samples),
+        "ROOT_OF_WINDOW": math.sqrt(inputs.window_samples),
     }
 
 
-def _prior_constants(config: Config) -> dict[str, int | float]:
+def _prior_constants(decision: DecisionSettings) -> dict[str, int | float]:
     return {
         "S_CLASS": prior.S,
         "S_MEMORY_BEATS": float(prior.MEMORY_BEATS),
-        "S_USUAL_SHARE": prior.USUAL_SHARE,
+        "S_USUAL_SHARE": decision.s_usual_share,
         "S_LEAST_SHARE": prior.SHARE_RANGE[0],
         "S_MOST_SHARE": prior.SHARE_RANGE[1],
-        "S_WEIGHT": config.s_prior_weight,
+        "S_WEIGHT": decision.s_prior_weight,
         "V_CLASS": prior.V,
         "V_GROUP_BEATS": float(prior.GROUP_BEATS),
         "V_START_BEATS": float(prior.START_BEATS),
         "ODDS_LOW": prior.ODDS_RANGE[0],
         "ODDS_HIGH": prior.ODDS_RANGE[1],
-        "V_WEIGHT": config.v_prior_weight,
+        "V_WEIGHT": decision.v_prior_weight,
     }
 
 
-def shifts_of(config: Config) -> np.ndarray:
+def shifts_of(inputs: InputSettings) -> np.ndarray:
     """The shifts, in samples, at which a beat is compared with the templates, as `RunningTemplate` chooses them."""
-    before = config.window_samples - config.look_ahead_samples
-    qrs = shape.qrs_span(before, config.look_ahead_samples, config.fs_hz)
-    return templates.RunningTemplate(config.window_samples, qrs, config.fs_hz).shifts
+    before = inputs.window_samples - inputs.look_ahead_samples
+    qrs = shape.qrs_span(before, inputs.look_ahead_samples, inputs.fs_hz)
+    return templates.RunningTemplate(inputs.window_samples, qrs, inputs.fs_hz).shifts
 
 
-def tables(config: Config, rate_hz: Fraction) -> str:
+def tables(inputs: InputSettings, rate_hz: Fraction) -> str:
     """Constant arrays of deep_ecg.c: filters, the kernel of the R-peak, what a shift costs."""
     kernel = det.RPeakDetector(float(rate_hz)).kernel
-    nearness = 1 - templates.SHIFT_COST * np.abs(shifts_of(config)) / config.fs_hz
+    nearness = 1 - templates.SHIFT_COST * np.abs(shifts_of(inputs)) / inputs.fs_hz
     return (
         _sections("QRS_BAND", bandpass_sos(det.QRS_BAND_HZ, 1, float(rate_hz)))
-        + _sections("BAND", bandpass_sos(config.band_hz, config.filter_order, config.fs_hz))
+        + _sections("BAND", bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz))
         + f"static const float R_KERNEL[] = {_row(kernel[len(kernel) // 2 :])}; /* from its middle on */\n"
         + f"static const float NEARNESS[] = {_row(nearness)};\n"
         + f"#if P_WAVE_FEATURES\nstatic const float P_MEMORIES[] = {_row(shape.P_MEMORIES_BEATS)};\n#endif\n"
@@ -305,17 +311,17 @@ def _row(values) -> str:
     return "{" + ", ".join(_literal(float(value)) for value in values) + "}"
 
 
-def feature_code(names: list[str]) -> str:
+def feature_code(names: Sequence[str]) -> str:
     """The C functions that fill the network's features, in the order of `names`.
 
     Raises DeepECGError for a name that the C sources do not know.
     """
     place = {name: f"    features[{i}] =" for i, name in enumerate(names)}
-    shape = [f"{place[name]} shape.{name};" for name in names if name in shape.SHAPE]
-    p_wave = [f"{place[name]} {_p_wave(name)};" for name in names if name in shape.P_WAVE]
-    of_rhythm = [name for name in names if name not in shape.SHAPE + shape.P_WAVE]
-    rhythm = [f"{place[name]} {_rhythm(name)};" for name in of_rhythm]
-    memories = sorted({_memory(name) for name in of_rhythm} - {0})
+    of_shape = [f"{place[name]} shape.{name};" for name in names if name in shape.SHAPE]
+    of_p_wave = [f"{place[name]} {_p_wave(name)};" for name in names if name in shape.P_WAVE]
+    others = [name for name in names if name not in shape.SHAPE + shape.P_WAVE]
+    of_rhythm = [f"{place[name]} {_rhythm(name)};" for name in others]
+    memories = sorted({_memory(name) for name in others} - {0})
     lines = [
         "static void rhythm_features(const struct deep_ecg *ecg, float *scratch, float *features)",
         "{",
@@ -323,24 +329,24 @@ def feature_code(names: list[str]) -> str:
         "    const float second = (float)rr_back(ecg, 2);",
         "    const struct rhythm rhythm = rhythm_of(ecg, pre, previous, second);",
         *(f"    const struct rr_statistics of_{n} = rr_statistics(ecg, {n}, scratch);" for n in memories),
-        *rhythm,
+        *of_rhythm,
         "}",
     ]
-    if shape:
+    if of_shape:
         lines += [
             "",
             "static void shape_features(const float *qrs_mv, const float *template_mv, float *features)",
             "{",
             "    const struct shape shape = shape_of(qrs_mv, template_mv);",
-            *shape,
+            *of_shape,
             "}",
         ]
-    if p_wave:
+    if of_p_wave:
         lines += [
             "",
             "static void p_wave_features(const struct deep_ecg *ecg, float correlation, float *features)",
             "{",
-            *p_wave,
+            *of_p_wave,
             "}",
         ]
     return "\n".join(lines) + "\n"
@@ -375,7 +381,7 @@ def _rhythm(name: str) -> str:
     raise DeepECGError(f"firmware has no feature {name!r}: use a checkpoint of the causal features of features.py")
 
 
-def build(network: IntegerNetwork, description: dict, out: Path, fs_hz: float = Config.fs_hz) -> list[dict]:
+def build(network: IntegerNetwork, description: Description, out: Path, fs_hz: float = Config.fs_hz) -> list[dict]:
     """Writes FILES and the example into `out` and returns their row of the table of edge artefacts.
 
     Labels differ from those of `network` by the rounding of the inputs alone, so the row has no scores. Raises
@@ -383,7 +389,7 @@ def build(network: IntegerNetwork, description: dict, out: Path, fs_hz: float = 
     """
     title = "Deep-ECG: the int8 network of deep_ecg.c"
     files = generate(description, c_network.header(network, title), c_network.source(network, title), fs_hz)
-    for name, text in (files | {EXAMPLE: (SOURCES / EXAMPLE).read_text()}).items():
+    for name, text in (files | {EXAMPLE: (SOURCES / EXAMPLE).read_text(encoding="utf-8")}).items():
         write_text(out / name, text)
     unknown = ("bytes", "ratio", "accuracy_change", "s_f1_change", "v_f1_change", "latency_us")
     ram = f", {HostChain(out).state_bytes / 1024:.0f} KB of RAM for its state" if compiler() else ""

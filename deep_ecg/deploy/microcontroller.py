@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from config import CLASSES, Config, with_overrides
+from config import CLASSES
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.shape import DIFFERENCE_LIMIT, P_MEMORIES_BEATS
 from deep_ecg.deploy import c_network
 from deep_ecg.deploy.c_network import HostLibrary, array, compiler
 from deep_ecg.deploy.integer_network import IntegerNetwork, Layer, Scaling, spread_by_class
 from deep_ecg.deploy.tflite_file import OPERATORS, Interpreter, arena_bytes, model_bytes
+from deep_ecg.networks.description import Description
 from deep_ecg.networks.torch_network import predict_proba
 from deep_ecg.scoring.measures import score_changes
 from deep_ecg.system.files import atomic_file, write_text
@@ -27,7 +28,6 @@ from dsp_filters import bandpass_sos
 from model import FEATURE_LIMIT, HybridECGNet
 
 GOLDEN_OF_CLASS = 6  # beats of each class
-PREPROCESSING_SETTINGS = ("mode", "fs_hz", "band_hz", "filter_order", "window_samples", "look_ahead_ms")
 
 # A feature's name without its memory: its definition. RR intervals in seconds, `memory` in beats.
 DEFINITIONS = {
@@ -36,7 +36,7 @@ DEFINITIONS = {
     "second_previous_ratio": "the second RR before pre-RR over the mean of the last `memory` RR before pre-RR",
     "rr_step": "median step between neighbouring RR of the last `memory`, over their mean",
     "rr_variation": "standard deviation of the last `memory` RR, over their mean",
-    "rr_off_multiple": "mean distance, at most 0.5, of the last `memory` RR from whole multiples of pre-RR, over pre-RR",
+    "rr_off_multiple": "mean distance, at most 0.5, of the last `memory` RR from multiples of pre-RR, over pre-RR",
     "pre_previous_ratio": "RR before the beat over the RR before it",
     "previous_second_ratio": "the RR before pre-RR over the one before it",
     "pre_rank": "share of the last 32 RR that are shorter than pre-RR",
@@ -54,11 +54,16 @@ DEFINITIONS = {
 
 
 def build(
-    network: IntegerNetwork, model: nn.Module, description: dict, calibration: Beats, tested: Beats, out: Path
+    network: IntegerNetwork,
+    model: HybridECGNet,
+    description: Description,
+    calibration: Beats,
+    tested: Beats,
+    out: Path,
 ) -> list[dict]:
     """Writes every artefact of `network`, the int8 form of `model`, into `out`; returns a row about each form of it.
 
-    `description` is that of the checkpoint, `calibration` are beats of training patients, of which the golden ones
+    `description` is that of the network, `calibration` are beats of training patients, of which the golden ones
     are taken, `tested` those on which it is compared with `model` in fp32. A row holds artefact, file, bytes (of
     constants, for the C file), ratio (bytes of the fp32 weights over these), accuracy_change, s_f1_change and
     v_f1_change (int8 minus fp32, fractions), latency_us (None where it was not measured), needs and runs_on; changes
@@ -70,7 +75,7 @@ def build(
     tflite = model_bytes(network, title)
     arena = arena_bytes(tflite)
     golden = _golden(network, calibration)
-    files = {
+    files: dict[str, str | bytes] = {
         "model.tflite": tflite,
         "model_data.h": _data_header(tflite, arena, title),
         "model_data.c": _data_source(tflite, title),
@@ -86,9 +91,9 @@ def build(
     return _rows(model, network, tflite, tested, out)
 
 
-def _title(description: dict) -> str:
-    synthetic = "SYNTHETIC training data, " * (description["data_source"] == "synthetic")
-    return f"Deep-ECG, {description['preset']} network in int8, {description['mode']} mode, {synthetic}5 AAMI classes"
+def _title(description: Description) -> str:
+    synthetic = "SYNTHETIC training data, " * description.synthetic
+    return f"Deep-ECG, {description.preset} network in int8, {description.mode} mode, {synthetic}5 AAMI classes"
 
 
 def _write(path: Path, content: str | bytes):
@@ -174,15 +179,15 @@ def _golden_header(golden: dict, title: str) -> str:
 """
 
 
-def _manifest(network: IntegerNetwork, description: dict, arena: int) -> dict:
-    synthetic = description["data_source"] == "synthetic"
+def _manifest(network: IntegerNetwork, description: Description, arena: int) -> dict:
+    source = "SYNTHETIC: generated signals, not patients" if description.synthetic else "MIT-BIH Arrhythmia, DS1"
     window, features = network.convolutions[0], network.feature_layers[0]
     return {
         "name": _title(description),
         "warning": "Research code, not a medical device.",
-        "mode": description["mode"],
-        "preset": description["preset"],
-        "training_data": "SYNTHETIC: generated signals, not patients" if synthetic else "MIT-BIH Arrhythmia, DS1",
+        "mode": description.mode,
+        "preset": description.preset,
+        "training_data": source,
         "classes": list(CLASSES),
         "decision": "the class of the largest logit, the first of equal ones",
         "inputs": [
@@ -224,31 +229,30 @@ def _layer(layer: Layer) -> dict:
     }
 
 
-def _preprocessing(description: dict) -> dict:
-    """How samples become the window, from the settings with which the network was trained."""
-    settings = {name: description["config"][name] for name in PREPROCESSING_SETTINGS}
-    config = with_overrides(Config(), **settings | {"band_hz": tuple(settings["band_hz"])})
+def _preprocessing(description: Description) -> dict:
+    """How samples become the window."""
+    inputs = description.inputs
     return {
-        "lead": description["config"]["lead"],
-        "sampling_rate_hz": config.fs_hz,
-        "filter": f"Butterworth band-pass of order {config.filter_order}",
-        "filter_band_hz": list(config.band_hz),
-        "filter_sos": bandpass_sos(config.band_hz, config.filter_order, config.fs_hz).tolist(),
-        "filter_runs": "one pass from the first sample" if config.mode == "causal" else "zero phase, both ways",
-        "window_samples_before_r": config.window_samples - config.look_ahead_samples,
-        "window_samples_from_r": config.look_ahead_samples,
-        "look_ahead_ms": 1000 * config.look_ahead_samples / config.fs_hz,
-        "future_beats": 0 if config.mode == "causal" else 1,
+        "lead": description.leads[0],
+        "sampling_rate_hz": inputs.fs_hz,
+        "filter": f"Butterworth band-pass of order {inputs.filter_order}",
+        "filter_band_hz": list(inputs.band_hz),
+        "filter_sos": bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz).tolist(),
+        "filter_runs": "one pass from the first sample" if inputs.causal else "zero phase, both ways",
+        "window_samples_before_r": inputs.window_samples - inputs.look_ahead_samples,
+        "window_samples_from_r": inputs.look_ahead_samples,
+        "look_ahead_ms": 1000 * inputs.look_ahead_samples / inputs.fs_hz,
+        "future_beats": 0 if inputs.causal else 1,
         "channel_0": "the window less its mean, over its standard deviation",
         "channel_1": "aligned window less running template, over the window's standard deviation, kept within "
         f"+-{DIFFERENCE_LIMIT:g}",
     }
 
 
-def _features(network: IntegerNetwork, description: dict) -> list[dict]:
+def _features(network: IntegerNetwork, description: Description) -> list[dict]:
     return [
         {"name": name, "mean": float(mean), "scale": float(scale), "limit": FEATURE_LIMIT, "definition": _defined(name)}
-        for name, mean, scale in zip(description["features"], network.mean, network.scale, strict=True)
+        for name, mean, scale in zip(description.features, network.mean, network.scale, strict=True)
     ]
 
 

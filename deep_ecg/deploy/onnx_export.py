@@ -1,7 +1,7 @@
 """Checkpoints as ONNX files: fp32, and int8 with static ranges, in which the convolutions are int8 too.
 
 Everything that a network needs is in its one file: the normalisation of the features is part of the graph, and the
-metadata say how the inputs are made. `onnx_network.py` runs the files.
+metadata hold its description. `onnx_network.py` runs the files.
 """
 
 import copy
@@ -23,8 +23,8 @@ from torch import nn
 
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS
-from deep_ecg.networks.classifier import INPUT_SETTINGS
-from deep_ecg.networks.onnx_network import FORMAT, INPUTS, METADATA, OUTPUT
+from deep_ecg.networks.description import FORMAT, Description
+from deep_ecg.networks.onnx_network import INPUTS, METADATA, OUTPUT
 from deep_ecg.system.console import quiet
 from deep_ecg.system.files import atomic_file
 
@@ -32,14 +32,14 @@ from deep_ecg.system.files import atomic_file
 INT8_OPERATORS = ["Conv", "MaxPool", "Relu", "ReduceMax", "Reshape", "Concat", "Gemm"]
 
 
-def export_fp32(model: nn.Module, description: dict, path: Path) -> Path:
+def export_fp32(model: nn.Module, description: Description, path: Path) -> Path:
     """Writes `model`, a `HybridECGNet`, as an ONNX file of any batch size.
 
     Inputs windows (batch, CHANNELS, window_samples) and features (batch, count), output logits (batch, classes), all
-    float32. `description` is that of its checkpoint; of its settings the file keeps those of the inputs.
+    float32. The file keeps its `description`.
     """
     batch = torch.export.Dim("batch")
-    shapes = (CHANNELS, description["config"]["window_samples"]), (len(description["features"]),)
+    shapes = (CHANNELS, description.inputs.window_samples), (len(description.features),)
     with quiet():
         program = torch.onnx.export(
             copy.deepcopy(model).eval(),
@@ -50,10 +50,11 @@ def export_fp32(model: nn.Module, description: dict, path: Path) -> Path:
             dynamic_shapes=({0: batch}, {0: batch}),
             verbose=False,
         )
-    return _write(path, program.model_proto, description)
+    assert program is not None  # as it is only without dynamo
+    return write_onnx(path, program.model_proto, description)
 
 
-def export_int8(fp32: Path, description: dict, calibration: Beats, path: Path) -> Path:
+def export_int8(fp32: Path, description: Description, calibration: Beats, path: Path) -> Path:
     """Writes the network of the ONNX file `fp32` in int8: weights by channel, ranges of the values by `calibration`.
 
     The weights use 7 of the 8 bits: on x86 without VNNI sums of two products of 8 bits saturate, and the labels would
@@ -75,7 +76,7 @@ def export_int8(fp32: Path, description: dict, calibration: Beats, path: Path) -
             nodes_to_exclude=[node.name for node in onnx.load(prepared).graph.node if OUTPUT in node.output],
             calibrate_method=CalibrationMethod.MinMax,
         )
-        return _write(path, onnx.load(quantized), description)
+        return write_onnx(path, onnx.load(quantized), description)
 
 
 class _Calibration(CalibrationDataReader):
@@ -88,15 +89,18 @@ class _Calibration(CalibrationDataReader):
         return next(self._batches, None)
 
 
-def _write(path: Path, proto: onnx.ModelProto, description: dict) -> Path:
-    """Writes `proto` with `description` as its only metadata: exporters leave notes that name files of the machine."""
+def write_onnx(path: Path, proto: onnx.ModelProto, description: Description) -> Path:
+    """Writes `proto` with `description` as its only metadata: exporters leave notes that name files of the machine.
+
+    The settings of its training are left out.
+    """
     graph = proto.graph
     for part in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-    of_inputs = {name: description["config"][name] for name in INPUT_SETTINGS}
-    text = json.dumps({"format": FORMAT, **description, "config": of_inputs})
-    onnx.helper.set_model_props(proto, {METADATA: text})
+    said = {"format": FORMAT, **description.as_json()}
+    del said["training"]
+    onnx.helper.set_model_props(proto, {METADATA: json.dumps(said)})
     onnx.checker.check_model(proto, full_check=True)
     with atomic_file(path) as temporary:
         onnx.save(proto, temporary)

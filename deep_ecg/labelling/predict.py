@@ -7,37 +7,30 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import wfdb
 
 from config import CLASSES, Config
 from deep_ecg.beats.detector import causal_r_peaks
+from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
 from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.beats.xqrs import detect_r_peaks
 from deep_ecg.networks.classifier import (
-    RATES_HZ,
     SYNTHETIC_NETWORK,
     UNCLASSIFIABLE,
     Classifier,
     check_min_confidence,
     is_sure,
     load_classifier,
-    predict_proba,
 )
-from deep_ecg.networks.prior import RunningPrior
-from deep_ecg.networks.temperature import tempered
-from deep_ecg.records.wfdb_files import Annotation, Record, aami_labels, read_beats, read_header, read_record
+from deep_ecg.networks.description import RATES_HZ
+from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, read_beats
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from deep_ecg.system.text import number
 from dsp_filters import resample
-
-if TYPE_CHECKING:
-    pass
-
 
 LEAD_II = re.compile(r"(ecg)?(lead)?(ml)?ii")  # of a lead's name in small letters and digits alone
 ECTOPIC = [CLASSES.index(name) for name in "SVF"]
@@ -87,10 +80,11 @@ def predict_records(
     Writes NAME.pred (WFDB annotations), NAME.csv and NAME.png into `out`; where the network or the record is
     SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with
     extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live stream
-    (`realtime.BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
+    (`stream.BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
     they are written as Q, with a note in the annotation file, and counted apart. `checkpoint` and `runtime` are those
-    of `load_classifier`; the settings of signal and features are those the network was trained with. Raises
-    DeepECGError at the first record that cannot be used; what was written for the records before it stays.
+    of `load_classifier`. What the network has been trained with is in its file; `config` says which one it is by
+    default, and how annotation files are read. Raises DeepECGError at the first record that cannot be used; what was
+    written for the records before it stays.
     """
     check_min_confidence(min_confidence)
     paths = [_record_path(record) for record in records]
@@ -99,64 +93,73 @@ def predict_records(
     check_writable(out)
     if classifier.synthetic:
         print(SYNTHETIC_NETWORK)
-    return [_predict_to_files(path, classifier, out, peaks, lead, min_confidence) for path in paths]
+    return [_predict_to_files(path, classifier, config, out, peaks, lead, min_confidence) for path in paths]
 
 
-def label_record(path: Path, classifier: Classifier, peaks: str | None = None, lead: str | None = None) -> Labelled:
+def label_record(
+    path: Path, classifier: Classifier, config: Config, peaks: str | None = None, lead: str | None = None
+) -> Labelled:
     """Labels the beats of the WFDB record at `path` (no extension).
 
-    `lead` is a lead's name, by default the one `choose_lead` takes. Raises DeepECGError when the record cannot be
-    read or holds fewer than two beats.
+    R-peaks are those of the annotation file with the extension `peaks`, whose symbols `config` explains, else a
+    detector's. `lead` is a lead's name, by default the one `choose_lead` takes. Raises DeepECGError when the record
+    cannot be read or holds fewer than two beats.
     """
-    record, synthetic = open_record(path, classifier, lead)
-    config = classifier.config
-    annotation = _detected(record, path, config.mode) if peaks is None else _read_peaks(path, peaks, config)
+    return label_opened(RecordFile.open(path), classifier, config, peaks, lead)
+
+
+def label_opened(
+    file: RecordFile, classifier: Classifier, config: Config, peaks: str | None = None, lead: str | None = None
+) -> Labelled:
+    """`label_record` of a record whose header has been read."""
+    record, synthetic = read_lead(file, classifier, lead)
+    if peaks is None:
+        annotation = _detected(record, file.path, classifier.inputs)
+    else:
+        annotation = _read_peaks(file.path, peaks, config)
     proba = probabilities(record, annotation, classifier)
     return Labelled(record, annotation.samples, proba, _reference(annotation, peaks, config), synthetic)
 
 
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
     """Calibrated class probabilities (beats, 5) of the beats of `record` at the R-peaks of `annotation`."""
-    windows, features, groups = network_inputs(record, annotation, classifier.config)
-    proba = RunningPrior(classifier.config)(predict_proba(classifier.model, windows, features), groups)
-    return tempered(proba, classifier.config.temperature)
+    return classifier.probabilities(network_inputs(record, annotation, classifier.inputs))
 
 
 def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
-    """The lead `lead`, or that of `choose_lead`, of the record at `path`, and whether it or the network is SYNTHETIC.
+    """`read_lead` of the record at `path`."""
+    return read_lead(RecordFile.open(path), classifier, lead)
+
+
+def read_lead(file: RecordFile, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
+    """The lead `lead`, or that of `choose_lead`, of the record `file`, and whether it or the network is SYNTHETIC.
 
     In causal mode samples that are not numbers are lost signal. Raises DeepECGError when the record cannot be read or
     its rate is out of RATES_HZ.
     """
-    header = read_header(path)
-    if not RATES_HZ[0] <= header.fs <= RATES_HZ[1]:
-        low, high = RATES_HZ
-        raise DeepECGError(f"record {path} is sampled at {header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
-    lead = lead or choose_lead(header, path, classifier.config.leads)
-    record = read_record(path, lead, gaps=classifier.config.mode == "causal")
-    return record, classifier.synthetic or is_synthetic(header)
+    low, high = RATES_HZ
+    if not low <= file.header.fs <= high:
+        raise DeepECGError(f"record {file.path} is sampled at {file.header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
+    lead = lead or choose_lead(file, classifier.description.leads)
+    record = file.lead(lead, gaps=classifier.inputs.causal)
+    return record, classifier.synthetic or file.synthetic
 
 
-def is_synthetic(header: wfdb.Record) -> bool:
-    """Whether the record of `header` says that it is SYNTHETIC."""
-    return any("SYNTHETIC" in comment for comment in header.comments)
-
-
-def choose_lead(header: wfdb.Record, path: Path, preferred: Sequence[str]) -> str:
+def choose_lead(file: RecordFile, preferred: Sequence[str]) -> str:
     """The first name of `preferred` that there is, else a lead II of another name, else the first signal in millivolts.
 
     Prints a line when it is not a preferred one. Raises DeepECGError when no signal is in millivolts.
     """
     for name in preferred:
-        if name in header.sig_name:
+        if name in file.leads:
             return name
-    in_mv = [name for name, units in zip(header.sig_name, header.units) if str(units).lower() == "mv"]
+    there = ", ".join(file.leads)
+    in_mv = [name for name, units in zip(file.leads, file.header.units) if str(units).lower() == "mv"]
     if not in_mv:
-        raise DeepECGError(f"record {path} has no signal in mV: name one of {', '.join(header.sig_name)} with --lead")
+        raise DeepECGError(f"record {file.path} has no signal in mV: name one of {there} with --lead")
     second = [name for name in in_mv if LEAD_II.fullmatch(re.sub(r"[\W_]", "", name.lower()))]
     chosen = (second or in_mv)[0]
-    wanted, there = " or ".join(preferred), ", ".join(header.sig_name)
-    print(f"{path.name}: no lead {wanted}, taking {chosen!r} of {there} (--lead chooses)")
+    print(f"{file.path.name}: no lead {' or '.join(preferred)}, taking {chosen!r} of {there} (--lead chooses)")
     return chosen
 
 
@@ -165,16 +168,16 @@ def _record_path(record: str) -> Path:
 
 
 def _check_names(paths: Sequence[Path]):
-    seen = {}
+    seen: dict[str, Path] = {}
     for path in paths:
         if path.name in seen:
             raise DeepECGError(f"records {seen[path.name]} and {path} share a name: give each its own --out folder")
         seen[path.name] = path
 
 
-def _detected(record: Record, path: Path, mode: str) -> Annotation:
+def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
     try:
-        samples = (causal_r_peaks if mode == "causal" else detect_r_peaks)(record.signal_mv, record.fs_hz)
+        samples = (causal_r_peaks if inputs.causal else detect_r_peaks)(record.signal_mv, record.fs_hz)
     except DeepECGError as error:
         raise DeepECGError(f"record {path}: {error}: resample it, or give the R-peaks with --peaks") from None
     if len(samples) < 2:
@@ -200,13 +203,19 @@ def _reference(annotation: Annotation, extension: str | None, config: Config) ->
 
 
 def _predict_to_files(
-    path: Path, classifier: Classifier, out: Path, peaks: str | None, lead: str | None, min_confidence: float
+    path: Path,
+    classifier: Classifier,
+    config: Config,
+    out: Path,
+    peaks: str | None,
+    lead: str | None,
+    min_confidence: float,
 ) -> dict:
-    labelled = replace(label_record(path, classifier, peaks, lead), min_confidence=min_confidence)
+    labelled = replace(label_record(path, classifier, config, peaks, lead), min_confidence=min_confidence)
     files = result_files(path.name, out, labelled.synthetic)
     write_annotations(files[0], labelled)
     write_table(files[1], labelled)
-    draw_strip(files[2], labelled, classifier.config)
+    draw_strip(files[2], labelled, classifier.inputs)
     summary = summarise(labelled) | {"files": [str(file) for file in files]}
     source = f"R-peaks of {path.name}.{peaks}" if peaks else "detected R-peaks"
     print_summary(summary, source, labelled.synthetic)
@@ -301,28 +310,28 @@ def write_table(path: Path, labelled: Labelled):
     write_text(path, "\n".join(lines) + "\n")
 
 
-def draw_strip(path: Path, labelled: Labelled, config: Config):
+def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings):
     """Draws the STRIP_S seconds that hold the most ectopic beats, cleaned as the network sees them."""
-    from deep_ecg.scoring.figures import predictions_figure
+    from deep_ecg.scoring.strips import predictions_figure
 
     record = labelled.record
     filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)
-    raw_mv = resample(filled_mv, record.fs_hz, config.fs_hz, config.mode == "causal")
-    clean_mv = cleaned(raw_mv, config)
+    raw_mv = resample(filled_mv, record.fs_hz, inputs.fs_hz, inputs.causal)
+    clean_mv = cleaned(raw_mv, inputs)
     peaks_s = labelled.samples / record.fs_hz
-    start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], len(clean_mv) / config.fs_hz)
-    first = round(start_s * config.fs_hz)
+    start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], len(clean_mv) / inputs.fs_hz)
+    first = round(start_s * inputs.fs_hz)
     predictions_figure(
         path,
-        clean_mv[first : first + round(STRIP_S * config.fs_hz)],
-        config.fs_hz,
-        first / config.fs_hz,
+        clean_mv[first : first + round(STRIP_S * inputs.fs_hz)],
+        inputs.fs_hz,
+        first / inputs.fs_hz,
         peaks_s,
         labelled.predicted,
         labelled.reference,
         record.name,
         labelled.synthetic,
-        mode=config.mode,
+        mode=inputs.mode,
     )
 
 

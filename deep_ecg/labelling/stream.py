@@ -1,32 +1,25 @@
 """Live ECG: samples of one lead in as they come, labelled beats out, each with the sample at which it was known.
 
-A stream makes no feature of its own: it calls the resampling, filter, detector, running template and rhythm of the
-other modules with their state carried. In causal mode the labels are those that `predict` gives the whole record.
+A stream has no recipe of its own: it calls the resampling, filter, detector and `BeatRecipe` by which whole records
+are prepared, with their state carried. In causal mode the labels are those that `predict` gives the whole record.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from config import Config
 from deep_ecg.beats.detector import ON_TIME_S, REMEMBERED_S, RPeakDetector, one_row
-from deep_ecg.beats.rhythm import MEMORY_BEATS, rhythm_features, rr_intervals
-from deep_ecg.beats.shape import PWaveMemory, cut_windows, p_wave_span, qrs_span, shape_inputs
+from deep_ecg.beats.inputs import BeatRecipe
+from deep_ecg.beats.rhythm import rr_interval_s
+from deep_ecg.beats.shape import cut_windows
 from deep_ecg.beats.signal_watch import SignalWatch
-from deep_ecg.beats.templates import RunningTemplate
-from deep_ecg.networks.classifier import predict_proba
-from deep_ecg.networks.onnx_network import OnnxNetwork
-from deep_ecg.networks.prior import RunningPrior
-from deep_ecg.networks.temperature import tempered
+from deep_ecg.networks.classifier import Classifier, predict_proba
+from deep_ecg.networks.decision import Decision
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
-
-if TYPE_CHECKING:
-    from torch import nn
-
 
 # Diagnostic mode filters backward too, over the window and so long after it: at the order and band of config.py what
 # the filter still remembers after that is below 1e-4 of the signal.
@@ -112,13 +105,13 @@ class GivenPeaks:
 class BeatStream:
     """Labels the beats of one lead as its samples come, in chunks of any size.
 
-    `model` is a network trained with the settings of `config`, whose mode decides:
+    The mode of the network of `classifier` decides:
 
-    causal: a beat is labelled as soon as its window (`config.look_ahead_samples` after R) and its detection are
-        there. Windows and features are those of `data_loader.network_inputs` at the same R-peaks.
+    causal: a beat is labelled as soon as its window (`inputs.look_ahead_samples` after R) and its detection are
+        there. Windows and features are those of `beats.inputs.network_inputs` at the same R-peaks.
     diagnostic: a beat waits for the next one (its post-RR), for half a window and for SETTLE_S more, which the
         backward run of the zero-phase filter needs. That filter then agrees with the one over the whole record to
-        1e-4 of the signal, except within SETTLE_S of the record's ends. At another rate than `config.fs_hz` the
+        1e-4 of the signal, except within SETTLE_S of the record's ends. At another rate than `inputs.fs_hz` the
         signal is brought to it by linear interpolation, where the whole record is resampled with a low-pass filter.
 
     Where samples are not numbers the last one is held, and an RR interval across lost signal is none. `fs_hz` is 100
@@ -126,29 +119,25 @@ class BeatStream:
     detector's. Memory stays the same for ever.
     """
 
-    def __init__(
-        self, model: "nn.Module | OnnxNetwork", config: Config, fs_hz: float, peaks: Iterable[int] | None = None
-    ):
-        self.model, self.config, self.fs_hz = model, config, float(fs_hz)
+    def __init__(self, classifier: Classifier, fs_hz: float, peaks: Iterable[int] | None = None):
+        inputs = classifier.inputs
+        self.classifier, self.inputs, self.fs_hz = classifier, inputs, float(fs_hz)
         self._source = RPeakDetector(fs_hz) if peaks is None else GivenPeaks(peaks)
-        self._after = config.look_ahead_samples
-        self._before = config.window_samples - self._after
-        self._zero_phase = config.mode == "diagnostic"
-        self._settle = round(SETTLE_S * config.fs_hz) if self._zero_phase else 0
-        self._reach = self._before + self._after + self._settle + round(LOOK_BACK_S * config.fs_hz)
-        self._resample = CausalResampler(fs_hz, config.fs_hz)
-        self._sos = bandpass_sos(config.band_hz, config.filter_order, config.fs_hz)
+        self._after = inputs.look_ahead_samples
+        self._before = inputs.window_samples - self._after
+        self._zero_phase = not inputs.causal
+        self._settle = round(SETTLE_S * inputs.fs_hz) if self._zero_phase else 0
+        self._reach = self._before + self._after + self._settle + round(LOOK_BACK_S * inputs.fs_hz)
+        self._resample = CausalResampler(fs_hz, inputs.fs_hz)
+        self._sos = bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz)
         self._filter = OnePassFilter(self._sos)
-        self._qrs = qrs_span(self._before, self._after, config.fs_hz)
-        self._template = RunningTemplate(config.window_samples, self._qrs, config.fs_hz)
-        self._p_waves = PWaveMemory(p_wave_span(self._before, self._after, config.fs_hz), config.fs_hz)
-        self._rr_s: deque[float] = deque(maxlen=MEMORY_BEATS + 1)  # up to the latest labelled beat
+        self._recipe = BeatRecipe(inputs)
         self._filtered_mv = np.zeros(0)  # the latest; `_start` is the place of the first of them
         self._start, self._pushed = 0, 0
         self._watch = SignalWatch(fs_hz)
         self._last_r: int | None = None
         self._waiting: deque[_Waiting] = deque()
-        self._prior = RunningPrior(config)
+        self._decision = Decision(classifier.description.decision)
         self._finished = False
 
     def push(self, chunk_mv: np.ndarray) -> list[Beat]:
@@ -163,9 +152,8 @@ class BeatStream:
         return _classified([self], [self.prepare_rest()])[0]
 
     def labelled(self, prepared: Sequence[Prepared], proba: np.ndarray) -> list[Beat]:
-        """The next beats, `prepared`, with the network's answers `proba` (beats, 5), by which the prior goes on."""
-        groups = np.array([beat.group for beat in prepared])
-        rows = tempered(self._prior(proba, groups), self.config.temperature)
+        """The next beats, `prepared`, with the network's answers `proba` (beats, 5), by which the decision goes on."""
+        rows = self._decision(proba, np.array([beat.group for beat in prepared]))
         return [
             Beat(beat.sample, int(row.argmax()), row, beat.known, beat.late, beat.complete)
             for beat, row in zip(prepared, rows)
@@ -210,10 +198,8 @@ class BeatStream:
 
     def _expect(self, sample: int, detected: int):
         """Takes a detected beat into the queue."""
-        before = sample if self._last_r is None else self._last_r
-        no_interval = before == sample or self._watch.lost_between(before, sample)
-        rr_s = float(rr_intervals(np.array([before, sample]), self.fs_hz, np.array([True, no_interval]))[-1])
-        place = round(sample * self.config.fs_hz / self.fs_hz)
+        rr_s = rr_interval_s(self._last_r, sample, self.fs_hz, self._watch)
+        place = round(sample * self.inputs.fs_hz / self.fs_hz)
         cut_at = self._resample.needed(place + self._after - 1 + self._settle)
         self._waiting.append(_Waiting(sample, place, detected, rr_s, cut_at))
         self._last_r = sample
@@ -224,11 +210,11 @@ class BeatStream:
             if beat.beat_mv is None and (ended or beat.cut_at < self._pushed):
                 beat.beat_mv = self._window(beat.place)
         ready = []
-        while self._waiting and self._waiting[0].beat_mv is not None:
+        while self._waiting and (beat_mv := self._waiting[0].beat_mv) is not None:
             following = self._waiting[1] if len(self._waiting) > 1 else None
             if self._zero_phase and following is None and not ended:
                 break
-            ready.append(self._step(self._waiting.popleft(), following))
+            ready.append(self._step(self._waiting.popleft(), beat_mv, following))
         return ready
 
     def _window(self, place: int) -> np.ndarray:
@@ -245,25 +231,20 @@ class BeatStream:
             span_mv = OnePassFilter(self._sos)(span_mv[::-1])[::-1]
         return cut_windows(span_mv, np.array([place - first]), self._before, self._after)[0]
 
-    def _step(self, beat: _Waiting, following: _Waiting | None) -> Prepared:
-        """The network's inputs of `beat`, by which the running template, rhythm and P waves go one beat on."""
-        beat_mv, *pair_mv = (row_mv[None] for row_mv in (beat.beat_mv, *self._template.step(beat.beat_mv)))
-        windows, shape = shape_inputs(beat_mv, *pair_mv, self._qrs)
-        p_wave = self._p_waves.steps(*pair_mv)
-        self._rr_s.append(beat.rr_s)
-        post_s = [following.rr_s] if self._zero_phase and following else []
-        own = len(self._rr_s) - 1
-        rhythm = rhythm_features(np.array([*self._rr_s, *post_s]), self.config.mode, own)[:1]
-        known = max(beat.cut_at, beat.detected, following.detected if post_s else 0)
-        complete = known < self._pushed and (bool(post_s) or not self._zero_phase)
+    def _step(self, beat: _Waiting, beat_mv: np.ndarray, following: _Waiting | None) -> Prepared:
+        """The network's inputs of `beat`; its post-RR is known where it waited for the beat `following` it."""
+        waited_for = following if self._zero_phase else None
+        next_rr_s = math.nan if waited_for is None else waited_for.rr_s
+        inputs = self._recipe(beat_mv[None], np.array([beat.rr_s]), next_rr_s)
+        known = max(beat.cut_at, beat.detected, 0 if waited_for is None else waited_for.detected)
         return Prepared(
             sample=beat.sample,
             known=min(known, self._pushed - 1),
             late=beat.detected - beat.sample > ON_TIME_S * self.fs_hz,
-            complete=complete,
-            window=windows[0],
-            features=np.concatenate([rhythm, shape, p_wave], axis=1)[0],
-            group=self._template.group,
+            complete=known < self._pushed and (waited_for is not None or not self._zero_phase),
+            window=inputs.windows[0],
+            features=inputs.features[0],
+            group=int(inputs.groups[0]),
         )
 
 
@@ -274,7 +255,7 @@ def push_many(streams: Sequence[BeatStream], chunks_mv: Sequence[np.ndarray]) ->
     """
     if len(streams) != len(chunks_mv):
         raise DeepECGError(f"{len(streams)} streams were given {len(chunks_mv)} chunks: give each its own")
-    if any(stream.model is not streams[0].model for stream in streams):
+    if any(stream.classifier.model is not streams[0].classifier.model for stream in streams):
         raise DeepECGError("the streams have different networks: push those of each network on their own")
     return _classified(streams, [stream.prepare(chunk_mv) for stream, chunk_mv in zip(streams, chunks_mv)])
 
@@ -285,5 +266,5 @@ def _classified(streams: Sequence[BeatStream], prepared: list[list[Prepared]]) -
         return [[] for _ in prepared]
     windows, features = (np.stack([getattr(beat, name) for beat in beats]) for name in ("window", "features"))
     ends = np.cumsum([len(of_stream) for of_stream in prepared])
-    rows = np.split(predict_proba(streams[0].model, windows, features), ends[:-1])
-    return [stream.labelled(*own) if own[0] else [] for stream, *own in zip(streams, prepared, rows)]
+    rows = np.split(predict_proba(streams[0].classifier.model, windows, features), ends[:-1])
+    return [stream.labelled(own, proba) if own else [] for stream, own, proba in zip(streams, prepared, rows)]

@@ -1,6 +1,6 @@
 """Networks in ONNX files, run by onnxruntime: labels without torch, on a Raspberry Pi or a server.
 
-`onnx_export.py` writes the files. What a network's inputs have to be is in the file's own metadata.
+`onnx_export.py` writes the files. How a network is used is in the file's own metadata.
 """
 
 import json
@@ -13,7 +13,7 @@ from scipy.special import softmax
 from config import CLASSES
 from deep_ecg.beats.inputs import CHANNELS
 from deep_ecg.networks import onnx_guard
-from deep_ecg.networks.description import check_made_for
+from deep_ecg.networks.description import Description, decoded
 from deep_ecg.records import guard
 from deep_ecg.system.errors import DeepECGError
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 
 METADATA = "deep_ecg"  # the entry of metadata_props that holds the description, as JSON
-FORMAT = 1
 INPUTS, OUTPUT = ("windows", "features"), "logits"
 BATCH_BEATS = 256  # what stays in the processor's cache
 SILENT = 4  # onnxruntime then writes nothing of its own: what goes wrong is raised
@@ -31,15 +30,16 @@ SILENT = 4  # onnxruntime then writes nothing of its own: what goes wrong is rai
 class OnnxNetwork:
     """The network of an ONNX file on one thread: one beat is too little work to be shared.
 
-    `description` is that of the checkpoint it was made from. Raises DeepECGError when the file is missing or broken,
+    `description` is that of the network it was made from. Raises DeepECGError when the file is missing or broken,
     or no network of this project.
     """
 
     def __init__(self, path: Path):
         self._path, self._session = path, _session(path)
         self.description = _description(path, self._session)
-        self._check_signature()
-        self.logits(*(np.zeros((2, *shape), np.float32) for shape in self._input_shapes()))  # it can be run
+        window, features = (CHANNELS, self.description.inputs.window_samples), (len(self.description.features),)
+        self._check_signature(window, features)
+        self.logits(*(np.zeros((2, *shape), np.float32) for shape in (window, features)))  # it can be run
 
     def logits(self, windows: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Logits (n, classes) of windows (n, CHANNELS, samples) and features (n, count), float32, in one go.
@@ -60,16 +60,9 @@ class OnnxNetwork:
         batches = [self.logits(windows[i : i + BATCH_BEATS], features[i : i + BATCH_BEATS]) for i in starts]
         return softmax(np.concatenate([np.empty((0, len(CLASSES)), np.float32), *batches]), axis=1)
 
-    def _input_shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Shapes of one beat's window and features, from the description."""
-        try:
-            samples, features = self.description["config"]["window_samples"], self.description["features"]
-            return (CHANNELS, int(samples)), (len(features),)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise _foreign(self._path, f"its metadata lack what its inputs are ({error})") from None
-
-    def _check_signature(self):
-        shapes = dict(zip((*INPUTS, OUTPUT), (*self._input_shapes(), (len(CLASSES),))))
+    def _check_signature(self, window: tuple[int, ...], features: tuple[int, ...]):
+        """Raises DeepECGError unless a beat is of these shapes, as the description says."""
+        shapes = dict(zip((*INPUTS, OUTPUT), (window, features, (len(CLASSES),))))
         expected = {name: ("tensor(float)", shape) for name, shape in shapes.items()}
         ends = [*self._session.get_inputs(), *self._session.get_outputs()]
         found = {end.name: (end.type, tuple(end.shape[1:])) for end in ends}
@@ -79,13 +72,13 @@ class OnnxNetwork:
             raise _foreign(self._path, f"a beat in it is {', '.join(said)} instead of {', '.join(needed)}")
 
 
-def load_onnx(path: Path, **expected) -> tuple[OnnxNetwork, dict]:
-    """The network stored at `path` and its description, which must hold the entries `expected`.
+def load_onnx(path: Path, **expected) -> tuple[OnnxNetwork, Description]:
+    """The network stored at `path` and its description, which must say what is `expected`.
 
     Raises DeepECGError when the file is missing, broken, or made for something else.
     """
     network = OnnxNetwork(path)
-    check_made_for(path, network.description, **expected)
+    network.description.check_made_for(path, **expected)
     return network, network.description
 
 
@@ -112,15 +105,13 @@ def _session(path: Path) -> "InferenceSession":
         raise _foreign(path, f"it cannot be read: {type(error).__name__}") from None
 
 
-def _description(path: Path, session: "InferenceSession") -> dict:
+def _description(path: Path, session: "InferenceSession") -> Description:
     try:
-        description = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
-        known = description.pop("format") == FORMAT
-    except (KeyError, ValueError, TypeError, AttributeError, RecursionError, UnicodeError):
-        known = False
-    if not known:
-        raise _foreign(path, "it does not say how its inputs are made")
-    return description
+        said = json.loads(session.get_modelmeta().custom_metadata_map[METADATA])
+        version = said.pop("format")
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        raise _foreign(path, "it does not say how its inputs are made") from None
+    return decoded(path, version, said)
 
 
 def _foreign(path: Path, reason: str) -> DeepECGError:

@@ -17,14 +17,14 @@ from collections import defaultdict
 
 import numpy as np
 
-from config import CLASSES, Config
+from config import CLASSES
 from deep_ecg.beats.templates import GROUPS, RunningMean
+from deep_ecg.networks.decision_settings import DecisionSettings
 
 S, V = CLASSES.index("S"), CLASSES.index("V")
 REST = [k for k in range(len(CLASSES)) if k not in (S, V)]
 
 MEMORY_BEATS = 300  # labels from which the share of S is
-USUAL_SHARE = 0.08  # of S among them: at it, and at the start, S stays as likely as the network says
 SHARE_RANGE = (0.01, 0.3)  # one beyond it counts as its end: no patient is given up, and no share runs away
 
 GROUP_BEATS = 200  # of one shape, over which the mean of the network's log odds of V is taken
@@ -33,17 +33,17 @@ ODDS_RANGE = (0.05, 0.95)  # a probability beyond it counts as its end in log od
 
 
 class RunningPrior:
-    """The priors of one patient, whose beats come in order of time; how far they count is set by `config`."""
+    """The priors of one patient, whose beats come in order of time; how far they count is set by `settings`."""
 
-    def __init__(self, config: Config):
-        self._s_weight, self._v_weight = config.s_prior_weight, config.v_prior_weight
-        self._share = USUAL_SHARE
+    def __init__(self, settings: DecisionSettings):
+        self._s_weight, self._v_weight = settings.s_prior_weight, settings.v_prior_weight
+        self._share = self._usual_share = settings.s_usual_share
         self._of_groups = [_MeanLogOdds(0.0, START_BEATS, GROUP_BEATS) for _ in range(GROUPS)]
 
     def __call__(self, proba: np.ndarray, groups: np.ndarray) -> np.ndarray:
         """The network's probabilities (n, classes) of the next n beats, as the beats before each make them, float64.
 
-        groups (n,) are those of `features.RunningTemplate`.
+        groups (n,) are those of `templates.RunningTemplate`.
         """
         adapted = np.asarray(proba, float).copy()
         rivals = adapted[:, REST].max(axis=1).tolist()
@@ -62,7 +62,7 @@ class RunningPrior:
 
     def _s_factor(self) -> float:
         share = min(max(self._share, SHARE_RANGE[0]), SHARE_RANGE[1])
-        return (share / USUAL_SHARE) ** self._s_weight
+        return (share / self._usual_share) ** self._s_weight
 
     def _v_factor(self, group: int, of_v: float) -> float:
         if group < 0:  # started anew by this beat
@@ -81,9 +81,11 @@ class _MeanLogOdds(RunningMean):
         super().add(math.log(proba / (1 - proba)))
 
 
-def with_running_prior(proba: np.ndarray, groups: np.ndarray, records: np.ndarray, config: Config) -> np.ndarray:
+def with_running_prior(
+    proba: np.ndarray, groups: np.ndarray, records: np.ndarray, settings: DecisionSettings
+) -> np.ndarray:
     """`proba` (n, classes) as the RunningPrior of each of `records` (n,) makes them; each record in order of time."""
-    priors = defaultdict(lambda: RunningPrior(config))
+    priors: defaultdict[str, RunningPrior] = defaultdict(lambda: RunningPrior(settings))
     edges = np.flatnonzero(records[1:] != records[:-1]) + 1
     parts = zip(*(np.split(rows, edges) for rows in (records, proba, groups)))
     return np.concatenate([priors[names[0]](*rows) if len(names) else rows[0] for names, *rows in parts])

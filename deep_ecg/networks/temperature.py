@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.special import softmax
 
+LIMITS = (0.05, 20.0)  # what a temperature may be; the lowest is fitted where every beat is right
 LEAST = 1e-40  # a probability that single precision has rounded to 0 still has a logarithm
 
 

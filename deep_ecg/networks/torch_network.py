@@ -1,24 +1,26 @@
 """Networks run by torch, and the files that hold them."""
 
 import io
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from deep_ecg.networks.description import check_made_for
+from deep_ecg.networks.description import FORMAT, Description, decoded
 from deep_ecg.records import guard
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import atomic_file
+from deep_ecg.system.progress import counted
 
 PREDICT_BATCH = 256  # what stays in the processor's cache
 BATCHES_WORTH_A_BAR = 50
-CHECKPOINT_FORMAT = 1
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tensor:
@@ -34,10 +36,9 @@ def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tenso
     run = torch.inference_mode()(model)
     batches = windows.split(PREDICT_BATCH), features.split(PREDICT_BATCH)
     count = len(batches[0])
-    silent = True if count < BATCHES_WORTH_A_BAR else None  # None: silent unless at a terminal
+    bar = count >= BATCHES_WORTH_A_BAR and sys.stderr.isatty()
     with _single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
-        done = tqdm(pool.map(run, *batches), "predict", count, unit="batch", disable=silent, leave=False)
-        return torch.cat(list(done))
+        return torch.cat(list(counted(pool.map(run, *batches), "labelling beats", count, "batches", bar)))
 
 
 @contextmanager
@@ -76,17 +77,14 @@ def round_to_half(model: nn.Module):
                 value.copy_(value.half())
 
 
-def save_checkpoint(path: Path, model: nn.Module, arguments: dict, description: dict):
-    """Writes `model` (rounded by `round_to_half`), the `arguments` of its constructor and a `description` of its use.
-
-    The description names mode, preset, classes and features in order, data source, seed and settings.
-    """
+def save_checkpoint(path: Path, model: nn.Module, arguments: dict, description: Description):
+    """Writes `model` (rounded by `round_to_half`), the `arguments` of its constructor and its `description`."""
     weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     checkpoint = {
-        "format": CHECKPOINT_FORMAT,
+        "format": FORMAT,
         "network": type(model).__name__,
         "arguments": arguments,
-        "description": description,
+        "description": description.as_json(),
         "weights": weights,
     }
     write_torch_file(path, checkpoint)
@@ -103,18 +101,16 @@ def write_torch_file(path: Path, value: object):
         temporary.write_bytes(buffer.getbuffer())
 
 
-def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected) -> tuple[nn.Module, dict]:
+def load_checkpoint(path: Path, networks: Sequence[type[Network]], **expected) -> tuple[Network, Description]:
     """The network stored at `path`, in evaluation mode, and its description.
 
-    `networks` are the classes that may be built; `expected` are entries that the description must hold (mode,
-    classes, features). Raises DeepECGError when the file is missing, broken, or made for something else.
+    `networks` are the classes that may be built; `expected` is what the description must say (mode, classes,
+    features). Raises DeepECGError when the file is missing, broken, or made for something else.
     """
     checkpoint = read_torch_file(path)
-    description = checkpoint.get("description") if isinstance(checkpoint, dict) else None
-    plain = isinstance(description, dict) and _is_plain(description) and isinstance(checkpoint.get("format"), int)
-    if not plain or checkpoint.get("format") != CHECKPOINT_FORMAT:
-        raise DeepECGError(f"checkpoint {path} is not of this version of Deep-ECG: train again with `python main.py`")
-    check_made_for(path, description, **expected)
+    said = checkpoint if isinstance(checkpoint, dict) else {}
+    description = decoded(path, said.get("format"), said.get("description"))
+    description.check_made_for(path, **expected)
     known = {network.__name__: network for network in networks}
     try:
         network, arguments = known[checkpoint["network"]], checkpoint["arguments"]
@@ -126,14 +122,6 @@ def load_checkpoint(path: Path, networks: Sequence[type[nn.Module]], **expected)
         kind = type(error).__name__
         raise DeepECGError(f"checkpoint {path} does not fit its network ({kind}): train it again") from None
     return model.eval(), description
-
-
-def _is_plain(value: object, depth: int = 6) -> bool:
-    """Whether `value` is made of texts, numbers, lists and dicts, few enough to be compared and printed."""
-    if isinstance(value, dict | list | tuple):
-        items = [*value.keys(), *value.values()] if isinstance(value, dict) else value
-        return depth > 0 and len(items) <= 400 and all(_is_plain(item, depth - 1) for item in items)
-    return value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 10_000)
 
 
 def _check_weights(weights: dict[str, Tensor], network: dict[str, Tensor], file_bytes: int):

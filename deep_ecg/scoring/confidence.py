@@ -8,11 +8,10 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from config import CLASSES
-from deep_ecg.networks.temperature import LEAST, tempered
+from deep_ecg.networks.temperature import LEAST, LIMITS, tempered
 from deep_ecg.system.errors import DeepECGError
 
 BINS = 15
-TEMPERATURE_LIMITS = (0.05, 20.0)  # what a fit may answer; the lowest is the answer where every beat is right
 CURVE_POINTS = 50
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 SHOWN_CLASSES = ("S", "V")
@@ -21,14 +20,14 @@ SHOWN_CLASSES = ("S", "V")
 def fit_temperature(labels: np.ndarray, proba: np.ndarray) -> float:
     """The temperature with the lowest negative log-likelihood of `labels` (n,) under `proba` (n, classes).
 
-    The beats must be of patients that the network was not trained on. Within TEMPERATURE_LIMITS. Raises DeepECGError
+    The beats must be of patients that the network was not trained on. Within LIMITS. Raises DeepECGError
     where there is no beat.
     """
     if len(labels) == 0:
         raise DeepECGError("there is no beat to fit a temperature to: check that the records hold annotated beats")
     found = minimize_scalar(
         lambda log_t: negative_log_likelihood(labels, tempered(proba, np.exp(log_t))),
-        bounds=tuple(np.log(TEMPERATURE_LIMITS)), method="bounded", options={"xatol": 1e-4},
+        bounds=tuple(np.log(LIMITS)), method="bounded", options={"xatol": 1e-4},
     )  # fmt: skip
     return float(np.exp(found.x))
 
@@ -51,7 +50,7 @@ def calibration(labels: np.ndarray, proba: np.ndarray, bins: int = BINS) -> dict
     ordered = np.sort(confidence)
     edges = ordered[[part[0] for part in np.array_split(np.arange(len(ordered)), bins)[1:] if len(part)]]
     of_bin = np.searchsorted(edges, confidence, side="right")
-    parts = [_part(confidence, right, of_bin == one) for one in np.unique(of_bin)]
+    parts = [_part(confidence, right, of_bin == number) for number in np.unique(of_bin)]
     called = {name: _part(confidence, right, proba.argmax(axis=1) == k) for k, name in enumerate(CLASSES)}
     return {
         "ece": sum(part["n"] * abs(part["accuracy"] - part["confidence"]) for part in parts) / len(labels),
@@ -113,7 +112,7 @@ def abstaining(labels: np.ndarray, proba: np.ndarray, threshold: float) -> dict:
     among the beats kept. None where it is 0/0.
     """
     predicted, kept = proba.argmax(axis=1), proba.max(axis=1) >= threshold
-    result = {"min_confidence": threshold, "kept": _share(kept), "error": _share((predicted != labels)[kept])}
+    result: dict = {"min_confidence": threshold, "kept": _share(kept), "error": _share((predicted != labels)[kept])}
     for name in SHOWN_CLASSES:
         is_class, called = labels == CLASSES.index(name), predicted == CLASSES.index(name)
         result[name] = {
@@ -141,7 +140,7 @@ def confidence_report(labels: np.ndarray, proba: np.ndarray, records: np.ndarray
     """Calibration before and after `temperature`, and after it the risk-coverage curves and effects of abstaining.
 
     labels (n,) int, proba (n, classes) as the network gives them, records (n,) names. Curves are of all beats, and of
-    the reference beats of S and of V each on their own: their risk is then 1 - Se among those kept.
+    the reference beats of S and of V alone: their risk is then 1 - Se among those kept.
     """
     after = tempered(proba, temperature)
     confidence, wrong = after.max(axis=1), after.argmax(axis=1) != labels

@@ -7,8 +7,9 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -16,27 +17,35 @@ from torch import nn
 
 from config import CLASSES, Config
 from deep_ecg.beats.arrays import BLOCK_BEATS, Beats
+from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.beats.rhythm import MEMORIES_BEATS
 from deep_ecg.networks import torch_network
+from deep_ecg.networks.decision_settings import DecisionSettings
+from deep_ecg.networks.description import Description
 from deep_ecg.networks.prior import with_running_prior
 from deep_ecg.records.database import Source
 from deep_ecg.scoring.measures import evaluate_beats, majority_baseline, prematurity_baseline
 from deep_ecg.system.machine import versions
 from deep_ecg.training import engine, processes
 from loss import FocalLoss
-from model import HybridECGNet
+from model import FeatureMLP, HybridECGNet
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network, equal to its checkpoint to the bit, and how it got there."""
+    """A trained network and its description, equal to its checkpoint to the bit, and how it got there."""
 
     model: nn.Module
-    seed: int
+    description: Description
     folder: Path
     history: engine.History
     seconds: float
+
+    @property
+    def seed(self) -> int:
+        """The seed of its training."""
+        return self.description.seed
 
 
 def hybrid_arguments(config: Config) -> dict:
@@ -66,16 +75,15 @@ def train(
     folder: Path,
     network: type[nn.Module] = HybridECGNet,
     arguments: dict | None = None,
-    progress: bool = False,
     say: Callable[[str], None] = print,
     held_out: Sequence[str] = (),
 ) -> Trained:
     """Trains one network on the patients of DS1 and their `replays`, for the fixed number of epochs of the preset.
 
     The patients `held_out` are left out of it, replays too, and scored after each epoch; nothing is chosen by that.
-    Where processes train together (distributed.py), this one has its share of the patients, and the first one writes.
+    Where processes train together (processes.py), this one has its share of the patients, and the first one writes.
     Writes `folder`/checkpoint.pt, and `folder`/resume.pt after every epoch: a training that was interrupted goes on
-    from there when nothing that it depends on has changed.
+    from there when nothing that it depends on has changed. `say` gets a line after each epoch, and every few seconds.
     """
     start, first = time.perf_counter(), processes.is_first()
     engine.seed_everything(seed)
@@ -83,8 +91,9 @@ def train(
     model = network(**arguments)
     patients = processes.share_of(ds1.records[~np.isin(ds1.records, held_out)])
     features = ds1.features[np.isin(ds1.records, patients)]
-    model.features.set_normalisation(torch.from_numpy(features))
-    processes.pool_normalisation(model.features, len(features))
+    normalised = cast(FeatureMLP, model.features)
+    normalised.set_normalisation(torch.from_numpy(features))
+    processes.pool_normalisation(normalised, len(features))
     train_on = training_tensors(ds1, replays, patients)
     unseen = ds1.of(held_out)
     history = engine.fit(
@@ -96,13 +105,14 @@ def train(
         seed,
         state_path=folder / "resume.pt",
         fingerprint=_fingerprint(config, train_on, seed, network, arguments),
-        progress=progress,
-        on_epoch=lambda entry: say(_epoch_line(entry)),
+        tell=say,
+        on_epoch=lambda entry: say(epoch_line(entry)),
     )
     torch_network.round_to_half(model)
+    description = describe(config, source, seed, network)
     if first:
-        torch_network.save_checkpoint(folder / "checkpoint.pt", model, arguments, describe(config, source, seed))
-    return Trained(model, seed, folder, history, time.perf_counter() - start)
+        torch_network.save_checkpoint(folder / "checkpoint.pt", model, arguments, description)
+    return Trained(model, description, folder, history, time.perf_counter() - start)
 
 
 def schedule_of(config: Config) -> engine.Schedule:
@@ -133,29 +143,35 @@ def training_tensors(recorded: Beats, replays: Beats | None, patients: Sequence[
     return engine.BeatTensors(windows, features, labels, labels + len(CLASSES) * replayed)
 
 
-def describe(config: Config, source: Source, seed: int) -> dict:
-    """What a checkpoint says of itself; `load_checkpoint` compares it with what is asked for.
+def describe(config: Config, source: Source, seed: int, network: type[nn.Module] = HybridECGNet) -> Description:
+    """How a network that is trained with `config` on the database `source` will be used.
 
-    Of the settings, the lists of records are left out: they may be long.
+    The temperatures were fitted for `HybridECGNet`: another `network` stays as sure as it says. Of the settings by
+    which it is trained, the lists of records are left out: they may be long.
     """
-    kept = {name: value for name, value in asdict(config).items() if not name.endswith("_records")}
-    return {
-        "mode": config.mode,
-        "preset": config.preset,
-        "classes": list(CLASSES),
-        "features": list(FEATURES[config.mode]),
-        "data_source": source.name,
-        "seed": seed,
-        "config": json.loads(json.dumps(kept)),
-    }
+    inputs, decision = InputSettings.of(config), DecisionSettings.of(config)
+    used = {"preset", "lead", "other_leads", *asdict(inputs), *asdict(decision)}
+    training = {k: v for k, v in asdict(config).items() if k not in used and not k.endswith("_records")}
+    return Description(
+        preset=config.preset,
+        classes=CLASSES,
+        features=FEATURES[config.mode],
+        leads=config.leads,
+        inputs=inputs,
+        decision=decision if network is HybridECGNet else replace(decision, temperature=1.0),
+        data_source=source.name,
+        seed=seed,
+        training=json.loads(json.dumps(training)),
+    )
 
 
 def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Beats) -> tuple[dict, np.ndarray]:
     """The report of one trained network on DS2, without timings, and its DS2 probabilities (beats, 5)."""
-    scored, proba = score_network(trained.model, config, ds2)
+    scored, proba = score_network(trained.model, trained.description, config, ds2)
     ratio = FEATURES[config.mode].index(f"pre_ratio_{min(MEMORIES_BEATS)}")
     report = {
         "data_source": source.name,
+        "data_folder": str(source.folder),
         "seed": trained.seed,
         "threads": engine.TRAINING_THREADS,
         **scored,
@@ -174,25 +190,29 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
     return report, proba
 
 
-def score_network(model: nn.Module, config: Config, beats: Beats) -> tuple[dict, np.ndarray]:
-    """The part of a report that a network and the `beats` it is tested on make, and its probabilities (beats, 5)."""
-    proba = network_proba(model, config, beats)
-    fitted = isinstance(model, HybridECGNet)  # the temperatures are its alone; another is as sure as it says
+def score_network(
+    model: nn.Module, description: Description, config: Config, beats: Beats
+) -> tuple[dict, np.ndarray]:
+    """The part of a report that a network and the `beats` it is tested on make, and its probabilities (beats, 5).
+
+    `config` are the settings by which these beats were read.
+    """
+    proba = network_proba(model, description.decision, beats)
     report = {
-        "mode": config.mode,
-        "preset": config.preset,
+        "mode": description.mode,
+        "preset": description.preset,
         "versions": versions(),
         "config": json.loads(json.dumps(asdict(config))),
         "parameters": sum(p.numel() for p in model.parameters()),
-        "ds2": evaluate_beats(beats.labels, proba, beats.records, temperature=config.temperature if fitted else 1.0),
+        "ds2": evaluate_beats(beats.labels, proba, beats.records, temperature=description.decision.temperature),
     }
     return report, proba
 
 
-def network_proba(model: nn.Module, config: Config, beats: Beats) -> np.ndarray:
+def network_proba(model: nn.Module, decision: DecisionSettings, beats: Beats) -> np.ndarray:
     """The probabilities (beats, 5) by which `beats` are labelled: those of the network, with each patient's priors."""
     proba = torch_network.predict_proba(model, beats.windows, beats.features)
-    return with_running_prior(proba, beats.groups, beats.records, config)
+    return with_running_prior(proba, beats.groups, beats.records, decision)
 
 
 def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: type, arguments: dict) -> str:
@@ -204,15 +224,16 @@ def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: t
 def _digest(rows: engine.Rows | torch.Tensor) -> str:
     digest = hashlib.sha256()
     for block in torch.arange(len(rows)).split(BLOCK_BEATS):
-        digest.update(rows[block].numpy())
+        digest.update(rows[block].numpy().tobytes())
     return digest.hexdigest()
 
 
-def _epoch_line(entry: dict) -> str:
-    line = f"epoch {entry['epoch']:2d}  loss {entry['train_loss']:.4f}"
+def epoch_line(entry: dict) -> str:
+    """One line on an epoch: its losses, and the scores of the validation patients where they were held out."""
+    line = f"epoch {entry['epoch']:2d}  training loss {entry['train_loss']:.4f}"
     if "val_loss" not in entry:
         return line
     return (
-        f"{line} / {entry['val_loss']:.4f}  validation accuracy {entry['val_accuracy']:.4f}, "
-        f"S F1 {entry['val_s_f1']:.3f}, V F1 {entry['val_v_f1']:.3f}"
+        f"{line}, validation loss {entry['val_loss']:.4f}, accuracy {100 * entry['val_accuracy']:.2f} %, "
+        f"S F1 {100 * entry['val_s_f1']:.1f} %, V F1 {100 * entry['val_v_f1']:.1f} %"
     )

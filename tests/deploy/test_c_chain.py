@@ -1,6 +1,7 @@
 """The chain in C against the stream in Python, sample by sample, and what a firmware author meets."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,18 @@ from config import CLASSES, Config
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.beats.shape import P_WAVE
-from deep_ecg.deploy import c_chain, c_network
+from deep_ecg.deploy import c_chain
 from deep_ecg.deploy.c_chain import HostChain, build, compile_chain, generate
 from deep_ecg.deploy.c_network import compiler
 from deep_ecg.deploy.integer_network import quantized
 from deep_ecg.labelling.stream import BeatStream
+from deep_ecg.networks.description import Description
 from deep_ecg.networks.prior import RunningPrior
-from deep_ecg.records.database import Source
 from deep_ecg.records.wfdb_files import read_record
 from deep_ecg.system.errors import DeepECGError
-from deep_ecg.training.experiment import describe, hybrid_arguments
+from deep_ecg.training.experiment import hybrid_arguments
 from model import HybridECGNet
+from tests.support.networks import classifier_of, described
 
 CONFIG = Config(mode="causal", preset="edge")
 NAMES = list(FEATURES["causal"])
@@ -64,8 +66,8 @@ void deep_ecg_network_run(const int8_t *window_q, const int8_t *features_q, int8
 """
 
 
-def description() -> dict:
-    return describe(CONFIG, Source("local", Path(), False), 0)
+def description(**other) -> Description:
+    return replace(described(CONFIG), **other)
 
 
 def write(folder: Path, fs_hz: float = 360.0) -> Path:
@@ -100,7 +102,7 @@ def ecg(beats=60, fs_hz=360.0, seed=0, early_share=0.15) -> np.ndarray:
 
 def streamed(signal_mv: np.ndarray, fs_hz: float = 360.0) -> list:
     model = HybridECGNet(**hybrid_arguments(CONFIG)).eval()
-    return BeatStream(model, CONFIG, fs_hz).prepare(signal_mv.astype(float))
+    return BeatStream(classifier_of(model, CONFIG), fs_hz).prepare(signal_mv.astype(float))
 
 
 def groups_of(signal_mv: np.ndarray) -> np.ndarray:
@@ -177,19 +179,30 @@ def test_the_memory_of_intervals_is_as_long(chain):
     assert_same(chain.label(signal_mv), streamed(signal_mv))
 
 
+SEEN = (1, 300, 2000, 6005, 6300, 9400, 12050, 14090, 15000, 18000, 21050)  # samples, of with_gaps
+
+
+@pytest.fixture(scope="module")
+def qualities() -> dict[int, str]:
+    """The state of the signal that the stream in Python tells after as many samples."""
+    stream = BeatStream(classifier_of(HybridECGNet(**hybrid_arguments(CONFIG)).eval(), CONFIG), 360.0)
+    told = {}
+    for start, end in zip((0, *SEEN), SEEN):
+        stream.prepare(with_gaps()[start:end].astype(float))
+        told[end] = stream.quality
+    return told
+
+
 @needs_compiler
-@pytest.mark.parametrize("until", [1, 300, 2000, 6005, 6300, 9400, 12050, 14090, 15000, 18000, 21050])
-def test_quality_is_that_of_the_stream_in_python(chain, until):
-    model = HybridECGNet(**hybrid_arguments(CONFIG)).eval()
-    stream = BeatStream(model, CONFIG, 360.0)
-    stream.prepare(with_gaps()[:until].astype(float))
-    assert chain.label(with_gaps()[:until]).quality == stream.quality
+@pytest.mark.parametrize("until", SEEN)
+def test_quality_is_that_of_the_stream_in_python(chain, qualities, until):
+    assert chain.label(with_gaps()[:until]).quality == qualities[until]
 
 
 @needs_compiler
 @pytest.mark.parametrize("name", ["114", "116", "203", "207"])
 def test_real_records_give_the_same_beats(chain, mitdb, name):
-    signal_mv = read_record(mitdb / name, "MLII").signal_mv[: 360 * 600].astype(np.float32)
+    signal_mv = read_record(mitdb / name, "MLII").signal_mv[: 360 * 300].astype(np.float32)
     expected, found = streamed(signal_mv), chain.label(signal_mv)
     samples = np.array([beat.sample for beat in expected])
     moved = found.samples != samples
@@ -235,7 +248,7 @@ def test_the_label_is_that_of_the_logits_with_the_running_prior(chain, beats, ea
     logits = (np.float32(40) * found.features[:, : len(CLASSES)]).astype(np.int8)
     assert (found.logits == logits).all() and len(set(found.labels.tolist())) > 1
     proba = softmax(LOGIT_SCALE * logits.astype(float), axis=1)
-    expected = RunningPrior(CONFIG)(proba, groups_of(signal_mv)).argmax(axis=1)
+    expected = RunningPrior(description().decision)(proba, groups_of(signal_mv)).argmax(axis=1)
     assert (found.labels == expected).all() and (found.labels != logits.argmax(axis=1)).any()
     assert (found.labels == CLASSES.index("S")).mean() >= least_s_share
 
@@ -323,7 +336,8 @@ def test_what_build_writes_labels_as_the_integer_network_does(tmp_path):
     assert row["file"] == "deep_ecg.h deep_ecg.c" and row["accuracy_change"] is None
     found = HostChain(tmp_path / "edge").label(signal_mv)
     assert (found.logits == reference.run(*reference.quantize(found.windows, found.features))).all()
-    labels = RunningPrior(CONFIG)(reference.proba(windows, features), groups_of(signal_mv)).argmax(axis=1)
+    proba = RunningPrior(description().decision)(reference.proba(windows, features), groups_of(signal_mv))
+    labels = proba.argmax(axis=1)
     assert (found.labels == labels).mean() > 0.98
 
 
@@ -334,7 +348,7 @@ def test_the_rate_is_in_the_header():
 
 def test_a_diagnostic_checkpoint_is_refused():
     with pytest.raises(DeepECGError, match="causal checkpoint, not a diagnostic"):
-        generate(description() | {"mode": "diagnostic"}, NETWORK_H, NETWORK_C)
+        generate(described(Config(preset="edge")), NETWORK_H, NETWORK_C)
 
 
 @pytest.mark.parametrize("fs_hz", [50.0, 2000.0, 100.001])
@@ -346,7 +360,7 @@ def test_a_rate_that_cannot_be_is_refused(fs_hz):
 @pytest.mark.parametrize("name", ["post_ratio_100", "loudness", "pre_ratio_4000"])
 def test_a_feature_that_c_does_not_know_is_refused(name):
     with pytest.raises(DeepECGError, match=name):
-        generate(description() | {"features": [*NAMES, name]}, NETWORK_H, NETWORK_C)
+        generate(description(features=(*NAMES, name)), NETWORK_H, NETWORK_C)
 
 
 @needs_compiler
@@ -357,7 +371,7 @@ def test_a_feature_that_c_does_not_know_is_refused(name):
 )
 def test_features_come_in_the_order_of_the_checkpoint(names, tmp_path):
     header = NETWORK_H.replace(f"DEEP_ECG_FEATURES {len(NAMES)}", f"DEEP_ECG_FEATURES {max(len(names), 5)}")
-    for name, text in generate(description() | {"features": names}, header, NETWORK_C).items():
+    for name, text in generate(description(features=tuple(names)), header, NETWORK_C).items():
         (tmp_path / name).write_text(text)
     found = HostChain(tmp_path).label(ecg(30)).features[:, : len(names)]
     columns = [NAMES.index(name) for name in names]
@@ -366,6 +380,6 @@ def test_features_come_in_the_order_of_the_checkpoint(names, tmp_path):
 
 
 def test_without_a_compiler_it_says_so(monkeypatch, tmp_path):
-    monkeypatch.setattr(c_network, "compiler", lambda: None)
+    monkeypatch.setattr(c_chain, "compiler", lambda: None)
     with pytest.raises(DeepECGError, match="no C compiler"):
         compile_chain([tmp_path / "a.c"], tmp_path / "a", tmp_path)

@@ -16,7 +16,6 @@ from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.deploy.onnx_export import export_fp32, export_int8
 from deep_ecg.networks import torch_network
-from deep_ecg.networks.classifier import INPUT_SETTINGS
 from deep_ecg.networks.onnx_network import OnnxNetwork
 from deep_ecg.records.database import Source
 from deep_ecg.training.experiment import describe, hybrid_arguments
@@ -81,7 +80,7 @@ def test_features_are_normalised_and_limited_inside_the_graph(exported):
 
 
 def test_int8_means_the_same_to_the_reference_interpreter(exported):
-    """onnxruntime fuses the graph into integer kernels; the reference interpreter computes it step by step."""
+    """Onnxruntime fuses the graph into integer kernels; the reference interpreter computes it step by step."""
     mode, _, _, int8 = exported
     given = beats(mode, 8, seed=3)
     [expected] = ReferenceEvaluator(onnx.load(int8)).run(None, {"windows": given.windows, "features": given.features})
@@ -99,7 +98,8 @@ def test_int8_is_near_fp32(exported):
 
 def test_weights_are_int8_by_channel_convolutions_too(exported):
     """Each weight lies within half a step of the fp32 one; a step is the channel's largest weight over 64: the
-    sum of two products with a byte, 2 * 64 * 255, fits 16 bits, and so no processor saturates."""
+    sum of two products with a byte, 2 * 64 * 255, fits 16 bits, and so no processor saturates.
+    """
     _, _, fp32, int8 = exported
     graph, exact = onnx.load(int8).graph, _initializers(onnx.load(fp32))
     values, nodes = _initializers(onnx.load(int8)), {node.output[0]: node for node in graph.node}
@@ -135,9 +135,9 @@ def test_the_file_alone_says_what_it_is_and_nothing_of_this_machine(exported):
     mode, _, *paths = exported
     for path in paths:
         description = OnnxNetwork(path).description
-        assert description["mode"] == mode and description["features"] == list(FEATURES[mode])
-        assert description["classes"] == list("NSVFQ") and description["data_source"] == "local"
-        assert set(description["config"]) == set(INPUT_SETTINGS)
+        assert description.mode == mode and description.features == FEATURES[mode]
+        assert description.classes == tuple("NSVFQ") and description.data_source == "local"
+        assert description.training == {}
         content = path.read_bytes()
         assert not any(str(place).encode() in content for place in (ROOT, Path(sys.prefix), Path.home()))
         assert not list(path.parent.glob("*.data"))  # no weights beside it

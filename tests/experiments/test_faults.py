@@ -2,25 +2,20 @@
 
 import numpy as np
 import pytest
-import torch
 
 from config import Config
 from deep_ecg.labelling.stream import BeatStream
-from deep_ecg.networks.classifier import Classifier
+from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.wfdb_files import read_record
-from deep_ecg.training.experiment import hybrid_arguments
 from experiments import faults as benchmark
-from model import HybridECGNet
 
 SILENT = [name for name, fault in benchmark.FAULTS.items() if fault.lost]
 
 
 @pytest.fixture(scope="module")
 def classifier():
-    """A network of random weights: R-peaks and quality do not depend on it."""
-    config = Config(mode="causal", preset="edge")
-    torch.manual_seed(1)
-    return Classifier(HybridECGNet(**hybrid_arguments(config)).eval(), config, True)
+    """The smallest network: R-peaks and quality do not depend on it."""
+    return load_classifier(Config(mode="causal", preset="edge"))
 
 
 @pytest.mark.parametrize("lacking, expected_s", [((), 0.0), ((1000,), 1.0), ((1000, 1200), 3.0), ((1000, 1600), 1.0)])
@@ -80,7 +75,7 @@ def test_a_synthetic_patient_is_back_in_three_seconds(synthetic_db, classifier, 
 
 def test_the_state_of_the_signal_can_be_asked_of_a_stream(synthetic_db, classifier):
     record = read_record(synthetic_db / "100", "MLII")
-    stream, states = BeatStream(classifier.model, classifier.config, record.fs_hz), []
+    stream, states = BeatStream(classifier, record.fs_hz), []
     signal_mv = record.signal_mv[: round(20 * record.fs_hz)]
     noise_mv = 3 * np.random.default_rng(0).normal(size=3600)
     for part_mv in (signal_mv, np.full(720, 0.3), signal_mv, np.full(720, 5.115), signal_mv, noise_mv):

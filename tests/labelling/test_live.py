@@ -72,7 +72,7 @@ def test_a_replayed_record_gets_the_files_of_predict(record, classifier, pretrai
     follow(record_feed(record, classifier, speed=0), classifier, tmp_path / "live")
     printed = capsys.readouterr().out
     predict.predict_records(
-        [str(record)], classifier.config, tmp_path / "whole", checkpoint=pretrained / "causal-edge.pt"
+        [str(record)], Config(mode="causal"), tmp_path / "whole", checkpoint=pretrained / "causal-edge.pt"
     )
     assert sorted(path.name for path in (tmp_path / "live").iterdir()) == ["ecg.csv", "ecg.pred"]
     live_beats, whole = (wfdb.rdann(str(tmp_path / folder / "ecg"), "pred") for folder in ("live", "whole"))
@@ -331,7 +331,8 @@ def test_standard_input_from_the_command_line(mode, pretrained, monkeypatch, tmp
 
 def started(pretrained: Path, out: Path) -> subprocess.Popen:
     """The real program reading a pipe, with the checkpoints of these tests."""
-    program = f"""import sys; sys.path.insert(0, {str(ROOT)!r}); import predict; from pathlib import Path
+    program = f"""import sys; sys.path.insert(0, {str(ROOT)!r})
+from deep_ecg.networks import classifier; from pathlib import Path
 classifier.PRETRAINED = Path({str(pretrained)!r}); import main; sys.exit(main.main(sys.argv[1:]))"""
     options = ["stream", "--stdin", "--fs", "250", "--preset", "edge", "--out", str(out)]
     return subprocess.Popen(

@@ -1,6 +1,7 @@
 """Live streams against the whole record: the same inputs at the same R-peaks, in time, in order, whatever comes."""
 
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,36 +11,38 @@ import wfdb
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
 from config import CLASSES, Config, with_overrides
+from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import FEATURES, network_inputs
 from deep_ecg.beats.rhythm import RHYTHM, rhythm_features, rr_intervals
-from deep_ecg.labelling import predict
+from deep_ecg.labelling import predict, stream
 from deep_ecg.labelling.stream import BeatStream, GivenPeaks, push_many
-from deep_ecg.networks.classifier import load_classifier
+from deep_ecg.networks.classifier import Classifier, load_classifier
 from deep_ecg.networks.torch_network import predict_proba, save_checkpoint
 from deep_ecg.records.database import Source
 from deep_ecg.records.wfdb_files import Annotation, Record, read_beats, read_record
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
+from tests.support.networks import classifier_of
 
 FS_HZ = 360.0
 CAUSAL, DIAGNOSTIC = Config(mode="causal", preset="edge"), Config(mode="diagnostic", preset="edge")
 PROBA_TOLERANCE = 1e-5  # a network's answer to one beat depends on the batch it is in by rounding
 
 
-def network(config: Config) -> HybridECGNet:
+def network(config: Config) -> Classifier:
     """Random weights, normalised to features of about -2 to 2: it need not be right, but has to depend on them."""
     torch.manual_seed(1)
-    return HybridECGNet(**hybrid_arguments(config)).eval()
+    return classifier_of(HybridECGNet(**hybrid_arguments(config)).eval(), config)
 
 
 @pytest.fixture(scope="module")
-def causal() -> HybridECGNet:
+def causal() -> Classifier:
     return network(CAUSAL)
 
 
 @pytest.fixture(scope="module")
-def diagnostic() -> HybridECGNet:
+def diagnostic() -> Classifier:
     return network(DIAGNOSTIC)
 
 
@@ -81,7 +84,8 @@ def stacked(beats: list) -> tuple[np.ndarray, ...]:
 def of_whole_record(signal_mv: np.ndarray, fs_hz: float, peaks: np.ndarray, config: Config) -> tuple:
     """Windows, features and groups as in training."""
     annotation = Annotation(peaks, np.full(len(peaks), "N"), np.zeros(len(peaks), bool))
-    return network_inputs(Record("whole", "MLII", fs_hz, signal_mv), annotation, config)
+    inputs = network_inputs(Record("whole", "MLII", fs_hz, signal_mv), annotation, InputSettings.of(config))
+    return inputs.windows, inputs.features, inputs.groups
 
 
 def assert_same_beats(beats: list, others: list):
@@ -101,7 +105,7 @@ def test_causal_inputs_equal_those_of_training_to_the_bit(mitdb, causal, name, f
     if fs_hz != 360:
         signal_mv = resample_poly(signal_mv, fs_hz // 10, 36, padtype="line")
         peaks = np.round(peaks * fs_hz / 360).astype(np.int64)
-    beats = inputs_of(BeatStream(causal, CAUSAL, fs_hz, peaks=peaks), signal_mv, 77)
+    beats = inputs_of(BeatStream(causal, fs_hz, peaks=peaks), signal_mv, 77)
     windows, features, groups = of_whole_record(signal_mv, fs_hz, peaks, CAUSAL)
     assert [beat.sample for beat in beats] == peaks.tolist()
     assert np.array_equal(stacked(beats)[0], windows)
@@ -113,7 +117,7 @@ def test_more_beats_than_are_remembered_change_nothing(causal):
     """700 beats of an irregular rhythm; the longest memory of the features is 400."""
     peaks = np.cumsum(np.random.default_rng(5).integers(120, 300, 700))
     signal_mv = np.random.default_rng(6).normal(size=peaks[-1] + 300)
-    beats = inputs_of(BeatStream(causal, CAUSAL, FS_HZ, peaks=peaks), signal_mv, 3600)
+    beats = inputs_of(BeatStream(causal, FS_HZ, peaks=peaks), signal_mv, 3600)
     windows, features, groups = of_whole_record(signal_mv, FS_HZ, peaks, CAUSAL)
     assert np.array_equal(stacked(beats)[0], windows) and np.array_equal(stacked(beats)[1], features)
 
@@ -121,7 +125,7 @@ def test_more_beats_than_are_remembered_change_nothing(causal):
 def test_beats_at_both_ends_equal_those_of_the_whole_record(causal):
     peaks = np.array([0, 200, 500, 899])
     signal_mv = np.random.default_rng(0).normal(size=900)
-    beats = inputs_of(BeatStream(causal, CAUSAL, FS_HZ, peaks=peaks), signal_mv, 50)
+    beats = inputs_of(BeatStream(causal, FS_HZ, peaks=peaks), signal_mv, 50)
     assert np.array_equal(stacked(beats)[0], of_whole_record(signal_mv, FS_HZ, peaks, CAUSAL)[0])
     assert [beat.complete for beat in beats] == [True, True, True, False]
     assert beats[-1].known == 899
@@ -135,8 +139,8 @@ def test_predict_in_causal_mode_gives_the_labels_of_the_stream(synthetic_db, tmp
     description = describe(config, Source("local", tmp_path), 0)
     save_checkpoint(tmp_path / "random.pt", HybridECGNet(**arguments), arguments, description)
     classifier = load_classifier(CAUSAL, tmp_path / "random.pt")
-    labelled = predict.label_record(synthetic_db / "208", classifier)
-    beats = beats_of(BeatStream(classifier.model, classifier.config, FS_HZ), labelled.record.signal_mv, 100)
+    labelled = predict.label_record(synthetic_db / "208", classifier, CAUSAL)
+    beats = beats_of(BeatStream(classifier, FS_HZ), labelled.record.signal_mv, 100)
     assert len(beats) > 40
     assert [beat.sample for beat in beats] == labelled.samples.tolist()
     assert [beat.label for beat in beats] == labelled.predicted.tolist()
@@ -160,7 +164,7 @@ def test_inputs_across_lost_signal_equal_those_of_the_whole_record(mitdb, config
     """R-peaks lie within the losses too; an interval is none exactly where the hand-made list says so."""
     signal_mv, peaks = excerpt(mitdb, "208", 60, 70)
     signal_mv = with_losses(signal_mv)
-    beats = inputs_of(BeatStream(network(config), config, fs_hz, peaks=peaks), signal_mv, chunk)
+    beats = inputs_of(BeatStream(network(config), fs_hz, peaks=peaks), signal_mv, chunk)
     windows, features, groups = of_whole_record(signal_mv, fs_hz, peaks, config)
     rhythm = len(RHYTHM[config.mode])
     assert np.array_equal(stacked(beats)[1][:, :rhythm], features[:, :rhythm])
@@ -170,7 +174,7 @@ def test_inputs_across_lost_signal_equal_those_of_the_whole_record(mitdb, config
     for start, (count, value) in list(LOSSES.items())[1:]:
         until_known = int(0.03 * fs_hz) if np.isnan(value) else int(0.5 * fs_hz)
         lost[start + until_known : start + count] = True
-    broken = [True] + [bool(lost[a + 1 : b + 1].any()) for a, b in zip(peaks, peaks[1:])]
+    broken = [True] + [bool(lost[a + 1 : b + 1].any()) for a, b in pairwise(peaks)]
     assert 4 <= sum(broken) - 1 <= 12
     expected = rhythm_features(rr_intervals(peaks, fs_hz, np.array(broken)), config.mode)
     assert np.array_equal(features[:, :rhythm], expected)
@@ -189,7 +193,7 @@ def test_predict_of_a_record_with_gaps_gives_the_labels_of_the_stream(mitdb, tmp
     classifier = load_classifier(CAUSAL, tmp_path / "random.pt")
     record = read_record(tmp_path / "gaps", "MLII", gaps=True)
     assert np.isnan(record.signal_mv).sum() == 924
-    beats = beats_of(BeatStream(classifier.model, classifier.config, FS_HZ), record.signal_mv, 360)
+    beats = beats_of(BeatStream(classifier, FS_HZ), record.signal_mv, 360)
     assert len(beats) > 50
     assert [beat.sample for beat in beats] == written.sample.tolist()
     assert [CLASSES[beat.label] for beat in beats] == written.symbol
@@ -197,7 +201,7 @@ def test_predict_of_a_record_with_gaps_gives_the_labels_of_the_stream(mitdb, tmp
 
 def test_diagnostic_rhythm_equals_that_of_training_and_windows_nearly(mitdb, diagnostic):
     signal_mv, peaks = excerpt(mitdb, "208", 60, 90)
-    beats = inputs_of(BeatStream(diagnostic, DIAGNOSTIC, FS_HZ, peaks=peaks), signal_mv, 360)
+    beats = inputs_of(BeatStream(diagnostic, FS_HZ, peaks=peaks), signal_mv, 360)
     windows, features, groups = of_whole_record(signal_mv, FS_HZ, peaks, DIAGNOSTIC)
     rhythm = len(RHYTHM["diagnostic"])
     assert np.array_equal(stacked(beats)[1][:, :rhythm], features[:, :rhythm])
@@ -209,7 +213,7 @@ def test_diagnostic_rhythm_equals_that_of_training_and_windows_nearly(mitdb, dia
 def test_diagnostic_filter_equals_scipys_over_the_whole_record(mitdb, diagnostic):
     """To 1e-4 of the signal's range, 5 s and more from its ends."""
     signal_mv, peaks = excerpt(mitdb, "203", 40, 60)  # much wander
-    stream = BeatStream(diagnostic, DIAGNOSTIC, FS_HZ, peaks=peaks)
+    stream = BeatStream(diagnostic, FS_HZ, peaks=peaks)
     cut, window = {}, stream._window
     stream._window = lambda place: cut.setdefault(place, window(place))
     inputs_of(stream, signal_mv, 360)
@@ -227,19 +231,19 @@ def test_diagnostic_filter_equals_scipys_over_the_whole_record(mitdb, diagnostic
 def test_labels_do_not_depend_on_the_chunks(mitdb, causal, chunk):
     signal_mv = excerpt(mitdb, "208", 300, 30)[0].copy()
     signal_mv[4000:4400] = np.nan
-    whole = beats_of(BeatStream(causal, CAUSAL, FS_HZ), signal_mv, len(signal_mv))
+    whole = beats_of(BeatStream(causal, FS_HZ), signal_mv, len(signal_mv))
     assert len(whole) > 25
-    assert_same_beats(beats_of(BeatStream(causal, CAUSAL, FS_HZ), signal_mv, chunk), whole)
-    parts, one = (inputs_of(BeatStream(causal, CAUSAL, FS_HZ), signal_mv, n) for n in (chunk, len(signal_mv)))
+    assert_same_beats(beats_of(BeatStream(causal, FS_HZ), signal_mv, chunk), whole)
+    parts, one = (inputs_of(BeatStream(causal, FS_HZ), signal_mv, n) for n in (chunk, len(signal_mv)))
     assert all(np.array_equal(a, b) for a, b in zip(stacked(parts), stacked(one)))
 
 
 @pytest.mark.parametrize("config, chunk", [(DIAGNOSTIC, 7), (with_overrides(CAUSAL, fs_hz=250.0), 7)])
 def test_labels_of_other_modes_and_rates_do_not_depend_on_the_chunks(config, chunk):
     signal_mv, model = ecg(25), network(config)
-    whole = beats_of(BeatStream(model, config, FS_HZ), signal_mv, len(signal_mv))
+    whole = beats_of(BeatStream(model, FS_HZ), signal_mv, len(signal_mv))
     assert len(whole) == 25
-    assert_same_beats(beats_of(BeatStream(model, config, FS_HZ), signal_mv, chunk), whole)
+    assert_same_beats(beats_of(BeatStream(model, FS_HZ), signal_mv, chunk), whole)
 
 
 @pytest.mark.parametrize("mode, fs_hz", [("causal", 360.0), ("causal", 250.0), ("diagnostic", 360.0)])
@@ -249,10 +253,10 @@ def test_a_beat_is_told_with_the_sample_that_makes_it_known_and_stands(mitdb, mo
     model, signal_mv = network(config), excerpt(mitdb, "119", 100, 20)[0]
     if fs_hz != FS_HZ:
         signal_mv = resample_poly(signal_mv, 25, 36)
-    expected = inputs_of(BeatStream(model, config, fs_hz), signal_mv, 90)
+    expected = inputs_of(BeatStream(model, fs_hz), signal_mv, 90)
     for count in range(1, sum(beat.complete for beat in expected), 4):
         known = expected[count - 1].known
-        stream = BeatStream(model, config, fs_hz)
+        stream = BeatStream(model, fs_hz)
         early = stream.prepare(signal_mv[:known])
         told = early + stream.prepare(signal_mv[known : known + 1])
         assert len(early) < count <= len(told)
@@ -264,21 +268,21 @@ def test_a_beat_is_told_with_the_sample_that_makes_it_known_and_stands(mitdb, mo
 
 def test_causal_labels_come_within_the_look_ahead(mitdb, causal):
     """150 ms after R at 360 Hz is 54 samples; beats found by looking back say that they are late."""
-    beats = beats_of(BeatStream(causal, CAUSAL, FS_HZ), excerpt(mitdb, "119", 300, 60)[0], 1)
+    beats = beats_of(BeatStream(causal, FS_HZ), excerpt(mitdb, "119", 300, 60)[0], 1)
     delays = np.array([beat.known - beat.sample for beat in beats if beat.complete and not beat.late])
     assert len(delays) > 50 and delays.max() <= 54 and delays.min() >= 53  # the window's last sample is R + 53
 
 
 def test_diagnostic_labels_wait_for_the_filter_and_the_next_beat(diagnostic):
-    beats = beats_of(BeatStream(diagnostic, DIAGNOSTIC, FS_HZ), ecg(20, rr_s=0.8), 36)
+    beats = beats_of(BeatStream(diagnostic, FS_HZ), ecg(20, rr_s=0.8), 36)
     delays = [beat.known - beat.sample for beat in beats if beat.complete]
     assert len(delays) > 10 and set(delays) == {139 + 5 * 360}  # half a window and 5 s; the next beat is there by then
-    slow = beats_of(BeatStream(diagnostic, DIAGNOSTIC, FS_HZ, peaks=[400, 400 + 7 * 360]), np.zeros(16 * 360), 36)
+    slow = beats_of(BeatStream(diagnostic, FS_HZ, peaks=[400, 400 + 7 * 360]), np.zeros(16 * 360), 36)
     assert slow[0].known == slow[1].sample  # the next beat came later than all else
 
 
 def test_the_last_beats_of_a_diagnostic_stream_say_what_they_lacked(diagnostic):
-    beats = inputs_of(BeatStream(diagnostic, DIAGNOSTIC, FS_HZ), ecg(20), 36)
+    beats = inputs_of(BeatStream(diagnostic, FS_HZ), ecg(20), 36)
     assert not beats[-1].complete and beats[0].complete and len(beats) == 20
     post = [FEATURES["diagnostic"].index(name) for name in ("post_ratio_100", "post_ratio_400", "pre_post_ratio")]
     assert beats[-1].features[post].tolist() == [1, 1, 1]  # no ratio can be formed
@@ -288,7 +292,7 @@ def test_a_beat_found_by_looking_back_comes_late_and_in_order(causal):
     heights = np.ones(40)
     heights[25] = 0.32
     signal_mv = ecg(heights=heights)
-    beats = inputs_of(BeatStream(causal, CAUSAL, FS_HZ), signal_mv, 10)
+    beats = inputs_of(BeatStream(causal, FS_HZ), signal_mv, 10)
     assert [i for i, beat in enumerate(beats) if beat.late and i > 2] == [25]  # the first ones teach the detector
     for name in ("sample", "known"):
         values = [getattr(beat, name) for beat in beats]
@@ -301,12 +305,12 @@ def test_a_beat_found_by_looking_back_comes_late_and_in_order(causal):
 def test_memory_stays_the_same(causal):
     """Bytes of the state after 500 and after 5,000 beats at 150 a minute."""
     period_mv = ecg(4, rr_s=0.4, fs_hz=100.0)[60:220]  # four beats, 1.6 s
-    stream = BeatStream(causal, CAUSAL, 100.0)
+    stream = BeatStream(causal, 100.0)
     sizes, found = [], 0
     for repeats in (125, 1125):
         for _ in range(repeats):
             found += len(stream.prepare(period_mv))
-        state = {name: value for name, value in vars(stream).items() if name not in ("model", "config")}
+        state = {name: value for name, value in vars(stream).items() if name != "classifier"}
         sizes.append(len(pickle.dumps(state)))
     assert found > 4900
     assert sizes[1] == pytest.approx(sizes[0], rel=0.02)
@@ -319,7 +323,7 @@ def test_memory_stays_the_same(causal):
 @pytest.mark.parametrize("level_mv", [0.0, 0.7, 5.115, np.nan, np.inf])
 @pytest.mark.parametrize("config", [CAUSAL, DIAGNOSTIC])
 def test_no_beat_comes_out_of_a_flat_line(config, level_mv):
-    assert beats_of(BeatStream(network(config), config, FS_HZ), np.full(7200, level_mv), 360) == []
+    assert beats_of(BeatStream(network(config), FS_HZ), np.full(7200, level_mv), 360) == []
 
 
 @pytest.mark.parametrize("fault", [0.7, 5.115, np.nan, 1e9, -np.inf])
@@ -327,7 +331,7 @@ def test_a_stream_recovers_from_a_fault(causal, fault):
     """20 s of it: no beat within, and 5 s later inputs that are numbers at the right places."""
     signal_mv = ecg(80)
     signal_mv[7200:14400] = fault
-    stream = BeatStream(causal, CAUSAL, FS_HZ)
+    stream = BeatStream(causal, FS_HZ)
     beats = inputs_of(stream, signal_mv, 100)
     assert not [beat for beat in beats if 7200 <= beat.sample < 14400]
     after = [beat.sample for beat in beats if beat.sample > 14400 + 5 * FS_HZ]
@@ -338,7 +342,7 @@ def test_a_stream_recovers_from_a_fault(causal, fault):
 
 
 def test_quality_is_the_detectors(causal):
-    stream = BeatStream(causal, CAUSAL, FS_HZ)
+    stream = BeatStream(causal, FS_HZ)
     stream.push(ecg(20))
     assert stream.quality == "ok"
     stream.push(np.full(360, np.nan))
@@ -346,12 +350,12 @@ def test_quality_is_the_detectors(causal):
 
 
 def test_a_stream_without_samples_has_no_beats(causal):
-    assert BeatStream(causal, CAUSAL, FS_HZ).finish() == []
-    assert BeatStream(causal, CAUSAL, FS_HZ).push(np.empty(0)) == []
+    assert BeatStream(causal, FS_HZ).finish() == []
+    assert BeatStream(causal, FS_HZ).push(np.empty(0)) == []
 
 
 def test_wrong_uses_are_refused_with_one_line(causal):
-    stream = BeatStream(causal, CAUSAL, FS_HZ)
+    stream = BeatStream(causal, FS_HZ)
     for chunk in (np.zeros((2, 2)), ["a"]):
         with pytest.raises(DeepECGError, match="chunk"):
             stream.push(chunk)
@@ -359,7 +363,7 @@ def test_wrong_uses_are_refused_with_one_line(causal):
     with pytest.raises(DeepECGError, match="finished"):
         stream.push(np.zeros(1))
     with pytest.raises(DeepECGError, match="100 to 1000 Hz"):
-        BeatStream(causal, CAUSAL, 50.0)
+        BeatStream(causal, 50.0)
     with pytest.raises(DeepECGError, match="give them in order"):
         GivenPeaks([5, 5]).push_watched(np.zeros(10), np.zeros(10, bool))
 
@@ -369,14 +373,14 @@ def test_wrong_uses_are_refused_with_one_line(causal):
 
 def test_many_streams_say_what_each_says_alone(causal):
     signals = [ecg(20, rr_s=rr_s) for rr_s in (0.6, 0.8, 1.1)]
-    streams = [BeatStream(causal, CAUSAL, FS_HZ) for _ in signals]
+    streams = [BeatStream(causal, FS_HZ) for _ in signals]
     together = [[] for _ in signals]
     for start in range(0, max(map(len, signals)), 360):
         beats = push_many(streams, [signal_mv[start : start + 360] for signal_mv in signals])
         together = [so_far + new for so_far, new in zip(together, beats)]
     for signal_mv, beats in zip(signals, together):
         assert len(beats) == 20
-        assert_same_beats(beats, beats_of(BeatStream(causal, CAUSAL, FS_HZ), signal_mv, 360))
+        assert_same_beats(beats, beats_of(BeatStream(causal, FS_HZ), signal_mv, 360))
 
 
 def test_many_streams_run_the_network_once(causal, monkeypatch):
@@ -386,14 +390,14 @@ def test_many_streams_run_the_network_once(causal, monkeypatch):
         sizes.append(len(inputs[-1]))
         return predict_proba(*inputs)
 
-    monkeypatch.setattr("realtime.predict_proba", counted)
-    streams = [BeatStream(causal, CAUSAL, FS_HZ) for _ in range(100)]
+    monkeypatch.setattr(stream, "predict_proba", counted)
+    streams = [BeatStream(causal, FS_HZ) for _ in range(100)]
     beats = push_many(streams, [ecg(6)] * 100)
     assert sizes == [600] == [sum(map(len, beats))]
 
 
 def test_many_streams_need_one_network_and_a_chunk_each(causal):
-    streams = [BeatStream(model, CAUSAL, FS_HZ) for model in (causal, network(CAUSAL))]
+    streams = [BeatStream(model, FS_HZ) for model in (causal, network(CAUSAL))]
     with pytest.raises(DeepECGError, match="different networks"):
         push_many(streams, [np.zeros(1)] * 2)
     with pytest.raises(DeepECGError, match="2 streams were given 1 chunks"):

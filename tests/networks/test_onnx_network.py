@@ -118,8 +118,8 @@ def test_a_file_of_the_other_mode_is_refused(files):
 
 
 def test_inputs_are_made_as_the_file_says(files, tmp_path):
-    path = changed(files[1], tmp_path, lambda said: said["config"].update(band_hz=[1.0, 40.0], filter_order=3))
-    used = load_classifier(CONFIG, path, "onnx").config
+    path = changed(files[1], tmp_path, lambda said: said["inputs"].update(band_hz=[1.0, 40.0], filter_order=3))
+    used = load_classifier(CONFIG, path, "onnx").inputs
     assert (used.band_hz, used.filter_order) == ((1.0, 40.0), 3)
 
 
@@ -175,30 +175,35 @@ def test_a_checkpoint_of_torch_and_a_folder_are_refused(files, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "{", "[]", "null", "7", '"text"', "{}", '{"format": 99}', "[" * 100_000]
+    "text", [None, "", "{", "[]", "null", "7", '"text"', "{}", "[" * 100_000]
 )
 def test_a_file_without_a_description_is_refused(text, files, tmp_path):
     refused(stored(tmp_path, onnx.load(files[1]), text), "does not say how its inputs are made")
 
 
+@pytest.mark.parametrize("version", ["99", "0", "2.0", "true", "null", '"2"', "[2]", "1e999", "NaN"])
+def test_a_file_of_another_format_is_refused(version, files, tmp_path):
+    refused(stored(tmp_path, onnx.load(files[1]), f'{{"format": {version}}}'), "no network of this version")
+
+
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda said: said.pop("config"), "metadata lack"),
-        (lambda said: said.update(config=7), "metadata lack"),
-        (lambda said: said["config"].update(window_samples="many"), "metadata lack"),
-        (lambda said: said["config"].update(window_samples=400), r"windows \[2, 280\].* instead of windows \[2, 400\]"),
-        (lambda said: said.update(features=None), "metadata lack"),
+        (lambda said: said.pop("inputs"), r"\(inputs\)"),
+        (lambda said: said.update(inputs=7), r"\(mode\)"),
+        (lambda said: said["inputs"].update(window_samples="many"), "window_samples = 'many'"),
+        (lambda said: said["inputs"].update(window_samples=400), r"windows \[2, 280\].* instead of windows \[2, 400\]"),
+        (lambda said: said.update(features=None), "features = None"),
         (lambda said: said.update(features=said["features"][::-1]), "made for features"),
         (lambda said: said.update(features=said["features"][1:]), "a beat in it is"),
         (lambda said: said.update(classes=["N", "V"]), "made for classes"),
-        (lambda said: said.pop("mode"), "made for mode None"),
+        (lambda said: said["inputs"].pop("mode"), r"\(mode\)"),
         (lambda said: said.pop("data_source"), r"\(data_source\)"),
-        (lambda said: said["config"].update(lead=None), r"\(lead\)"),
-        (lambda said: said["config"].pop("band_hz"), r"\(band_hz\)"),
-        (lambda said: said["config"].update(band_hz=3), "band_hz = 3"),
-        (lambda said: said["config"].update(fs_hz=-1.0), "fs_hz = -1.0"),
-        (lambda said: said["config"].update(lead=["MLII"]), "lead = "),
+        (lambda said: said.update(leads=[None]), "leads = "),
+        (lambda said: said["inputs"].pop("band_hz"), r"\(band_hz\)"),
+        (lambda said: said["inputs"].update(band_hz=3), "band_hz = 3"),
+        (lambda said: said["inputs"].update(fs_hz=-1.0), "fs_hz = -1.0"),
+        (lambda said: said.update(leads=[["MLII"]]), "leads = "),
     ],
 )
 def test_wrong_metadata_are_refused(change, message, files, tmp_path):
@@ -291,4 +296,4 @@ def test_probabilities_are_the_softmax_of_the_logits(files):
     given = rng.standard_normal((3, CHANNELS, 280)).astype("f"), rng.standard_normal((3, COUNT)).astype("f")
     powers = np.exp(network.logits(*given).astype(float))
     np.testing.assert_allclose(network.predict_proba(*given), powers / powers.sum(axis=1, keepdims=True), atol=1e-6)
-    assert description["classes"] == list(CLASSES)
+    assert description.classes == CLASSES

@@ -7,10 +7,12 @@ import pytest
 
 from config import Config
 from deep_ecg.beats.templates import GROUPS
+from deep_ecg.networks.decision_settings import DecisionSettings
 from deep_ecg.networks.prior import RunningPrior, with_running_prior
 from deep_ecg.system.errors import DeepECGError
 
-OFF = Config(s_prior_weight=0, v_prior_weight=0)
+USUAL = DecisionSettings.of(Config())
+OFF = replace(USUAL, s_prior_weight=0, v_prior_weight=0)
 S_ALONE, V_ALONE = replace(OFF, s_prior_weight=0.5), replace(OFF, v_prior_weight=0.5)
 SURE_N = np.array([0.9, 0.04, 0.03, 0.02, 0.01])
 SURE_S = np.array([0.05, 0.9, 0.03, 0.01, 0.01])
@@ -20,9 +22,9 @@ RATHER_V = np.array([0.15, 0.02, 0.8, 0.02, 0.01])  # odds of V: 4
 RATHER_N = np.array([0.7, 0.05, 0.2, 0.03, 0.02])  # odds of V: 1/4
 
 
-def adapted(config: Config, *proba: np.ndarray, groups: list[int] | None = None) -> np.ndarray:
+def adapted(settings: DecisionSettings, *proba: np.ndarray, groups: list[int] | None = None) -> np.ndarray:
     groups = [0] * len(proba) if groups is None else groups
-    return RunningPrior(config)(np.stack(proba), np.array(groups))
+    return RunningPrior(settings)(np.stack(proba), np.array(groups))
 
 
 def with_factor(proba: np.ndarray, of_class: int, factor: float) -> np.ndarray:
@@ -36,8 +38,8 @@ def random_beats(count: int = 100) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_first_beat_stays_as_the_network_gives_it():
-    np.testing.assert_allclose(adapted(Config(), LIKELY_S)[0], LIKELY_S)
-    np.testing.assert_allclose(adapted(Config(), MAYBE_V, groups=[~0])[0], MAYBE_V)
+    np.testing.assert_allclose(adapted(USUAL, LIKELY_S)[0], LIKELY_S)
+    np.testing.assert_allclose(adapted(USUAL, MAYBE_V, groups=[~0])[0], MAYBE_V)
 
 
 # S: the share of S among the latest 300 labels, from 0.08 at the start, over 0.08, to the power of the weight
@@ -65,6 +67,15 @@ def test_the_labels_that_count_are_its_own():
     """S to the network, but not after many N, and so it stays however many come."""
     assert (adapted(S_ALONE, *[SURE_N] * 3000, *[LIKELY_S] * 3000)[3000:].argmax(axis=1) == 0).all()
     assert (adapted(S_ALONE, *[LIKELY_S] * 3000).argmax(axis=1) == 1).all()
+
+
+def test_the_usual_share_is_that_of_the_settings():
+    """Where the first label is N, the share falls to that of 299 of 300 beats, whatever the usual one is."""
+    found = adapted(replace(S_ALONE, s_usual_share=0.2), SURE_N, LIKELY_S)[1]
+    np.testing.assert_allclose(found, with_factor(LIKELY_S, 1, (1 - 1 / 300) ** 0.5))
+    ten_beats = adapted(replace(S_ALONE, s_usual_share=0.2), *[SURE_S] * 10, LIKELY_S)[-1]
+    share = 1 - 0.8 * (1 - 1 / 300) ** 10
+    np.testing.assert_allclose(ten_beats, with_factor(LIKELY_S, 1, (share / 0.2) ** 0.5))
 
 
 # V: the mean log odds of V of the earlier beats of the group, with three of 0 before them, times the weight
@@ -109,16 +120,16 @@ def test_the_mean_is_over_the_latest_200_beats_of_a_shape():
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_the_chunks_change_nothing(size):
     proba, groups = random_beats()
-    prior = RunningPrior(Config())
+    prior = RunningPrior(USUAL)
     chunks = [prior(proba[i : i + size], groups[i : i + size]) for i in range(0, 100, size)]
-    assert (np.concatenate(chunks) == RunningPrior(Config())(proba, groups)).all()
+    assert (np.concatenate(chunks) == RunningPrior(USUAL)(proba, groups)).all()
 
 
 def test_a_later_beat_changes_no_earlier_one():
     proba, groups = random_beats()
     changed, others = proba.copy(), groups.copy()
     changed[60:], others[60:] = SURE_S, 0
-    assert (RunningPrior(Config())(changed, others)[:60] == RunningPrior(Config())(proba, groups)[:60]).all()
+    assert (RunningPrior(USUAL)(changed, others)[:60] == RunningPrior(USUAL)(proba, groups)[:60]).all()
 
 
 def test_each_record_has_its_own_priors():
@@ -131,7 +142,7 @@ def test_each_record_has_its_own_priors():
 
 def test_probabilities_stay_probabilities():
     proba, groups = random_beats(500)
-    found = RunningPrior(Config(s_prior_weight=1, v_prior_weight=1))(proba, groups)
+    found = RunningPrior(replace(USUAL, s_prior_weight=1, v_prior_weight=1))(proba, groups)
     assert found.min() >= 0
     np.testing.assert_allclose(found.sum(axis=1), 1)
 
@@ -143,8 +154,8 @@ def test_weights_of_0_are_the_network_alone():
 
 def test_no_beat_is_no_beat():
     empty, none = np.empty((0, 5)), np.empty(0, int)
-    assert RunningPrior(Config())(empty, none).shape == (0, 5)
-    assert with_running_prior(empty, none, np.empty(0, str), Config()).shape == (0, 5)
+    assert RunningPrior(USUAL)(empty, none).shape == (0, 5)
+    assert with_running_prior(empty, none, np.empty(0, str), USUAL).shape == (0, 5)
 
 
 @pytest.mark.parametrize("name", ["s_prior_weight", "v_prior_weight"])

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from deep_ecg.networks.temperature import tempered
+from deep_ecg.networks.temperature import LIMITS, tempered
 from deep_ecg.scoring.confidence import (
-    TEMPERATURE_LIMITS,
     abstaining,
     area_under_risk_coverage,
     calibration,
@@ -61,8 +60,7 @@ def test_calibration_does_not_depend_on_the_order_of_the_beats_even_in_ties():
 
 
 def drawn(count: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Labels drawn from the softmax of random logits, and probabilities of a network whose logits are `temperature`
-    times too large."""
+    """Labels drawn from the softmax of random logits, and probabilities of logits `temperature` times as large."""
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 2, (count, 5))
     true = softmax(logits, axis=1)
@@ -84,7 +82,7 @@ def test_the_fit_finds_a_known_temperature(temperature):
 def test_a_fit_without_beats_is_refused_and_one_without_errors_stops_at_its_limit():
     with pytest.raises(DeepECGError, match="no beat to fit"):
         fit_temperature(np.array([], int), np.empty((0, 5)))
-    assert fit_temperature(*beats((N, N, 0.9), (V, V, 0.6))) == pytest.approx(TEMPERATURE_LIMITS[0], rel=0.02)
+    assert fit_temperature(*beats((N, N, 0.9), (V, V, 0.6))) == pytest.approx(LIMITS[0], rel=0.02)
 
 
 def test_tempering_is_dividing_the_logits():
@@ -94,7 +92,7 @@ def test_tempering_is_dividing_the_logits():
     assert tempered(proba, 1.0) is proba
 
 
-@pytest.mark.parametrize("temperature", TEMPERATURE_LIMITS)
+@pytest.mark.parametrize("temperature", LIMITS)
 def test_tempering_changes_no_label(temperature):
     """Neighbours in single precision, and probabilities that have been rounded to 0."""
     least = np.nextafter(np.float32(0.5), np.float32(1))

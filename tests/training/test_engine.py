@@ -9,20 +9,27 @@ import pytest
 import torch
 from torch import nn
 
+from config import CLASSES, Config
 from deep_ecg.networks import torch_network
+from deep_ecg.networks.description import FORMAT
 from deep_ecg.networks.torch_network import load_checkpoint, predict_proba, round_to_half, save_checkpoint
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training import engine
 from deep_ecg.training.engine import BeatTensors, Schedule
 from loss import FocalLoss
 from model import HybridECGNet
+from tests.support.networks import described
 
 SMALL = {"feature_count": 3, "channels": [4, 4, 4], "flatten": False, "feature_hidden": 4, "hidden": 8} | {
+    "kernels": [7, 5, 5],
+    "dropout": 0.3,
+    "flatten_dropout": 0.5,
+    "wave_dropout": 0.5,
     "window_samples": 64,
     "input_channels": 1,
 }
 SCHEDULE = Schedule(epochs=5, learning_rate=0.02, batch_size=32, weight_decay=1e-3)
-DESCRIPTION = {"mode": "causal", "classes": ["N", "S", "V", "F", "Q"], "features": ["pre_rr_s", "a", "b"]}
+DESCRIPTION = replace(described(Config(mode="causal")), features=("pre_rr_s", "a", "b"))
 
 
 def toy_beats(count: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -120,6 +127,15 @@ def test_it_learns_what_can_be_learnt(training, validation):
     assert [entry["epoch"] for entry in history.epochs] == list(range(1, 13))
 
 
+def test_lines_within_an_epoch_say_how_far_it_is(training, validation, monkeypatch):
+    """192 beats in batches of 32: after each of the 6, a sixth of the epoch more."""
+    told = []
+    monkeypatch.setattr(engine, "telling", lambda items, tell: (tell(item) or item for item in items))
+    fit(network(), training, validation, replace(SCHEDULE, epochs=2), tell=told.append)
+    assert told[:6] == [f"epoch 1 of 2, {percent} %" for percent in (0, 16, 33, 50, 66, 83)]
+    assert len(told) == 12 and told[-1] == "epoch 2 of 2, 83 %"
+
+
 def test_threads_and_seed_are_set():
     before = torch.get_num_threads()
     try:
@@ -167,7 +183,7 @@ def test_an_epoch_shows_the_share_of_each_stratum_drawn_anew(strata):
 def test_without_shares_an_epoch_shows_every_beat():
     net = Spy()
     fit(net, named_beats((50, 7, 3), True), None, Schedule(1, learning_rate=1e-4, batch_size=20, weight_decay=0))
-    assert sorted(sum(net.seen, [])) == list(range(60))
+    assert sorted(beat for batch in net.seen for beat in batch) == list(range(60))
 
 
 def test_shares_that_leave_less_than_a_batch_are_a_clear_error():
@@ -369,7 +385,7 @@ def test_a_checkpoint_gives_back_the_network_to_the_bit(training, validation, tm
     fit(net, training, validation, Schedule(epochs=1, learning_rate=0.02, batch_size=32, weight_decay=0))
     round_to_half(net)
     save_checkpoint(path, net, SMALL, DESCRIPTION)
-    loaded, description = load_checkpoint(path, [HybridECGNet], mode="causal", classes=DESCRIPTION["classes"])
+    loaded, description = load_checkpoint(path, [HybridECGNet], mode="causal", classes=CLASSES)
     assert description == DESCRIPTION
     assert not loaded.training
     assert same_bits(copy_of(loaded), copy_of(net))
@@ -391,8 +407,8 @@ def test_rounding_is_to_the_nearest_half_precision_value():
     "expected",
     [
         {"mode": "diagnostic"},
-        {"features": ["a", "pre_rr_s", "b"]},
-        {"classes": ["N", "V", "S", "F", "Q"]},
+        {"features": ("a", "pre_rr_s", "b")},
+        {"classes": ("N", "V", "S", "F", "Q")},
         {"preset": "edge"},
     ],
 )
@@ -430,7 +446,7 @@ def write_truncated(path: Path):
         lambda path: path.write_bytes(bytes(range(256)) * 8),
         lambda path: torch.save([1, 2, 3], path),
         lambda path: torch.save({"weights": {}}, path),
-        lambda path: torch.save({"format": torch_network.CHECKPOINT_FORMAT}, path),
+        lambda path: torch.save({"format": FORMAT}, path),
         lambda path: path.mkdir(),
     ],
     ids="truncated text empty bytes list no-format no-description folder".split(),

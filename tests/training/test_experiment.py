@@ -1,4 +1,4 @@
-"""Tests of pipeline.py: DS2 stays shut until training has ended, nothing of validation or test leaks into a network."""
+"""DS2 stays shut until training has ended; nothing of validation or test leaks into a network."""
 
 import dataclasses
 
@@ -9,11 +9,11 @@ import torch
 import config as settings
 import main
 from config import DS1, DS2, VALIDATION, Config
-from data_loader import SPLITS
 from deep_ecg.beats import arrays
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.networks import torch_network
+from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.database import Source
 from deep_ecg.system import machine
 from deep_ecg.system.errors import DeepECGError
@@ -107,7 +107,8 @@ def test_without_a_watcher_nothing_is_recorded(tmp_path, opened_files):
 
 def test_the_splits_share_no_patient_of_training_and_test():
     """Records 201 (DS1) and 202 (DS2) are of one subject, so 201 is no judge of when to stop."""
-    train_records, validation, test = (set(SPLITS[name]) for name in ("train", "validation", "test"))
+    validation, test = set(VALIDATION), set(DS2)
+    train_records = set(DS1) - validation
     assert not train_records & validation and not (train_records | validation) & test
     assert train_records | validation == set(DS1) and test == set(DS2)
     assert "201" not in validation
@@ -115,11 +116,11 @@ def test_the_splits_share_no_patient_of_training_and_test():
 
 def test_normalisation_comes_from_the_training_patients_alone(ds1, replays, tmp_path, short):
     features = ds1.features.copy()
-    features[np.isin(ds1.records, SPLITS["validation"])] += 100
+    features[np.isin(ds1.records, VALIDATION)] += 100
     replays = dataclasses.replace(replays, features=replays.features - 50)
     held_out = dataclasses.replace(ds1, features=features)
     trained = train(EDGE, held_out, tmp_path, replays, held_out=VALIDATION)
-    of_training = ds1.features[np.isin(ds1.records, SPLITS["train"])]
+    of_training = ds1.features[~np.isin(ds1.records, VALIDATION)]
     np.testing.assert_allclose(trained.model.features.mean, of_training.mean(axis=0), rtol=1e-3)
     np.testing.assert_allclose(trained.model.features.scale, of_training.std(axis=0, ddof=1), rtol=1e-3)
 
@@ -162,15 +163,16 @@ def test_training_without_replays(ds1, tmp_path, short, trained_on):
 
 def test_the_network_equals_its_checkpoint_to_the_bit(ds1, tmp_path, short):
     trained = train(EDGE, ds1, tmp_path)
-    classes = ["N", "S", "V", "F", "Q"]
+    classes = ("N", "S", "V", "F", "Q")
     loaded, description = torch_network.load_checkpoint(
         tmp_path / "checkpoint.pt", [HybridECGNet], mode="diagnostic", classes=classes
     )
     for name, value in trained.model.state_dict().items():
         assert torch.equal(value, loaded.state_dict()[name]), name
-    assert description["features"] == list(FEATURES["diagnostic"])
-    assert description["seed"] == 0 and description["preset"] == "edge" and description["data_source"] == "local"
-    assert description["config"]["band_hz"] == list(EDGE.band_hz)
+    assert description.features == FEATURES["diagnostic"]
+    assert description.seed == 0 and description.preset == "edge" and description.data_source == "local"
+    assert description.inputs.band_hz == EDGE.band_hz
+    assert description == trained.description
 
 
 def test_a_checkpoint_of_one_mode_is_refused_in_the_other(ds1, tmp_path, short):
@@ -212,6 +214,34 @@ def test_a_training_is_gone_on_from_only_where_nothing_has_changed(ds1, replays,
     assert len(lines) == (1 if what == "nothing" else 2)
 
 
+def test_an_epochs_line_names_its_losses_and_whose_scores_follow():
+    scores = {"val_accuracy": 0.9758, "val_s_f1": 0.7, "val_v_f1": 1.0}
+    assert experiment.epoch_line({"epoch": 3, "train_loss": 0.01234, "val_loss": 0.0456} | scores) == (
+        "epoch  3  training loss 0.0123, validation loss 0.0456, accuracy 97.58 %, S F1 70.0 %, V F1 100.0 %"
+    )
+    assert experiment.epoch_line({"epoch": 12, "train_loss": 0.5}) == "epoch 12  training loss 0.5000"
+
+
+def test_a_network_takes_the_temperature_and_priors_of_its_training_into_its_file(ds1, tmp_path, short, monkeypatch):
+    config = dataclasses.replace(EDGE, s_prior_weight=0.2, v_prior_weight=0.1)
+    monkeypatch.setitem(settings.TEMPERATURES, ("diagnostic", "edge"), 1.5)
+    train(config, ds1, tmp_path)
+    monkeypatch.setitem(settings.TEMPERATURES, ("diagnostic", "edge"), 3.0)
+    decision = load_classifier(EDGE, tmp_path / "checkpoint.pt").description.decision
+    assert (decision.temperature, decision.s_prior_weight, decision.v_prior_weight) == (1.5, 0.2, 0.1)
+    assert decision.s_usual_share == 0.08
+
+
+def test_the_settings_of_a_training_are_kept_but_for_the_lists_of_records():
+    """Each once: those that the network is used by are not among the others."""
+    said = experiment.describe(dataclasses.replace(EDGE, replays=2, other_leads=("V1",)), SOURCE, 0)
+    assert said.leads == ("MLII", "V1") and said.training["replays"] == 2 and said.training["seeds"] == [0]
+    names = {field.name for field in dataclasses.fields(Config) if not field.name.endswith("_records")}
+    used = {"preset", "lead", "other_leads", "s_prior_weight", "v_prior_weight"}
+    used |= {field.name for field in dataclasses.fields(said.inputs)}
+    assert set(said.training) == names - used
+
+
 # Reports -----------------------------------------------------------------------------------------------------------
 
 
@@ -227,7 +257,7 @@ def test_the_report_of_a_network_that_calls_everything_n(ds1, tmp_path):
             return torch.tensor([[9.0, 0.0, 0.0, 0.0, 0.0]]).repeat(len(windows), 1)
 
     ds2 = beats_of(DS2, each=10)
-    trained = experiment.Trained(AlwaysN(), 7, tmp_path, engine.History(), 1.0)
+    trained = experiment.Trained(AlwaysN(), experiment.describe(EDGE, SOURCE, 7), tmp_path, engine.History(), 1.0)
     report, proba = experiment.assess(trained, EDGE, SOURCE, ds1, ds2)
     assert proba.shape == (220, 5)
     assert report["ds2"]["accuracy"] == report["baselines"]["majority"]["accuracy"] == 0.5
@@ -252,7 +282,8 @@ def test_only_the_network_for_which_they_were_fitted_has_the_temperatures(ds1, t
 
     fitted = settings.TEMPERATURES["diagnostic", "edge"]
     for model, temperature in ((HybridECGNet(**arguments), fitted), (Other(), 1.0)):
-        trained = experiment.Trained(model, 0, tmp_path, engine.History(), 1.0)
+        description = experiment.describe(EDGE, SOURCE, 0, type(model))
+        trained = experiment.Trained(model, description, tmp_path, engine.History(), 1.0)
         report, _ = experiment.assess(trained, EDGE, SOURCE, ds1, ds2)
         confidence = report["ds2"]["confidence"]
         assert confidence["temperature"] == temperature

@@ -1,6 +1,8 @@
-"""Tests of distributed.py: torchrun itself, two processes, against one process or values by hand."""
+"""Tests of processes.py: torchrun itself, two processes, against one process or values by hand."""
 
 import os
+import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -87,8 +89,8 @@ def test_each_process_draws_its_own_numbers(process):
 TOY = """
 import sys
 import torch
-import distributed
-from tests.test_distributed import toy_training
+from deep_ecg.training import processes
+from tests.training.test_processes import toy_training
 
 with processes.group():
     print("said by", processes.rank())
@@ -144,6 +146,55 @@ def test_two_processes_train_as_one_does(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0.pt", "1.pt", "alone", "resume.pt", "toy.py"]
 
 
+LOOPING = """
+import sys
+import torch
+import torch.distributed as dist
+from deep_ecg.system.console import exit_status
+from deep_ecg.training import processes
+
+def work():
+    with processes.group():
+        dist.all_reduce(torch.ones(9))
+        sys.stderr.write("joined\\n")
+        while sys.argv[1] == "train":
+            dist.all_reduce(torch.ones(9))
+        processes.wait() if processes.is_first() else sys.stdin.read()
+
+sys.exit(exit_status(work, "Interrupted."))
+"""
+
+
+@pytest.mark.parametrize("killed, doing", [(0, "train"), (1, "wait")])
+def test_a_process_whose_partner_is_killed_ends_with_one_line(killed, doing, tmp_path):
+    (tmp_path / "looping.py").write_text(LOOPING)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    environment |= {"WORLD_SIZE": "2", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "looping.py", doing], cwd=tmp_path, env=environment | {"RANK": str(rank)},
+            stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in (0, 1)
+    ]  # fmt: skip
+    assert [process.stderr.readline() for process in both] == ["joined\n"] * 2
+    both[killed].kill()
+    left = both[1 - killed]
+    _, said = left.communicate(timeout=LIMIT_S)
+    both[killed].communicate()
+    assert left.returncode == 2
+    assert re.fullmatch(rf"error: process {1 - killed} of 2 has lost another one: [^\n]*\n", said), said
+
+
+def test_processes_that_cannot_meet_say_so_in_one_line(process, monkeypatch):
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    process(0)
+    with pytest.raises(DeepECGError, match="the 2 processes cannot meet: start them with torchrun"), processes.group():
+        pass
+
+
 SHORT = """
 import dataclasses, functools, sys
 import config, main
@@ -167,6 +218,6 @@ def test_a_run_shared_by_two_processes(synthetic_db, tmp_path):
 
 
 def test_what_one_process_has_to_do_is_refused(tmp_path):
-    done = torchrun(ROOT / "main.py", "tables", folder=tmp_path)
+    done = torchrun(ROOT / "main.py", "predict", "100", folder=tmp_path)
     assert done.returncode != 0
     assert "error: torchrun is for training alone" in done.stderr
