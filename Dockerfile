@@ -1,6 +1,7 @@
+# docker build -t deep-ecg . && docker run deep-ecg
 FROM python:3.11-slim
 
-# For the CPU-only torch build outside this project's own mirror settings: --build-arg PIP_EXTRA_INDEX_URL=<torch's CPU index>
+# The address of torch's CPU index, for a build without CUDA: --build-arg PIP_EXTRA_INDEX_URL=ADDRESS
 ARG PIP_EXTRA_INDEX_URL
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 MPLCONFIGDIR=/tmp/matplotlib DEEP_ECG_DATA_DIR=/data

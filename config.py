@@ -123,6 +123,7 @@ class Config:
     look_ahead_ms: float = 150.0  # causal mode only: the window ends this long after R
 
     # Training ---------------------------------------------------------------------------------------------------
+    epochs: int = 0  # 0: as many as the preset has
     focal_gamma: float = 1.0  # 0 is cross entropy
     replays: int = 6  # of each training record, in other rhythms (augmentation.py)
     record_shares: tuple[float, ...] = (0.5, 1.0, 1.0, 1.0, 1.0)  # of the recorded N S V F Q that an epoch shows
@@ -156,8 +157,9 @@ class Config:
 
     @property
     def model(self) -> ModelPreset:
-        """The network preset in use."""
-        return PRESETS[self.preset]
+        """The network preset in use, with the epochs that are set."""
+        preset = PRESETS[self.preset]
+        return replace(preset, epochs=self.epochs or preset.epochs)
 
     @property
     def temperature(self) -> float:

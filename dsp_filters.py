@@ -1,5 +1,7 @@
-"""Signal processing: the Butterworth band-pass in its zero-phase and one-pass forms, resampling, z-score, R-peaks, and
-where the signal is lost.
+"""Signal processing: the Butterworth band-pass in its zero-phase and one-pass forms, resampling, z-score.
+
+One-pass filter and causal resampling also come in chunks of any size, as a live stream does, with the same results to
+the bit.
 """
 
 from fractions import Fraction

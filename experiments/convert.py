@@ -6,8 +6,6 @@ are written into it. The file is replaced, unless --out names another.
 
 import argparse
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from deep_ecg.networks.description import FORMAT, OLD_FORMAT, Description, decod
 from deep_ecg.networks.onnx_network import METADATA
 from deep_ecg.networks.torch_network import read_torch_file, write_torch_file
 from deep_ecg.records import guard
-from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError
 
 PRIORS = {"s_prior_weight": 0.6, "v_prior_weight": 0.5, "s_usual_share": 0.08}  # of every network of OLD_FORMAT
@@ -38,14 +35,6 @@ def run(options: argparse.Namespace):
     out = options.out or options.file
     convert(options.file, out)
     print(out)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status, see `console.exit_status`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_options(parser)
-    options = parser.parse_args(arguments)
-    return console.exit_status(lambda: run(options), console.FILES_WHOLE)
 
 
 def convert(path: Path, out: Path):
@@ -95,7 +84,3 @@ def _description(path: Path, version: Any, old: Any) -> Description:
     known = {"mode", "preset", *PRIORS}
     said["training"] = {name: value for name, value in settings.items() if name not in known}
     return decoded(path, FORMAT, said)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,13 +1,12 @@
-"""Cross-validation over the patients of DS1: where the choices of this project are made. DS2 is never opened here.
+"""Cross-validation over the patients of DS1, where the choices of this project are made; DS2 stays shut.
 
-python crossvalidation.py                          the settings of config.py -> runs/crossvalidation-*.json
-python crossvalidation.py --ablation               and each ingredient left out in turn
-python crossvalidation.py --leave-one-out          one patient a fold: which patients fail
-python crossvalidation.py --temperature            the temperature that calibrates the probabilities, for config.py
+python -m experiments crossvalidation                   the settings of config.py -> runs/crossvalidation-*.json
+python -m experiments crossvalidation --ablation        and each ingredient left out in turn
+python -m experiments crossvalidation --leave-one-out   one patient a fold: which patients fail
+python -m experiments crossvalidation --temperature     the temperature that calibrates the probabilities
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,6 @@ from joblib import delayed
 
 from config import CLASSES, DS1, MODES, PRESETS, Config, with_overrides
 from data_loader import FOLDS, load_beats, load_replays
-from deep_ecg.beats import noise
 from deep_ecg.beats.arrays import Beats, concatenate
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.beats.replays import condensed
@@ -32,13 +30,14 @@ from deep_ecg.scoring.confidence import calibration, fit_temperature, negative_l
 from deep_ecg.scoring.measures import class_metrics, confusion, record_scores
 from deep_ecg.scoring.report import per_record_table
 from deep_ecg.scoring.seeds import mean_sd
-from deep_ecg.system import console, machine
+from deep_ecg.system import machine
 from deep_ecg.system.files import check_writable
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.text import markdown_table, mean_sd_text
 from deep_ecg.system.workers import run_jobs
 from deep_ecg.training import engine, experiment
 from dsp_filters import resample
+from experiments import noise
 from loss import FocalLoss
 from model import HybridECGNet
 
@@ -148,7 +147,8 @@ def calibrate(config: Config, source: Source, folds: Sequence[Sequence[str]] = F
 
 
 def _joined(labels: list[np.ndarray], proba: list[np.ndarray], chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return tuple(np.concatenate([part for part, keep in zip(parts, chosen) if keep]) for parts in (labels, proba))
+    rows = np.flatnonzero(chosen)
+    return np.concatenate([labels[i] for i in rows]), np.concatenate([proba[i] for i in rows])
 
 
 def _loaded(config: Config, source: Source) -> tuple[Beats, Beats | None]:
@@ -168,12 +168,14 @@ def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Seque
     arguments = experiment.hybrid_arguments(config)
     arguments |= {"feature_count": len(columns), "input_channels": idea.channels} | idea.network
     model = HybridECGNet(**arguments)
-    ds1, replays = (beats and _shown(beats, columns, idea.channels) for beats in _loaded(config, source))
+    ds1, replays = _loaded(config, source)
+    ds1 = _shown(ds1, columns, idea.channels)
     recorded = ds1.where(~np.isin(ds1.records, fold))
     model.features.set_normalisation(torch.from_numpy(recorded.features))
     mates = [name for group in FOLDS if set(group) & set(fold) for name in group]
-    replays = replays and replays.where(~np.isin(replays.records, mates))
-    train_on = experiment.training_tensors(recorded, replays, np.unique(recorded.records))
+    if replays is not None:
+        replays = _shown(replays.where(~np.isin(replays.records, mates)), columns, idea.channels)
+    train_on = experiment.training_tensors(recorded, replays, np.unique(recorded.records).tolist())
     schedule = replace(experiment.schedule_of(config), **idea.schedule)
     engine.fit(model, train_on, None, FocalLoss(config.focal_gamma), schedule, seed)
     made = [make(source, fold, config) for make in (dense_beats, second_lead_beats, noisy_beats)]
@@ -306,11 +308,11 @@ def run_temperature(config: Config, path: Path) -> dict:
     return report
 
 
-def run(config: Config, ideas: dict[str, Idea], folds: Sequence[Sequence[str]], path: Path) -> dict:
+def score_ideas(config: Config, ideas: dict[str, Idea], folds: Sequence[Sequence[str]], path: Path) -> dict:
     """Cross-validates `ideas` one after another; `path` holds what is done after each. Returns what it holds."""
     check_writable(path.parent)
     source = ingest(config)
-    report = {
+    report: dict = {
         "data_source": source.name, "mode": config.mode, "preset": config.preset, "seeds": list(config.seeds),
         "folds": [list(fold) for fold in folds], "versions": machine.versions(), "rows": [],
     }  # fmt: skip
@@ -325,21 +327,19 @@ def run(config: Config, ideas: dict[str, Idea], folds: Sequence[Sequence[str]], 
     return report
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns the exit status, see `console.exit_status`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_options(parser: argparse.ArgumentParser):
+    """The network, and what is asked of it."""
     parser.add_argument("--mode", choices=MODES, help="as in main.py")
     parser.add_argument("--preset", choices=PRESETS, help="as in main.py")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], metavar="SEED")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1], metavar="SEED", help="default 0 1")
     parser.add_argument("--ablation", action="store_true", help="also leave each ingredient out in turn")
     parser.add_argument("--leave-one-out", action="store_true", help="one patient a fold")
     parser.add_argument("--temperature", action="store_true", help="fit what calibrates the probabilities, no scores")
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="folder of the report (default runs)")
-    options = parser.parse_args(arguments)
-    return console.exit_status(lambda: command(options), "Interrupted: the ideas that were done are in the report.")
+    about = "folder of the report (default runs)"
+    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help=about)
 
 
-def command(options: argparse.Namespace):
+def run(options: argparse.Namespace):
     """What the command line asks for: the temperature, or the scores of one or more ideas."""
     config = with_overrides(Config(), mode=options.mode, preset=options.preset, seeds=tuple(options.seeds))
     if options.temperature:
@@ -348,9 +348,5 @@ def command(options: argparse.Namespace):
     kind = "leave-one-out" if options.leave_one_out else "ablation" if options.ablation else "crossvalidation"
     folds = tuple((name,) for name in DS1) if options.leave_one_out else FOLDS
     ideas = {"all": Idea()} | (ABLATION if options.ablation else {})
-    report = run(config, ideas, folds, options.out / f"{kind}-{config.mode}-{config.preset}.json")
+    report = score_ideas(config, ideas, folds, options.out / f"{kind}-{config.mode}-{config.preset}.json")
     print(f"\n{ideas_table(report)}\n\n{records_table(report)}")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,15 +1,13 @@
-"""R-peak detectors side by side on the 44 records of DS1 and DS2, lead MLII: sensitivity, +P, delay and place of R.
+"""R-peak detectors side by side on DS1 and DS2, lead MLII: sensitivity, +P, delay and place of R.
 
-`python benchmarks/detectors.py` takes a few minutes, prints a table and writes results/detectors.json. The rules are
-those of ANSI/AAMI EC57 as ec57.py has them: reference and detected beats are paired one to one within 150 ms, the
-first five minutes and ventricular flutter are left out, and scores are gross: over the beats of all records together.
-sleepecg is compared where it is installed; the project does not need it.
+The rules are those of ANSI/AAMI EC57 as ec57.py has them: reference and detected beats are paired one to one within
+150 ms, the first five minutes and ventricular flutter are left out, and scores are gross: over the beats of all records
+together. sleepecg is compared where it is installed; the project does not need it. Takes a few minutes.
 """
 
 import argparse
 import importlib
 import importlib.metadata
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,11 +22,9 @@ from deep_ecg.beats.xqrs import detect_r_peaks
 from deep_ecg.records.database import real_source
 from deep_ecg.records.wfdb_files import read_record
 from deep_ecg.scoring import ec57
-from deep_ecg.system import console
-from deep_ecg.system.json_files import write_json
-from deep_ecg.system.text import markdown_table
-from experiments import ROOT
+from deep_ecg.system.text import markdown_table, number
 
+REPORT = "detectors.json"
 ON_TIME_S = 0.15
 CHUNK_S = 1.0
 SETS = {"DS1": DS1, "DS2": DS2, "all": DS1 + DS2}
@@ -47,37 +43,23 @@ class Scored:
     work_s: float
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the comparison; returns the exit status, see `console.exit_status`."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--out", type=Path, default=ROOT / "results" / "detectors.json", help="the file to write")
-    out = options.parse_args(arguments).out
-    return console.exit_status(lambda: benchmark(out), console.NOTHING_WRITTEN)
-
-
-def benchmark(out: Path):
-    """Compares the detectors, writes the report to `out` and prints the table."""
-    report = compare()
-    write_json(out, report)
-    print("\n".join(table(report)))
-
-
-def compare() -> dict:
+def run(options: argparse.Namespace) -> dict:
     """The report: for every detector its scores on each set and record, its delays, and where it puts R.
 
     Raises DeepECGError where the real database is missing.
     """
     source = real_source(Config())
     detectors = available_detectors()
-    scored = {name: {} for name in detectors}
+    scored: dict[str, dict[str, Scored]] = {name: {} for name in detectors}
     for record in DS1 + DS2:
         for name, detect in detectors.items():
             scored[name][record] = score_record(source.folder / record, detect)
         print(f"{record}: " + ", ".join(f"{name} {one[record].fn}+{one[record].fp}" for name, one in scored.items()))
+    rules = f"pairs within {ec57.WINDOW_S:g} s, first {ec57.LEARNING_S:g} s and ventricular flutter left out, gross"
     return {
         "data_source": source.name,
         "lead": Config.lead,
-        "rules": f"pairs within {ec57.WINDOW_S:g} s, first {ec57.LEARNING_S:g} s and ventricular flutter left out, gross",
+        "rules": rules,
         "chunk_s": CHUNK_S,
         "versions": {name: importlib.metadata.version(name) for name in ("numpy", "scipy", "wfdb")}
         | ({"sleepecg": importlib.metadata.version("sleepecg")} if "sleepecg" in detectors else {}),
@@ -175,23 +157,11 @@ def percentiles(values: np.ndarray, wanted: dict[str, int]) -> dict[str, float]:
 
 def table(report: dict) -> list[str]:
     """Markdown lines: one row a detector."""
-    header = ["detector", *(f"{name} {score}" for name in SETS for score in ("Se %", "+P %"))]
-    header += ["delay ms: median, p99, max", "later than 150 ms", "R offset ms: median (p5 to p95)", "x real time"]
-    return markdown_table(header, [row(name, one) for name, one in report["detectors"].items()])
-
-
-def row(name: str, one: dict) -> list[str]:
-    """The cells of one detector."""
-    delay, offset = one["delay_ms"], one["offset_ms"]
-    return [
-        name,
-        *(f"{one[part][score]:.2f}" for part in SETS for score in ("se", "ppv")),
-        f"{delay['median']}, {delay['p99']}, {delay['max']}" if delay else "whole record",
-        str(one["late_beats"]) if one["causal"] else "all",
-        f"{offset['median']} ({offset['p5']} to {offset['p95']})",
-        str(one["times_real_time"]),
-    ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    rows = []
+    for name, found in report["detectors"].items():
+        rates = [f"{found[part][rate]:.2f}" for part in SETS for rate in ("se", "ppv")]
+        delay = found["delay_ms"] if found["causal"] else None
+        known = f"{delay['median']:.0f}, {delay['p99']:.0f}, {delay['max']:.0f}" if delay else "whole record"
+        rows.append([name, *rates, known, number(found["times_real_time"])])
+    header = ["detector", *(f"{part} {rate} %" for part in SETS for rate in ("Se", "+P"))]
+    return markdown_table([*header, "known after R, ms: median, 99 %, longest", "times real time"], rows)

@@ -1,11 +1,10 @@
-"""The firmware's chain in C against the stream in Python, over whole records: the same beats, inputs and labels?
+"""The firmware's chain in C against the stream in Python: whether beats, inputs and labels are the same.
 
-`python benchmarks/embedded.py` takes some minutes, prints a summary and writes results/embedded.json. The network is
-the pretrained causal `edge` one; its int8 form is chosen on DS1. Needs the real database and a C compiler.
+The network is the pretrained causal `edge` one; its int8 form is chosen on DS1. Needs the real database and a C
+compiler. Takes some minutes.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,29 +20,21 @@ from deep_ecg.networks.classifier import Classifier, load_network
 from deep_ecg.networks.prior import RunningPrior
 from deep_ecg.records.database import real_source
 from deep_ecg.records.wfdb_files import Record, read_record
-from deep_ecg.system import console
-from deep_ecg.system.json_files import write_json
 from deep_ecg.system.machine import versions
-from experiments import ROOT
+from deep_ecg.system.text import markdown_table, number
 
+REPORT = "embedded.json"
 NEIGHBOURS = 400  # beats whose rhythm a moved R-peak may still be part of
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the comparison; returns the exit status, see `console.exit_status`."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--out", type=Path, default=ROOT / "results" / "embedded.json", help="the file to write")
-    options.add_argument("--cache", default=Config.cache_dir, help="folder of the cache of beats")
-    chosen = options.parse_args(arguments)
-    config = with_overrides(Config(mode="causal", preset="edge"), cache_dir=chosen.cache)
-    return console.exit_status(lambda: benchmark(config, chosen.out), console.NOTHING_WRITTEN)
+def add_options(parser: argparse.ArgumentParser):
+    """The folder of the cache."""
+    parser.add_argument("--cache", default=Config.cache_dir, metavar="DIR", help="folder of the cache of beats")
 
 
-def benchmark(config: Config, out: Path):
-    """Compares the chains, writes the report to `out` and prints its sums."""
-    report = measure(config)
-    write_json(out, report)
-    print("\n".join(f"{name}: {value}" for name, value in report["all"].items()))
+def run(options: argparse.Namespace) -> dict:
+    """The report, with the cache that the user names."""
+    return measure(with_overrides(Config(mode="causal", preset="edge"), cache_dir=options.cache))
 
 
 def measure(config: Config) -> dict:
@@ -99,5 +90,10 @@ def summed(rows: Sequence[dict]) -> dict:
     return {name: (max if name.endswith("difference") else sum)(row[name] for row in rows) for name in names}
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def table(report: dict) -> list[str]:
+    """Markdown lines: the sums over all records."""
+    found = report["all"]
+    header = ["records", "beats", "R-peaks on another sample", "labels that differ", "largest difference of a window"]
+    row = [number(len(report["records"])), *(number(found[name]) for name in ("beats", "r_peaks_moved"))]
+    row += [number(found["label_differs"]), f"{found['window_difference']:.0e}", number(report["state_bytes"])]
+    return markdown_table([*header, "bytes of its state"], [row])

@@ -1,16 +1,13 @@
-"""Does a stream keep working: a day of replayed signal through one BeatStream, its memory and labels hour by hour.
+"""Does a stream keep working: a day of signal through one BeatStream, its memory and labels by hour.
 
-`python benchmarks/endurance.py` takes some minutes, prints a table and writes results/endurance.json. The network is
-the pretrained causal `full` one, the signals are records of DS2, lead MLII, one after another and again from the
-first. Each round is compared with the last: the first one lacks a past, and the template of a rare shape is remembered
-for hours, but then labels must be equal. Beats are kept in a table that is made before the stream starts.
+The network is the pretrained causal `full` one, the signals are records of DS2, lead MLII, one after another and again
+from the first. Each round is compared with the last: the first one lacks a past, and the template of a rare shape is
+remembered for hours, but then labels must be equal. Beats are kept in a table that is made before the stream starts.
+Takes some minutes.
 """
 
 import argparse
-import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from time import process_time
 
 import numpy as np
@@ -21,36 +18,27 @@ from deep_ecg.labelling.stream import BeatStream
 from deep_ecg.networks.classifier import Classifier, load_classifier
 from deep_ecg.records.database import real_source
 from deep_ecg.records.wfdb_files import Record, read_record
-from deep_ecg.system import console
-from deep_ecg.system.json_files import write_json
-from deep_ecg.system.machine import versions
+from deep_ecg.system.machine import rss_mb, versions
 from deep_ecg.system.text import markdown_table, number
-from experiments import ROOT
 
+REPORT = "endurance.json"
 HOURS = 24.0
 RECORDS = DS2[:8]  # four hours a round
 CHUNK_S = 1.0
 MOST_BEATS_PER_S = 8  # beats lie no closer than 0.12 s
-STATM = Path("/proc/self/statm")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the measurement; returns the exit status, see `console.exit_status`."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--out", type=Path, default=ROOT / "results" / "endurance.json", help="the file to write")
-    options.add_argument("--hours", type=float, default=HOURS, help="of signal")
-    chosen = options.parse_args(arguments)
-    return console.exit_status(lambda: benchmark(chosen.hours, chosen.out), console.NOTHING_WRITTEN)
+def add_options(parser: argparse.ArgumentParser):
+    """How long the stream is."""
+    parser.add_argument("--hours", type=float, default=HOURS, help=f"of signal (default {HOURS:g})")
 
 
-def benchmark(hours: float, out: Path):
-    """Measures `hours` of signal, writes the report to `out` and prints the table."""
+def run(options: argparse.Namespace) -> dict:
+    """The report on the records of DS2."""
     torch.set_num_threads(1)
     source = real_source(Config())
     classifier = load_classifier(Config(mode="causal", preset="full"))
-    report = measure(classifier, [read_record(source.folder / name, Config.lead) for name in RECORDS], hours)
-    write_json(out, report)
-    print("\n".join(table(report)))
+    return measure(classifier, [read_record(source.folder / name, Config.lead) for name in RECORDS], options.hours)
 
 
 def measure(classifier: Classifier, records: Sequence[Record], hours: float) -> dict:
@@ -59,28 +47,23 @@ def measure(classifier: Classifier, records: Sequence[Record], hours: float) -> 
     count = max(round(hours * 3600 * fs_hz / len(signal_mv)), 2)
     stream, step = BeatStream(classifier, fs_hz), round(CHUNK_S * fs_hz)
     most = round(MOST_BEATS_PER_S * len(signal_mv) / fs_hz)
-    kept, rounds, started_s = np.full((count, most, 1 + len(CLASSES)), np.nan), [], process_time()
+    kept = np.full((count, most, 1 + len(CLASSES)), np.nan)
+    told, used_mb, started_s = [], [], process_time()
     for i, rows in enumerate(kept):
         chunks_mv = (signal_mv[at : at + step] for at in range(0, len(signal_mv), step))
         beats = 0
         for beats, beat in enumerate((beat for chunk_mv in chunks_mv for beat in stream.push(chunk_mv)), 1):
             rows[beats - 1] = beat.sample - i * len(signal_mv), *beat.proba
-        rounds.append({"rows": rows[:beats], "memory_mb": memory_mb()})
+        told.append(rows[:beats])
+        used_mb.append(round(rss_mb(), 1))
     work_s = process_time() - started_s
     return {
         "records": [record.name for record in records],
         "round_hours": round(len(signal_mv) / fs_hz / 3600, 2),
-        "rounds": [_summary(one["rows"], rounds[-1]["rows"]) | {"memory_mb": one["memory_mb"]} for one in rounds],
+        "rounds": [_summary(rows, told[-1]) | {"memory_mb": held_mb} for rows, held_mb in zip(told, used_mb)],
         "times_real_time": round(count * len(signal_mv) / fs_hz / work_s),
         "versions": versions(),
     }
-
-
-def memory_mb() -> float | None:
-    """Memory of this process that is in use, None where the system does not tell."""
-    if not STATM.is_file():
-        return None
-    return round(int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20, 1)
 
 
 def _summary(rows: np.ndarray, last: np.ndarray) -> dict:
@@ -103,14 +86,10 @@ def table(report: dict) -> list[str]:
     rows = [
         [
             f"{(i + 1) * report['round_hours']:.1f}",
-            "-" if one["memory_mb"] is None else f"{one['memory_mb']:.0f} MB",
+            f"{one['memory_mb']:.0f} MB",
             *(number(one[name]) for name in ("beats", "r_peaks_differ", "labels_differ")),
             f"{one['largest_difference']:.0e}",
         ]
         for i, one in enumerate(report["rounds"])
     ]
     return markdown_table(header, rows)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

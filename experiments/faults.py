@@ -1,12 +1,11 @@
-"""Faults in the middle of real records, through the whole chain: what is told meanwhile, how soon all is well again.
+"""Faults in the middle of real records: what the whole chain tells meanwhile, how soon all is well again.
 
-`python benchmarks/faults.py` takes some minutes, prints a table and writes results/faults.json. The network is the
-pretrained causal `full` one, the signals are STRETCHES of each record of DS2 (`--records DS1` for those of DS1, on
-which the detector's constants were chosen), lead MLII. Each is streamed once as it is and once with each fault.
+The network is the pretrained causal `full` one, the signals are a few stretches of each record of DS2 (`--records DS1`
+for those of DS1, on which the detector's constants were chosen), lead MLII. Each is streamed once as it is and once
+with each fault. Takes some minutes.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +14,16 @@ import numpy as np
 import torch
 
 from config import DS1, DS2, Config
-from deep_ecg.beats.noise import generated
 from deep_ecg.labelling.stream import Beat, BeatStream
 from deep_ecg.networks.classifier import Classifier, load_classifier
 from deep_ecg.records.database import real_source
 from deep_ecg.records.wfdb_files import read_beats, read_record
 from deep_ecg.scoring.ec57 import pair_beats, percentage, to_samples
-from deep_ecg.system import console
-from deep_ecg.system.json_files import write_json
 from deep_ecg.system.machine import versions
 from deep_ecg.system.text import markdown_table, number
-from experiments import ROOT
+from experiments.noise import generated
 
+REPORT = "faults.json"
 SETS = {"DS1": DS1, "DS2": DS2}
 STRETCHES = 3  # of each record
 BEFORE_S, FAULT_S, AFTER_S = 30.0, 10.0, 30.0
@@ -136,24 +133,18 @@ class Told:
     qualities: list[str]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the measurement; returns the exit status, see `console.exit_status`."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--out", type=Path, default=ROOT / "results" / "faults.json", help="the file to write")
-    options.add_argument("--records", choices=SETS, default="DS2", help="the records whose stretches are taken")
-    chosen = options.parse_args(arguments)
-    return console.exit_status(lambda: benchmark(chosen.records, chosen.out), console.NOTHING_WRITTEN)
+def add_options(parser: argparse.ArgumentParser):
+    """The records."""
+    parser.add_argument("--records", choices=SETS, default="DS2", help="whose stretches are taken (default DS2)")
 
 
-def benchmark(records: str, out: Path):
-    """Measures on the set named `records`, writes the report to `out` and prints the table."""
+def run(options: argparse.Namespace) -> dict:
+    """The report on the set of records that the user names."""
     torch.set_num_threads(1)
     source = real_source(Config())
     classifier = load_classifier(Config(mode="causal", preset="full"))
-    stretches = [one for name in SETS[records] for one in stretches_of(source.folder / name)]
-    report = {"records": records, **measure(classifier, stretches)}
-    write_json(out, report)
-    print("\n".join(table(report)))
+    stretches = [one for name in SETS[options.records] for one in stretches_of(source.folder / name)]
+    return {"records": options.records, **measure(classifier, stretches)}
 
 
 def stretches_of(path: Path) -> Iterator[Stretch]:
@@ -207,7 +198,7 @@ def after_fault(stretch: Stretch, plain: Told, told: Told, lasting: bool) -> dic
         "told_within": sum(start + edge <= sample < end - edge for sample in samples),
         "told_at_edges": sum(min(abs(sample - start), abs(sample - end)) < edge for sample in samples),
         "back_s": back_s(undisturbed, samples, back, last, fs_hz),
-        "counts": counts(stretch.reference, samples, goal, last, fs_hz),
+        "counts": counts(stretch.reference.tolist(), samples, goal, last, fs_hz),
         "labels_kept": (sum(same), len(same)),
         "shown": (sum(quality != "ok" for quality in shown), len(shown)),
     }
@@ -268,7 +259,3 @@ def _row(name: str, one: dict, stretches: int) -> list[str]:
     return [
         name, within, f"{back['median']:.1f}, {back['max']:.1f}", f"{one['back_in_time']} of {stretches}", *rates, shown
     ]  # fmt: skip
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,82 +1,77 @@
 """What time and memory do as the database grows: 1, 4 and 16 times a small SYNTHETIC one.
 
-`python benchmarks/growth.py` takes some minutes and writes results/growth.json, stamped SYNTHETIC: processor seconds
-and peak memory of each stage, each in a process of its own (ingest, beats and replays, one epoch of the preset `edge`,
-evaluation), the bytes on disk, and how much memory an hour of one record takes. The table's second part says, on paper,
-what 11,000 patients of two weeks each would need by these figures.
+Processor seconds and peak memory of each stage, each in a process of its own (ingest, beats and replays, one epoch of
+the preset `edge`, evaluation), the bytes on disk, and how much memory an hour of one record takes. The table's second
+part says, on paper, what 11,000 patients of two weeks each would need by these figures. Takes some minutes.
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import platform
 import subprocess
-import sys
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import config as settings
-from config import DS1, DS2, Config
+from config import DATA_DIR_VARIABLE, DS1, DS2, PRESETS, Config, with_overrides
 from data_loader import load_beats, load_replays
 from deep_ecg.records.database import Source, ingest
 from deep_ecg.records.synthetic import write_database
 from deep_ecg.scoring.report import SYNTHETIC_LINE
-from deep_ecg.system import console
-from deep_ecg.system.errors import DeepECGError
-from deep_ecg.system.json_files import write_json
+from deep_ecg.system.machine import Watch
 from deep_ecg.system.text import markdown_table, number
 from deep_ecg.system.workers import worker_pool
 from experiments import ROOT
+from experiments.programs import run_python
 
+REPORT = "growth.json"
 TIMES = (1, 4, 16)
 MINUTES = 2.0  # of each of the 44 records that the database has once
 HOURS = (1, 4)  # of the single records by which the memory of one is told
 STAGES = ("ingest", "beats", "epoch", "evaluate")
-SAMPLED_S = 0.02  # between two looks at the memory
-PATIENTS, DAYS, TRAINED_EPOCHS = 11_000, 14, settings.PRESETS["edge"].epochs
+PATIENTS, DAYS, TRAINED_EPOCHS = 11_000, 14, PRESETS["edge"].epochs
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the measurements; returns the exit status, see `console.exit_status`."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--out", type=Path, default=ROOT / "results" / "growth.json", help="the file to write")
-    options.add_argument("--minutes", type=float, default=MINUTES, help="length of each record")
-    options.add_argument("--times", type=int, nargs="+", default=TIMES, help="sizes of the database")
-    options.add_argument("--stage", choices=(*STAGES, "record"), help=argparse.SUPPRESS)
-    options.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
-    chosen = options.parse_args(arguments)
-    if chosen.stage:
-        return console.exit_status(lambda: stage(chosen.stage, chosen.folder), console.NOTHING_WRITTEN)
-    return console.exit_status(
-        lambda: benchmark(chosen.out, chosen.minutes, chosen.times), console.NOTHING_WRITTEN
-    )
+def add_options(parser: argparse.ArgumentParser):
+    """Sizes of the databases, and for a process of its own the stage."""
+    parser.add_argument("--minutes", type=float, default=MINUTES, help=f"length of each record (default {MINUTES:g})")
+    about = "sizes of the database (default 1 4 16)"
+    parser.add_argument("--times", type=int, nargs="+", default=TIMES, metavar="N", help=about)
+    about = "lengths of the single records (default 1 4)"
+    parser.add_argument("--hours", type=float, nargs=2, default=HOURS, metavar="H", help=about)
+    about = "records of DS1 and DS2 that the database has once (default: all)"
+    parser.add_argument("--records", nargs="+", choices=DS1 + DS2, default=DS1 + DS2, metavar="RECORD", help=about)
+    parser.add_argument("--stage", choices=WORK, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
 
 
-def benchmark(out: Path, minutes: float = MINUTES, times: Sequence[int] = TIMES, hours: Sequence[int] = HOURS):
-    """Measures each size of the database, writes the report to `out` and prints the tables."""
-    report = {"data_source": "synthetic", "machine": f"{platform.machine()}, {os.cpu_count()} cores", "sizes": []}
+def run(options: argparse.Namespace) -> dict | None:
+    """The report: each size of the database, measured. With a stage, which is done alone, none."""
+    if options.stage:
+        stage(options.stage, options.folder)
+        return None
+    report: dict = {"data_source": "synthetic", "machine": f"{platform.machine()}, {os.cpu_count()} cores", "sizes": []}
     with TemporaryDirectory() as scratch:
-        for count in times:
-            folder = Path(scratch) / str(count)
-            for copy in range(count):  # a patient a record, each with a seed of its own
-                write_database(folder / "data" / f"copy{copy}", DS1 + DS2, minutes, seed=copy)
-            records = count * len(DS1 + DS2)
-            size = {"times": count, "records": records, "minutes": records * minutes}
-            size |= {name: timed(name, folder) for name in STAGES}
-            size |= {"signal_bytes": _bytes(folder / "data"), "cache_bytes": _bytes(folder / "cache")}
+        for count in options.times:
+            size = sized(Path(scratch) / str(count), count, options.records, options.minutes)
             report["sizes"].append(size)
             print(json.dumps(size), flush=True)
         report["record"] = []
-        for length in hours:
+        for length in options.hours:
             folder = Path(scratch) / f"record-{length}"
             write_database(folder / "data", DS1[:1], 60.0 * length)
             report["record"].append({"hours": length, **timed("record", folder)})
-    write_json(out, report)
-    print("\n".join(table(report)))
+    return report
+
+
+def sized(folder: Path, count: int, records: Sequence[str], minutes: float) -> dict:
+    """What every stage takes on a database of `count` times the `records`, made in `folder`, and its bytes on disk."""
+    for copy in range(count):  # a patient a record, each with a seed of its own
+        write_database(folder / "data" / f"copy{copy}", records, minutes, seed=copy)
+    size: dict = {"times": count, "records": count * len(records), "minutes": count * len(records) * minutes}
+    size |= {name: timed(name, folder) for name in STAGES}
+    return size | {"signal_bytes": _bytes(folder / "data"), "cache_bytes": _bytes(folder / "cache")}
 
 
 def _bytes(folder: Path) -> int:
@@ -85,11 +80,10 @@ def _bytes(folder: Path) -> int:
 
 def timed(name: str, folder: Path) -> dict:
     """The stage `name` on the database below `folder`, in a process of its own: see `stage`."""
-    command = [sys.executable, "-m", "experiments.growth", "--stage", name, "--folder", str(folder)]
-    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", settings.DATA_DIR_VARIABLE: ""}
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=os.environ | alone, cwd=ROOT)
-    if done.returncode:
-        raise DeepECGError(f"stage {name} ended with status {done.returncode}: see the lines above")
+    command = ["-m", "experiments", "growth", "--stage", name, "--folder", str(folder)]
+    alone = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", DATA_DIR_VARIABLE: ""}
+    options = {"stdout": subprocess.PIPE, "text": True, "env": os.environ | alone, "cwd": ROOT}
+    done = run_python(f"stage {name}", *command, **options)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -101,20 +95,20 @@ def stage(name: str, folder: Path):
 
     That is the memory of all its processes together which is no mere copy of a file's pages.
     """
-    records = sorted(path.name for path in (folder / "data").iterdir() if path.is_dir())
-    lists = {"train_records": [f"{copy}/{one}" for copy in records for one in DS1]}
-    lists |= {"validation_records": lists["train_records"][:4]}
-    lists |= {"test_records": [f"{copy}/{one}" for copy in records for one in DS2]}
-    if name == "record":
-        lists = {}
-    config = Config(preset="edge", data_source="local", data_dir=str(folder / "data"), cache_dir=str(folder / "cache"),
-                    **{key: tuple(value) for key, value in lists.items()})  # fmt: skip
-    work = {"ingest": _ingest, "beats": _beats, "epoch": _epoch, "evaluate": _evaluate, "record": _record}[name]
-    memory = _Memory()
-    before_s = _processor_s()
-    with memory:
-        work(config, folder)
-    print(json.dumps({"cpu_s": _processor_s() - before_s, "memory_mb": memory.most_mb}))
+    config = Config(preset="edge", epochs=1, data_source="local", data_dir=str(folder / "data"),
+                    cache_dir=str(folder / "cache"))  # fmt: skip
+    if name != "record":
+        config = with_overrides(config, **_lists(folder / "data"))
+    with Watch(os.getpid()) as watch:
+        WORK[name](config, folder)
+    print(json.dumps({"cpu_s": watch.cpu_s, "memory_mb": watch.peak_private_mb}))
+
+
+def _lists(data: Path) -> dict[str, tuple[str, ...]]:
+    """The settings that name the records below `data`: those of DS1 of all copies to train on, of DS2 to test on."""
+    names = sorted(str(path.relative_to(data).with_suffix("")) for path in data.glob("*/*.hea"))
+    train, test = (tuple(name for name in names if Path(name).name in of) for of in (DS1, DS2))
+    return {"train_records": train, "validation_records": train[:4], "test_records": test}
 
 
 def _ingest(config: Config, folder: Path):
@@ -133,9 +127,9 @@ def _beats(config: Config, folder: Path):
 
 
 def _epoch(config: Config, folder: Path):
+    # torch is imported by the stages that need it: it is no part of the memory of the others
     from deep_ecg.training import experiment
 
-    settings.PRESETS["edge"] = dataclasses.replace(settings.PRESETS["edge"], epochs=1)
     source = _source(config)
     ds1, replays = (load(source, config.train_records, config) for load in (load_beats, load_replays))
     experiment.train(config, source, ds1, replays, 0, folder / "run", say=lambda line: None)
@@ -154,57 +148,10 @@ def _evaluate(config: Config, folder: Path):
 
 
 def _record(config: Config, folder: Path):
-    load_beats(_source(config), DS1[:1], dataclasses.replace(config, threads=1))
+    load_beats(_source(config), DS1[:1], with_overrides(config, threads=1))
 
 
-def _processor_s() -> float:
-    times = os.times()
-    return times.user + times.system + times.children_user + times.children_system
-
-
-class _Memory(threading.Thread):
-    """Looks at the memory of this process and its children while the block lasts; `most_mb` in the end."""
-
-    def __init__(self):
-        super().__init__(daemon=True)
-        self.most_mb, self._ended = 0.0, threading.Event()
-
-    def __enter__(self):
-        self.start()
-
-    def __exit__(self, *error):
-        self._ended.set()
-        self.join()
-
-    def run(self):
-        """Until the block ends, and once more."""
-        while True:
-            ended = self._ended.is_set()
-            self.most_mb = max(self.most_mb, sum(_anonymous_kb(process) for process in _family(os.getpid())) / 1024)
-            if ended:
-                return
-            time.sleep(SAMPLED_S)
-
-
-def _family(process: int) -> list[int]:
-    """`process` and all that descend from it."""
-    family = [process]
-    for task in Path(f"/proc/{process}/task").glob("*/children"):
-        for child in _read(task).split():
-            family += _family(int(child))
-    return family
-
-
-def _anonymous_kb(process: int) -> int:
-    fields = [line.split() for line in _read(Path(f"/proc/{process}/status")).splitlines()]
-    return next((int(field[1]) for field in fields if field[:1] == ["RssAnon:"]), 0)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except OSError:  # it has ended
-        return ""
+WORK = {"ingest": _ingest, "beats": _beats, "epoch": _epoch, "evaluate": _evaluate, "record": _record}
 
 
 # The tables ----------------------------------------------------------------------------------------------------------
@@ -250,7 +197,3 @@ def _growth(sizes: list[dict], name: str, what: str) -> float:
     """How much more of `what` a stage takes for each further minute of ECG, from the smallest to the largest size."""
     first, last = sizes[0], sizes[-1]
     return max(last[name][what] - first[name][what], 0) / (last["minutes"] - first["minutes"])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,15 +1,14 @@
 """Noise stress test: what four kinds of noise at six signal-to-noise ratios do to labels and R-peaks.
 
-`python benchmarks/noise_stress.py` adds noise to every record of DS2 as the program `nst` does (noise.py): none for
-five minutes, then two minutes with and two without in turn, to minute 21 (`--minutes`). It scores the pretrained
-networks at reference R-peaks in both modes, and the causal chain, detector in the loop, by EC57's rules; prints a table
-and writes results/noise.json and images/noise.png. `--noise-dir` takes the records bw, em and ma of the MIT-BIH Noise
-Stress Test Database in the place of generated noise; mains is generated in any case. Some six minutes on two cores.
+Noise is added to every record of DS2 as the program `nst` does (noise.py): none for five minutes, then two minutes with
+and two without in turn, to minute 21 (`--minutes`). The pretrained networks are scored at reference R-peaks in both
+modes, and the causal chain, detector in the loop, by EC57's rules. `--noise-dir` takes the records bw, em and ma of the
+MIT-BIH Noise Stress Test Database in the place of generated noise; mains is generated in any case. Takes some six
+minutes on two cores.
 """
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +17,6 @@ import torch
 from joblib import delayed
 
 from config import CLASSES, DS1, DS2, MODES, PRESETS, Config
-from deep_ecg.beats import noise
 from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.signal_watch import stretches
 from deep_ecg.labelling.predict import probabilities
@@ -29,41 +27,30 @@ from deep_ecg.scoring import ec57
 from deep_ecg.scoring.confidence import calibration
 from deep_ecg.scoring.figures import noise_figure
 from deep_ecg.scoring.measures import class_metrics, confusion
-from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError
-from deep_ecg.system.json_files import write_json
 from deep_ecg.system.machine import versions
 from deep_ecg.system.text import markdown_table, percent
 from deep_ecg.system.workers import run_jobs
-from experiments import ROOT
+from experiments import noise
 
+REPORT = "noise.json"
 LEVELS_DB = (24.0, 18.0, 12.0, 6.0, 0.0, -6.0)
 PARTS = ("noisy", "between")  # segments with noise; those without it, between them
 N_LABEL = CLASSES.index("N")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the benchmark; returns the exit status, see `console.exit_status`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def add_options(parser: argparse.ArgumentParser):
+    """Network, records, noise, and how many processes work."""
     parser.add_argument("--preset", choices=PRESETS, default=Config.preset, help=f"default {Config.preset}")
     parser.add_argument("--records", nargs="+", metavar="RECORD", help="records of DS1 or DS2 (default: all of DS2)")
     parser.add_argument("--minutes", type=float, default=21.0, help="of each record, above 5 (default 21)")
+    about = "signal-to-noise ratios (default 24 18 12 6 0 -6)"
+    parser.add_argument("--levels-db", type=float, nargs="+", default=LEVELS_DB, metavar="DB", help=about)
     parser.add_argument("--noise-dir", type=Path, metavar="DIR", help="folder of noise records bw, em and ma")
     parser.add_argument("--jobs", type=int, default=2, help="processes (default 2)")
-    parser.add_argument("--out", type=Path, default=ROOT, help="folder of results/ and images/")
-    options = parser.parse_args(arguments)
-    return console.exit_status(lambda: benchmark(options), console.NOTHING_WRITTEN)
 
 
-def benchmark(options: argparse.Namespace):
-    """Measures, writes report and figure, prints the table."""
-    report = measure(options)
-    write_json(options.out / "results" / "noise.json", report)
-    noise_figure(options.out / "images" / "noise.png", report)
-    print("\n".join(table(report)))
-
-
-def measure(options: argparse.Namespace) -> dict:
+def run(options: argparse.Namespace) -> dict:
     """The report. Raises DeepECGError where the real database, a record or a noise record is missing."""
     records = tuple(options.records or DS2)
     unknown = [name for name in records if name not in DS1 + DS2]
@@ -72,10 +59,10 @@ def measure(options: argparse.Namespace) -> dict:
     if not options.minutes > noise.LEARNING_S / 60:
         raise DeepECGError(f"--minutes {options.minutes:g} cannot be used: more than 5 are needed, noise begins then")
     source = real_source(Config())
-    classifiers = {mode: load_classifier(Config(mode=mode, preset=options.preset)) for mode in MODES}
     if options.noise_dir is not None:  # a record that is missing is told before the work
         for kind in noise.RECORDS:
             noise.read_noise(options.noise_dir, kind, Config.fs_hz)
+    classifiers = {mode: load_classifier(Config(mode=mode, preset=options.preset)) for mode in MODES}
     jobs = [delayed(of_record)(source.folder / name, classifiers, options) for name in records]
     counted = list(run_jobs(jobs, options.jobs))
     kinds = {
@@ -91,7 +78,7 @@ def measure(options: argparse.Namespace) -> dict:
             kind: noise.RECORDS[kind] if options.noise_dir is not None and kind in noise.RECORDS else "generated"
             for kind in noise.KINDS
         },
-        "levels_db": list(LEVELS_DB),
+        "levels_db": list(options.levels_db),
         "snr": "as the WFDB program nst has it: QRS amplitude squared over 8 against the noise within single seconds",
         "versions": versions(),
         "machine": f"{os.cpu_count()} cores, {options.jobs} processes",
@@ -113,7 +100,7 @@ def of_record(path: Path, classifiers: dict[str, Classifier], options: argparse.
         else:
             added = noise.generated(kind, len(record.signal_mv), record.fs_hz, (int(record.name),))
         results[kind] = {"none": clean}
-        for level in LEVELS_DB:
+        for level in options.levels_db:
             gain = noise.gain_for(level, power, noise.noise_power(added, record.fs_hz))
             noisy_mv = noise.with_noise(record.signal_mv, added, gain, record.fs_hz)
             results[kind][f"{level:g}"] = scored.counts(noisy_mv)
@@ -205,7 +192,7 @@ def table(report: dict, part: str = "noisy") -> list[str]:
     """Markdown lines: one row a kind of noise and level, of the noisy segments or those "between" them."""
     header = ["noise", "SNR dB", *(f"{mode} {column}" for mode in MODES for column in ("S F1 %", "V F1 %", "ECE %"))]
     header += ["QRS Se %", "QRS +P %", "SVEB F1 %", "VEB F1 %"]
-    rows = []
+    rows: list[list[str]] = []
     for kind, levels in report["kinds"].items():
         for level, found in levels.items():
             if level == "none" and rows:
@@ -220,5 +207,4 @@ def table(report: dict, part: str = "noisy") -> list[str]:
     return markdown_table(header, rows)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+draw = noise_figure

@@ -1,9 +1,8 @@
-"""How long `python main.py` takes on this machine: a whole run, once more from its cache, and the shortest useful one.
+"""How long `python main.py` takes: a whole run, once more from its cache, and the shortest useful one.
 
-`python benchmarks/speed.py` takes a quarter of an hour and writes results/speed.json: each run is the whole command, in
-a process of its own, REPEATS times, without a cache or with that of the run before. The shortest one trains the preset
-`edge` by QUICK, which cross-validation on DS1 found good enough (accuracy 96 %), and stops the clock when DS2 is
-scored.
+Each run is the whole command, in a process of its own, three times, without a cache or with that of the run before. The
+shortest one trains the preset `edge` for three epochs and without replays, which cross-validation on DS1 found good
+enough (accuracy 96 %), and stops the clock when DS2 is scored. Takes a quarter of an hour.
 """
 
 import argparse
@@ -11,9 +10,7 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -21,64 +18,47 @@ from time import perf_counter
 import numpy as np
 import torch
 
-from config import Config, with_overrides
+from config import DATA_DIR_VARIABLE, Config
 from data_loader import load_beats, load_replays
 from deep_ecg.records.database import real_source
-from deep_ecg.system import console
-from deep_ecg.system.errors import DeepECGError
-from deep_ecg.system.json_files import read_json, write_json
+from deep_ecg.system.json_files import read_json
 from deep_ecg.system.text import markdown_table, percent
 from deep_ecg.training import engine
 from deep_ecg.training.experiment import hybrid_arguments, schedule_of, training_tensors
-from experiments import ROOT
+from experiments.programs import MAIN, run_python
 from loss import FocalLoss
 from model import HybridECGNet
 
+REPORT = "speed.json"
 REPEATS = 3
-QUICK = {"preset": "edge", "replays": 0}
-QUICK_EPOCHS = 3
+QUICK = ("--preset", "edge", "--replays", "0", "--epochs", "3")
 AFTER_SCORING = ("figures", "quantize")  # stages of a run that come when the quality is known
-# The class goes to the worker processes with its objects, where a change of config.PRESETS would not.
-PROGRAM = f"""import dataclasses, functools, sys; sys.path.insert(0, {str(ROOT)!r}); import config, main
-class Quick(config.Config):
-    @property
-    def model(self):
-        return dataclasses.replace(super().model, epochs={QUICK_EPOCHS})
-main.Config = functools.partial(Quick, **{QUICK!r}); sys.exit(main.main(sys.argv[1:]))"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the measurements; returns the exit status, see `console.exit_status`."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--out", type=Path, default=ROOT / "results" / "speed.json", help="the file to write")
-    out = options.parse_args(arguments).out
-    return console.exit_status(lambda: benchmark(out), console.NOTHING_WRITTEN)
-
-
-def benchmark(out: Path):
-    """Measures every kind of run, writes the report to `out` and prints the table."""
+def run(options: argparse.Namespace) -> dict:
+    """The report: every kind of run, timed."""
     real_source(Config())
-    report = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "quick": [], "cold": [], "cached": []}
+    report: dict = {"machine": f"{platform.machine()}, {os.cpu_count()} cores", "quick": [], "cold": [], "cached": []}
     for _ in range(REPEATS):
         with TemporaryDirectory() as folder:
-            report["quick"].append(timed(["-c", PROGRAM], Path(folder)))
+            report["quick"].append(timed(Path(folder), *QUICK))
         with TemporaryDirectory() as folder:
             for kind in ("cold", "cached"):
-                report[kind].append(timed([str(ROOT / "main.py")], Path(folder)))
+                report[kind].append(timed(Path(folder)))
     report["loading_share"] = [loading_share(preset) for preset in ("full", "edge")]
-    write_json(out, report)
-    print("\n".join(table(report)))
+    return report
 
 
-def timed(program: list[str], folder: Path) -> dict:
-    """Seconds of one run in `folder` from its start, those of its stages, and what its network is worth on DS2."""
-    options = ["--data-source", "local", "--name", "timed"]
-    environment = os.environ | {"DEEP_ECG_DATA_DIR": str(Config().data_folder.resolve())}
+def timed(folder: Path, *options: str) -> dict:
+    """Seconds of one run in `folder` from its start, those of its stages, and what its network is worth on DS2.
+
+    `options` are those of main.py that make it another run than the usual one.
+    """
+    environment = os.environ | {DATA_DIR_VARIABLE: str(Config().data_folder.resolve())}
     started_s = perf_counter()
-    done = subprocess.run([sys.executable, *program, *options], cwd=folder, env=environment, stdin=subprocess.DEVNULL)
+    arguments = (MAIN, *options, "--data-source", "local", "--name", "timed")
+    run_python("main.py", *arguments, cwd=folder, env=environment, stdin=subprocess.DEVNULL)
     wall_s = perf_counter() - started_s
-    if done.returncode:
-        raise DeepECGError(f"main.py ended with status {done.returncode}: see the lines above")
     report = read_json(folder / "runs" / "timed" / "report.json")
     stages = report["timings_s"]
     scores = report["ds2"]
@@ -94,12 +74,12 @@ def timed(program: list[str], folder: Path) -> dict:
 
 def loading_share(preset: str) -> dict:
     """The part of an epoch's time that goes into fetching its batches, by the clock, one thread."""
-    config = with_overrides(Config(), preset=preset, data_source="local")
+    config = Config(preset=preset, data_source="local", epochs=1)
     source = real_source(config)
     ds1, replays = (load(source, config.train_records, config) for load in (load_beats, load_replays))
     beats = training_tensors(ds1, replays, config.train_records)
     engine.seed_everything(0)
-    model, schedule = HybridECGNet(**hybrid_arguments(config)), replace(schedule_of(config), epochs=1)
+    model, schedule = HybridECGNet(**hybrid_arguments(config)), schedule_of(config)
     started_s = perf_counter()
     engine.fit(model, beats, None, FocalLoss(config.focal_gamma), schedule, seed=0)
     epoch_s = perf_counter() - started_s
@@ -131,7 +111,3 @@ def table(report: dict) -> list[str]:
 
 def _spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.1f} ± {statistics.stdev(values):.1f}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

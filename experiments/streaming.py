@@ -1,18 +1,15 @@
-"""What a live stream costs: how long after its R-peak a beat is labelled, and how much of one core that takes.
+"""What a live stream costs: time from R-peak to label, and how much of one core that takes.
 
-`python benchmarks/streaming.py` takes a few minutes, prints a table and writes results/streaming.json. The networks
-are the pretrained causal ones, in fp32 by torch and in int8 by ONNX Runtime, the signals the 22 records of DS2, lead
-MLII, one thread. The delay from R-peak to label is counted in samples of the signal, so it is the same on every
-machine; the times are of this one.
+The networks are the pretrained causal ones, in fp32 by torch and in int8 by ONNX Runtime, the signals the 22 records of
+DS2, lead MLII, one thread. The delay from R-peak to label is counted in samples of the signal, so it is the same on
+every machine; the times are of this one. Takes a few minutes.
 """
 
 import argparse
 import importlib.metadata
 import os
 import platform
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
@@ -23,12 +20,10 @@ from deep_ecg.labelling.stream import Beat, BeatStream, push_many
 from deep_ecg.networks.classifier import Classifier, load_classifier
 from deep_ecg.records.database import real_source
 from deep_ecg.records.wfdb_files import Record, read_record
-from deep_ecg.system import console
-from deep_ecg.system.json_files import write_json
 from deep_ecg.system.machine import versions
 from deep_ecg.system.text import markdown_table
-from experiments import ROOT
 
+REPORT = "streaming.json"
 RUNTIMES = {"torch": "fp32 by torch", "onnx": "int8 by ONNX Runtime"}  # what is pretrained for each
 GOAL = 500  # times real time, of one stream
 LIVE_CHUNK_S = 0.1  # a push as of a monitor, whose work is timed beat by beat
@@ -38,33 +33,28 @@ PATIENTS_S = 60.0
 PERCENTILES = {"median": 50, "p99": 99, "max": 100}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the measurements; returns the exit status, see `console.exit_status`."""
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--out", type=Path, default=ROOT / "results" / "streaming.json", help="the file to write")
-    out = options.parse_args(arguments).out
-    return console.exit_status(lambda: benchmark(out), console.NOTHING_WRITTEN)
-
-
-def benchmark(out: Path):
-    """Measures on the records of DS2, writes the report to `out` and prints the table."""
+def run(options: argparse.Namespace) -> dict:
+    """The report on the records of DS2."""
+    source = real_source(Config())
     classifiers = {
         f"{preset}, {form}": load_classifier(Config(mode="causal", preset=preset), runtime=runtime)
         for preset in PRESETS
         for runtime, form in RUNTIMES.items()
     }
-    source = real_source(Config())
-    report = measure(classifiers, [read_record(source.folder / name, Config.lead) for name in DS2])
-    write_json(out, report)
-    print("\n".join(table(report)))
+    return measure(classifiers, [read_record(source.folder / name, Config.lead) for name in DS2])
 
 
-def measure(classifiers: dict[str, Classifier], records: Sequence[Record]) -> dict:
+def measure(
+    classifiers: dict[str, Classifier],
+    records: Sequence[Record],
+    patients: int = PATIENTS,
+    patients_s: float = PATIENTS_S,
+) -> dict:
     """The report: delays from R-peak to label, and for each of `classifiers` its times on one thread."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        networks = {name: times(classifier, records) for name, classifier in classifiers.items()}
+        networks = {name: times(classifier, records, patients, patients_s) for name, classifier in classifiers.items()}
     finally:
         torch.set_num_threads(threads)
     delays = [one.pop("delays") for one in networks.values()]
@@ -73,7 +63,7 @@ def measure(classifiers: dict[str, Classifier], records: Sequence[Record]) -> di
         "signal_s": round(sum(len(record.signal_mv) / record.fs_hz for record in records)),
         "delay": delays[0],  # depends on detector and window alone
         "networks": networks,
-        "patients": PATIENTS,
+        "patients": patients,
         "chunk_s": {"live": LIVE_CHUNK_S, "throughput": CHUNK_S},
         "threads": 1,
         "versions": versions() | {"onnxruntime": importlib.metadata.version("onnxruntime")},
@@ -81,7 +71,7 @@ def measure(classifiers: dict[str, Classifier], records: Sequence[Record]) -> di
     }
 
 
-def times(classifier: Classifier, records: Sequence[Record]) -> dict:
+def times(classifier: Classifier, records: Sequence[Record], patients: int, patients_s: float) -> dict:
     """Delays, work per beat and throughput of one network; first beats that warm everything up are not counted."""
     streamed(classifier, records[0], CHUNK_S, limit_s=10)
     beats, work_s, signal_s, started_s = [], [], 0.0, perf_counter()
@@ -95,7 +85,7 @@ def times(classifier: Classifier, records: Sequence[Record]) -> dict:
         "delays": delays(beats),
         "work_per_beat_ms": percentiles(1000 * np.array(work_s)),
         "times_real_time": round(signal_s / wall_s),
-        **many(classifier, records),
+        **many(classifier, records, patients, patients_s),
     }
 
 
@@ -114,21 +104,21 @@ def streamed(
     return beats, work_s
 
 
-def many(classifier: Classifier, records: Sequence[Record]) -> dict:
-    """How many times faster than real time PATIENTS streams run at once, with one network call for all and alone."""
+def many(classifier: Classifier, records: Sequence[Record], patients: int, patients_s: float) -> dict:
+    """How many times faster than real time `patients` streams run at once, with one network call for all and alone."""
     speeds = {}
-    for name, width in (("patients_times_real_time", PATIENTS), ("patients_one_by_one_times_real_time", 1)):
-        streams = [BeatStream(classifier, records[0].fs_hz) for _ in range(PATIENTS)]
+    for name, width in (("patients_times_real_time", patients), ("patients_one_by_one_times_real_time", 1)):
+        streams = [BeatStream(classifier, records[0].fs_hz) for _ in range(patients)]
         step, started_s = round(CHUNK_S * records[0].fs_hz), perf_counter()
-        for second in range(round(PATIENTS_S / CHUNK_S)):
+        for second in range(round(patients_s / CHUNK_S)):
             # Patients who share a record are at different places of it, so that their beats do not come together.
             chunks_mv = [
                 records[i % len(records)].signal_mv[(second + 7 * i) * step : (second + 7 * i + 1) * step]
-                for i in range(PATIENTS)
+                for i in range(patients)
             ]
-            for first in range(0, PATIENTS, width):
+            for first in range(0, patients, width):
                 push_many(streams[first : first + width], chunks_mv[first : first + width])
-        speeds[name] = round(PATIENTS_S / (perf_counter() - started_s), 1)
+        speeds[name] = round(patients_s / (perf_counter() - started_s), 1)
     return speeds
 
 
@@ -153,7 +143,7 @@ def table(report: dict) -> list[str]:
     """Markdown lines: one row a network, and which of them reach GOAL."""
     delay = report["delay"]
     header = ["network", "R to label ms: median, p99, max", "late beats", "work per beat ms: median, p99"]
-    header += ["x real time", f"{PATIENTS} patients, x real time", "the same one by one"]
+    header += ["x real time", f"{report['patients']} patients, x real time", "the same one by one"]
     delay_text = ", ".join(f"{delay['all_ms'][name]:.0f}" for name in PERCENTILES)
     rows = [
         [
@@ -169,7 +159,3 @@ def table(report: dict) -> list[str]:
     ]
     fast = [name for name, one in report["networks"].items() if one["times_real_time"] >= GOAL]
     return [*markdown_table(header, rows), "", f"{GOAL} times real time and more: {'; '.join(fast) or 'none'}."]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

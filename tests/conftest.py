@@ -1,7 +1,14 @@
 """Fixtures shared by all tests."""
 
 import os
+import shutil
 import sys
+
+# Before anything reads them. As many test processes run side by side as there are cores: more threads in each, and
+# worker processes where a test asks for one a core, would only wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
+
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from config import DATA_DIR_VARIABLE, DS1, DS2
+from deep_ecg.records.database import Source
+from deep_ecg.records.physionet import expected_files
 from deep_ecg.records.synthetic import write_database
 from tests.support import ROOT
 
@@ -68,3 +77,19 @@ def synthetic_db(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("synthetic-db")
     write_database(folder, DS1 + DS2, minutes=1)
     return folder
+
+
+@pytest.fixture
+def few(synthetic_db, tmp_path) -> Source:
+    """A source with three synthetic records that a test may break."""
+    folder = tmp_path / "few"
+    folder.mkdir()
+    for name in expected_files(("100", "208", "232")):
+        shutil.copy2(synthetic_db / name, folder)
+    return Source("synthetic", folder)
+
+
+@pytest.fixture(scope="session")
+def beats_cache(tmp_path_factory) -> Path:
+    """Folder for the cached beats of `synthetic_db`, for all tests in which they may have been cut before."""
+    return tmp_path_factory.mktemp("beats-cache")

@@ -99,9 +99,11 @@ for name in sys.argv[1:]:
 
 def test_importing_any_module_prints_and_writes_nothing(tmp_path):
     names = [name for name in MODULES if not name.endswith("__main__")]
+    before = set(ROOT.iterdir())
     done = subprocess.run(
         [sys.executable, "-c", IMPORT_ALL, *names], cwd=tmp_path, capture_output=True, text=True,
         env={**__import__("os").environ, "PYTHONPATH": str(ROOT)}, timeout=300,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [] and set(ROOT.iterdir()) == before
+    assert {"main", "config"} <= set(names)

@@ -1,6 +1,6 @@
 """Settings: what is refused and how, what overrides what, and what the two presets promise."""
 
-from dataclasses import FrozenInstanceError
+from dataclasses import FrozenInstanceError, replace
 
 import pytest
 
@@ -55,6 +55,8 @@ NAN, INFINITE = float("nan"), float("inf")
         ("window_samples", 280.0),
         ("look_ahead_ms", -1.0),
         ("look_ahead_ms", 389.0),  # half of 280 samples at 360 Hz last 388.9 ms
+        ("epochs", -1),
+        ("epochs", 2.5),
         ("focal_gamma", -0.1),
         ("focal_gamma", NAN),
         ("replays", -1),
@@ -128,6 +130,11 @@ def test_whole_numbers_serve_where_fractions_do():
 
 def test_no_replays_and_shares_of_nothing_and_of_all_can_be_asked_for():
     assert Config(replays=0, record_shares=(1,) * 5, replay_shares=(0,) * 5).record_shares == (1, 1, 1, 1, 1)
+
+
+def test_epochs_are_those_of_the_preset_unless_they_are_set():
+    assert Config(preset="full").model.epochs == 4 and Config(preset="edge").model.epochs == 8
+    assert Config(preset="edge", epochs=3).model == replace(PRESETS["edge"], epochs=3)
 
 
 def test_settings_cannot_be_changed_in_place():

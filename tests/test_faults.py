@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import subprocess
@@ -29,36 +28,26 @@ from deep_ecg.beats import cache
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.labelling import predict
 from deep_ecg.networks import torch_network
-from deep_ecg.records import database, synthetic
+from deep_ecg.records import database, guard, synthetic
 from deep_ecg.records.wfdb_files import Record
-from deep_ecg.scoring import figures
+from deep_ecg.scoring import strips
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked, write_text
 from deep_ecg.system.json_files import write_json
-from deep_ecg.training import engine
+from deep_ecg.training import engine, pictures
 from tests.support import ROOT
 
+resource = pytest.importorskip("resource", reason="limits of files are set as on Unix")
 LIMIT_S = 120
 ROOM_BYTES = 1000
-CAPABILITIES, PR_CAPBSET_DROP = (1, 2), 24  # DAC_OVERRIDE and DAC_READ_SEARCH: linux/capability.h, linux/prctl.h
+ABOVE_PERMISSIONS = 1 << 1 | 1 << 2  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH: linux/capability.h
+CAPABILITY_VERSION = 0x20080522  # 3: two words a set
 
 
-def command(
-    arguments: list, folder: Path, data_folder: Path | str = "absent", **options
-) -> subprocess.CompletedProcess:
-    """The real script in `folder`."""
-    environment = os.environ | {DATA_DIR_VARIABLE: str(data_folder), "PYTHONDONTWRITEBYTECODE": "1"}
-    options = {"capture_output": True} | options
-    return subprocess.run(
-        [sys.executable, str(ROOT / "main.py"), *map(str, arguments)],
-        cwd=folder, env=environment, stdin=subprocess.DEVNULL, text=True, timeout=LIMIT_S, **options,
-    )  # fmt: skip
-
-
-def assert_refused(done: subprocess.CompletedProcess, *named: object):
-    assert done.returncode == 2, done.stderr
-    assert re.fullmatch(r"error: [^\n]*\n", done.stderr), done.stderr
-    assert all(str(part) in done.stderr for part in named), done.stderr
+def assert_refused(status: int, errors: str, *named: object):
+    assert status == 2, errors
+    assert re.fullmatch(r"error: [^\n]*\n", errors), errors
+    assert all(str(part) in errors for part in named), errors
 
 
 @contextmanager
@@ -103,10 +92,10 @@ WRITERS = {
     "text": lambda path: write_text(path, "x" * 5000),
     "json": lambda path: write_json(path, {"x": "x" * 5000}),
     "network": lambda path: torch_network.write_torch_file(path, {"x": engine.torch.zeros(5000)}),
-    "cache": lambda path: cache._write_cache(path, [many_beats()], ["100"]),
+    "cache": lambda path: cache.write_entry(path, [many_beats()], ["100"]),
     "annotations": lambda path: predict.write_annotations(path, labelled()),
     "table": lambda path: predict.write_table(path, labelled()),
-    "picture": lambda path: figures.signal_figure(path, np.arange(99), np.arange(99), 360, 0, "100", "MLII", False),
+    "picture": lambda path: strips.signal_figure(path, np.arange(99), np.arange(99), 360, 0, "100", "MLII", False),
 }
 
 
@@ -127,17 +116,23 @@ def test_a_synthetic_database_for_which_there_is_no_room(tmp_path):
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
-def test_predict_and_its_output_on_a_full_disk(tmp_path, record):
-    def few_bytes():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (ROOM_BYTES, ROOM_BYTES))
-
-    done = command(["predict", record, "--preset", "edge"], tmp_path, preexec_fn=few_bytes)
-    assert_refused(done, "predictions/100-SYNTHETIC.csv cannot be written")
+def test_predict_on_a_full_disk(tmp_path, record, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with little_room():
+        status = main.main(["predict", str(record), "--preset", "edge"])
+    assert_refused(status, capsys.readouterr().err, "predictions/100-SYNTHETIC.csv cannot be written")
     assert [path.name for path in (tmp_path / "predictions").iterdir()] == ["100.pred"]
-    with open("/dev/full", "w") as full:
-        arguments = ["predict", record, "--preset", "edge"]
-        done = command(arguments, tmp_path, capture_output=False, stdout=full, stderr=subprocess.PIPE)
-    assert_refused(done, "No space left")
+
+
+def test_the_output_of_predict_on_a_full_disk(tmp_path, record):
+    """The real script, whose output is a file."""
+    arguments = ["predict", str(record), "--preset", "edge", "--runtime", "onnx"]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "main.py"), *arguments],
+            cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=full, stderr=subprocess.PIPE, text=True, timeout=LIMIT_S,
+        )  # fmt: skip
+    assert_refused(done.returncode, done.stderr, "No space left")
 
 
 def test_no_memory_is_one_line(monkeypatch, capsys):
@@ -149,31 +144,56 @@ def test_no_memory_is_one_line(monkeypatch, capsys):
     assert re.fullmatch(r"error: there is not enough memory[^\n]*\n", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("check", ["check_header_text", "check_signal_files", "check_annotations"])
+def test_no_memory_while_a_record_is_read_is_not_called_a_broken_file(check, record, tmp_path, monkeypatch, capsys):
+    def greedy(*unused, **also_unused):
+        raise MemoryError
+
+    monkeypatch.setattr(guard, check, greedy)
+    assert main.main(["predict", str(record), "--preset", "edge", "--peaks", "atr", "--out", str(tmp_path)]) == 2
+    assert re.fullmatch(r"error: there is not enough memory[^\n]*\n", capsys.readouterr().err)
+
+
 # No permission -------------------------------------------------------------------------------------------------------
 
 
-def as_anyone():
-    """Takes from a child process that belongs to root what sets root above permissions."""
-    if os.geteuid() == 0:
-        for capability in CAPABILITIES:
-            ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+@contextmanager
+def as_anyone() -> Iterator[None]:
+    """Takes from this thread, where it is root's, what sets root above permissions."""
+    if os.geteuid():
+        yield
+        return
+    kernel, header, sets = ctypes.CDLL(None), (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
+    kernel.capget(header, sets)
+    effective = sets[0]
+    sets[0] &= ~ABOVE_PERMISSIONS
+    kernel.capset(header, sets)
+    try:
+        yield
+    finally:
+        sets[0] = effective
+        kernel.capset(header, sets)
 
 
 @pytest.mark.parametrize("arguments", ["--data-source synthetic", "predict RECORD --preset edge"])
-def test_a_folder_that_may_not_be_written(tmp_path, record, arguments):
+def test_a_folder_that_may_not_be_written(tmp_path, record, arguments, monkeypatch, capsys):
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o555)
-    done = command(arguments.replace("RECORD", str(record)).split(), closed, preexec_fn=as_anyone)
-    assert_refused(done, "cannot be written", "Permission denied")
+    monkeypatch.chdir(closed)
+    with as_anyone():
+        status = main.main(arguments.replace("RECORD", str(record)).split())
+    assert_refused(status, capsys.readouterr().err, "cannot be written", "Permission denied")
     assert not list(closed.iterdir())
 
 
-def test_files_that_may_not_be_read(tmp_path, record):
-    for name, ending in (("first", "hea"), ("second", "dat")):
-        shutil.copytree(record.parent, tmp_path / name)
-        (tmp_path / name / f"100.{ending}").chmod(0)
-        done = command(["predict", tmp_path / name / "100", "--preset", "edge"], tmp_path, preexec_fn=as_anyone)
-        assert_refused(done, tmp_path / name / "100", "Permission denied")
+@pytest.mark.parametrize("ending", ["hea", "dat"])
+def test_files_that_may_not_be_read(tmp_path, record, ending, monkeypatch, capsys):
+    shutil.copytree(record.parent, tmp_path / "data")
+    (tmp_path / "data" / f"100.{ending}").chmod(0)
+    monkeypatch.chdir(tmp_path)
+    with as_anyone():
+        status = main.main(["predict", str(tmp_path / "data" / "100"), "--preset", "edge"])
+    assert_refused(status, capsys.readouterr().err, tmp_path / "data" / "100", "Permission denied")
 
 
 # What vanishes -------------------------------------------------------------------------------------------------------
@@ -185,8 +205,10 @@ def test_a_data_folder_that_vanishes_in_mid_run(synthetic_db, tmp_path, monkeypa
     shutil.copytree(synthetic_db, data)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(data))
-    monkeypatch.setattr(main, "Config", lambda: Config(preset="edge", threads=1, replays=0, data_source="local"))
-    monkeypatch.setattr(main, "draw", lambda *unused: None)
+    small = {"train_records": ("106", "118", "203"), "validation_records": ("118",), "test_records": ("202", "221")}
+    options = {"preset": "edge", "threads": 1, "replays": 0, "data_source": "local", "batch_size": 32}
+    monkeypatch.setattr(main, "Config", lambda: Config(**options, **small))
+    monkeypatch.setattr(pictures, "draw_run", lambda *unused: [])
 
     trainings = iter(["validation", "seed 0"])
 
@@ -208,17 +230,20 @@ def test_a_data_folder_that_vanishes_in_mid_run(synthetic_db, tmp_path, monkeypa
 # Two at once ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_second_run_in_the_same_folder_is_one_line(synthetic_db, tmp_path):
+def test_a_second_run_in_the_same_folder_is_one_line(synthetic_db, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
     folder = tmp_path / "runs" / "trial"
     folder.mkdir(parents=True)
     with locked(folder):
-        done = command(["--data-source", "local", "--name", "trial"], tmp_path, synthetic_db)
-    assert_refused(done, "runs/trial is in use by another run")
+        status = main.main(["--data-source", "local", "--name", "trial"])
+    assert_refused(status, capsys.readouterr().err, "runs/trial is in use by another run")
     assert not list(folder.iterdir())
 
 
 def test_two_runs_that_write_the_synthetic_database_at_once_both_have_it(tmp_path):
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import data_loader; from config import Config\n"
+    code = "import sys; sys.path.insert(0, sys.argv[1])\n"
+    code += "from config import Config; from deep_ecg.records import database\n"
     code += "print(database.ingest(Config(data_source='synthetic', synthetic_minutes=1)).folder)"
     start = [sys.executable, "-c", code, str(ROOT)]
     both = [subprocess.Popen(start, cwd=tmp_path, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -1,14 +1,19 @@
 """Tests of main.py: the real command line, whole runs on a SYNTHETIC database, interruption, and wrong input."""
 
 import dataclasses
+import io
 import json
 import math
 import os
 import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -16,8 +21,11 @@ import pytest
 import config as settings
 import main
 from config import CLASSES, DATA_DIR_VARIABLE, Config
+from deep_ecg.labelling import commands
 from deep_ecg.system.errors import DeepECGError
+from deep_ecg.training import pictures
 from tests.support import ROOT
+from tests.support.runs import Short
 
 LIMIT_S = 120  # how long a started program may take before the test gives up on it
 
@@ -27,11 +35,14 @@ def environment(data_folder: Path | str) -> dict[str, str]:
 
 
 SCRIPT = (str(ROOT / "main.py"),)
-ONE_THREAD = (  # the same program with other values in config.py
-    "-c",
-    f"""import functools, sys; sys.path.insert(0, {str(ROOT)!r}); import main
-main.Config = functools.partial(main.Config, threads=1, replays=1); sys.exit(main.main(sys.argv[1:]))""",
-)
+
+
+def short_run(cache: Path) -> tuple[str, str]:
+    """The same program with the settings of `runs`."""
+    return "-c", f"""import functools, sys; sys.path.insert(0, {str(ROOT)!r}); import main
+from tests.support.runs import Short
+main.Config = functools.partial(Short, cache_dir={str(cache)!r}, preset="edge", threads=1, replays=1)
+sys.exit(main.main(sys.argv[1:]))"""
 
 
 def start(arguments: list[str], folder: Path, data_folder: Path | str, program=SCRIPT) -> subprocess.Popen:
@@ -44,6 +55,7 @@ def start(arguments: list[str], folder: Path, data_folder: Path | str, program=S
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # in the background it is ignored
     )
 
 
@@ -64,44 +76,46 @@ def wait_for(path: Path, process: subprocess.Popen):
 
 
 @pytest.fixture
-def short(monkeypatch):
-    """Presets that train for two epochs."""
-    for name, preset in settings.PRESETS.items():
-        monkeypatch.setitem(settings.PRESETS, name, dataclasses.replace(preset, epochs=2))
-
-
-@pytest.fixture
 def undrawn(monkeypatch):
     """Runs without figures, which take longer than all else where training is short."""
-    monkeypatch.setattr(main, "draw", lambda *arguments: None)
+    monkeypatch.setattr(pictures, "draw_run", lambda *arguments: [])
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory) -> Path:
-    return tmp_path_factory.mktemp("cache")
-
-
-@pytest.fixture
-def run(synthetic_db, cache, monkeypatch):
-    """`main.run` on the synthetic database, with its outputs under the folder given."""
-    monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
+def runs(synthetic_db, beats_cache) -> Callable[..., dict]:
+    """`main.run` on the synthetic database, for two epochs, with its outputs under the folder given."""
 
     def run(folder: Path, name: str | None = None, **overrides) -> dict:
-        config = Config(
-            preset="edge", data_source="local", runs_dir=str(folder), cache_dir=str(cache), threads=1, replays=1
+        config = Short(
+            preset="edge", data_source="local", runs_dir=str(folder), cache_dir=str(beats_cache), threads=1, replays=1
         )
-        return main.run(dataclasses.replace(config, **overrides), name)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
+            return main.run(dataclasses.replace(config, **overrides), name)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def whole(runs, tmp_path_factory) -> tuple[dict, Path, str]:
+    """Report, folder and output of a run that nothing disturbed: others are compared with it."""
+    folder = tmp_path_factory.mktemp("whole")
+    with redirect_stdout(io.StringIO()) as output:
+        report = runs(folder)
+    return report, folder / "diagnostic-edge-SYNTHETIC", output.getvalue()
 
 
 # The command line --------------------------------------------------------------------------------------------------
 
 
-def test_help_lists_commands_and_options(tmp_path):
-    status, output, errors = command(["--help"], tmp_path)
-    assert (status, errors) == (0, "")
-    commands, options = ("predict", "stream", "score", "reproduce"), ("--mode", "--preset", "--data-source", "--seeds")
+def test_help_lists_commands_and_options(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main.main(["--help"])
+    output, errors = capsys.readouterr()
+    assert (stop.value.code, errors) == (0, "")
+    commands = ("evaluate", "predict", "stream", "score", "python -m experiments")
+    options = ("--mode", "--preset", "--data-source", "--seeds", "--epochs", "--replays")
     for word in (*commands, *options, DATA_DIR_VARIABLE):
         assert word in output
     for choice in (*settings.MODES, *settings.PRESETS, *settings.DATA_SOURCES):
@@ -172,9 +186,9 @@ def test_exit_status(monkeypatch, capsys, error, status):
 def test_options_override_the_settings_for_one_run(monkeypatch):
     seen = {}
     monkeypatch.setattr(main, "run", lambda config, **options: seen.update(config=config, options=options))
-    arguments = "--mode causal --preset edge --data-source synthetic --seeds 3 4 --name trial --fresh".split()
-    assert main.main(arguments) == 0
-    expected = Config(mode="causal", preset="edge", data_source="synthetic", seeds=(3, 4))
+    arguments = "--mode causal --preset edge --data-source synthetic --seeds 3 4 --epochs 2 --replays 0".split()
+    assert main.main([*arguments, "--name", "trial", "--fresh"]) == 0
+    expected = Config(mode="causal", preset="edge", data_source="synthetic", seeds=(3, 4), epochs=2, replays=0)
     assert seen == {"config": expected, "options": {"name": "trial", "fresh": True}}
     assert main.main([]) == 0
     assert seen == {"config": Config(), "options": {}}
@@ -182,7 +196,7 @@ def test_options_override_the_settings_for_one_run(monkeypatch):
 
 def test_predict_passes_its_options_on(monkeypatch):
     seen = []
-    monkeypatch.setattr(main, "predict_records", lambda *args, **options: seen.append((args, options)))
+    monkeypatch.setattr(commands, "predict_records", lambda *args, **options: seen.append((args, options)))
     options = "--peaks atr --mode causal --lead V5 --out there --min-confidence 0.8"
     assert main.main(f"predict a/100 b/101 {options}".split()) == 0
     (arguments, options) = seen[0]
@@ -194,30 +208,11 @@ def test_predict_passes_its_options_on(monkeypatch):
     assert seen[1][1] == {"runtime": "onnx", "checkpoint": Path("net.onnx")}
 
 
-def test_importing_prints_nothing_and_makes_no_files(tmp_path):
-    """Every module at once, in an empty folder."""
-    names = sorted(path.stem for path in ROOT.glob("*.py"))
-    before = {path for path in ROOT.iterdir()}
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import {', '.join(names)}"],
-        cwd=tmp_path,
-        env=environment("absent"),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-    )
-    assert "main" in names and "config" in names
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    assert not list(tmp_path.iterdir())
-    assert {path for path in ROOT.iterdir()} == before
-
-
 # Whole runs --------------------------------------------------------------------------------------------------------
 
 
-def test_a_run_leaves_a_complete_report_figures_and_networks(run, short, tmp_path, capsys):
-    report = run(tmp_path / "runs")
-    folder = tmp_path / "runs" / "diagnostic-edge-SYNTHETIC"
+def test_a_run_leaves_a_complete_report_figures_and_networks(whole, synthetic_db):
+    report, folder, output = whole
     assert json.loads((folder / "report.json").read_text()) == report
     assert report["data_source"] == "synthetic"
     assert (report["mode"], report["preset"], report["seed"]) == ("diagnostic", "edge", 0)
@@ -240,12 +235,23 @@ def test_a_run_leaves_a_complete_report_figures_and_networks(run, short, tmp_pat
     assert all({"epoch", "val_loss", "val_accuracy", "val_s_f1", "val_v_f1"} <= set(e) for e in report["validation"])
     assert len(report["validation"]) == 2
     assert "SYNTHETIC" in (folder / "report.md").read_text().splitlines()[0]
-    output = capsys.readouterr().out
     assert "SYNTHETIC DATA" in output
     assert "SYNTHETIC" in output.partition("[6/6]")[2]  # beside the results as well
     assert all(f"[{stage}/6]" in output for stage in range(1, 7))
     assert "replayed" in output and "118, 124, 205, 223" in output
     assert str(folder / "report.md") in output
+    assert_figures_linked(report, folder, output)
+    assert report["data_folder"] == str(synthetic_db) and str(synthetic_db) in (folder / "report.md").read_text()
+    assert re.search(r"without 118, .*: epoch  1  training loss [\d.]+, validation loss [\d.]+, accuracy ", output)
+    assert re.search(r"seed 0: epoch  2  training loss [\d.]+\n", output)
+    assert "seed 0: accuracy " in output and re.search(r"seed 0: [\d,]+ -> [\d,]+ bytes", output)
+
+
+def assert_figures_linked(report: dict, folder: Path, output: str):
+    """The report names and links each figure of the run, whose file the run has printed."""
+    text = (folder / "report.md").read_text()
+    assert report["figures"] == [f"images/{name}.png" for name in ("signal", "dashboard", "confidence", "predictions")]
+    assert all(f"]({figure})" in text and str(folder / figure) in output for figure in report["figures"])
 
 
 def assert_scores_complete(scores: dict):
@@ -259,54 +265,65 @@ def assert_scores_complete(scores: dict):
     assert {"202", "232"} <= {name for group in scores["without"] for name in re.findall(r"\d+", group)}
 
 
-def test_two_runs_give_the_same_results_to_the_bit_and_seeds_a_spread(run, short, undrawn, tmp_path):
-    first, again = run(tmp_path / "a"), run(tmp_path / "b")
-    assert again["ds2"] == first["ds2"]
-    assert again["training"]["history"] == first["training"]["history"]
+def test_two_runs_give_the_same_results_to_the_bit_and_seeds_a_spread(whole, runs, undrawn, tmp_path):
+    first, first_folder, _ = whole
+    both = runs(tmp_path, seeds=(0, 1))
+    folder = tmp_path / "diagnostic-edge-SYNTHETIC"
+    assert both["validation"] == first["validation"]
+    weights, again = ((place / "seed-0" / "model_fp32.pt").read_bytes() for place in (first_folder, folder))
+    assert again == weights
 
-    both = run(tmp_path / "c", seeds=(0, 1))
     accuracy = both["over_seeds"]["accuracy"]
     assert both["over_seeds"]["seeds"] == [0, 1] and accuracy["n"] == 2
     # Two values lie at their mean -+ sd / sqrt(2), and the one of seed 0 is known.
     assert abs(first["ds2"]["accuracy"] - accuracy["mean"]) == pytest.approx(accuracy["sd"] / math.sqrt(2), abs=1e-12)
     assert both["seed"] in (0, 1)
-    folder = tmp_path / "c" / "diagnostic-edge-SYNTHETIC"
     assert all((folder / f"seed-{seed}" / "checkpoint.pt").is_file() for seed in (0, 1))
     assert "±" in (folder / "report.md").read_text()
 
 
-def test_the_results_do_not_depend_on_the_number_of_processes(run, undrawn, tmp_path):
-    """All epochs: worker processes know the presets of config.py and not those that a test has set."""
-    alone, side_by_side = run(tmp_path / "1"), run(tmp_path / "2", threads=2)
+def test_the_results_do_not_depend_on_the_number_of_processes(whole, runs, undrawn, tmp_path):
+    alone, side_by_side = whole[0], runs(tmp_path, threads=2)
     assert side_by_side["ds2"] == alone["ds2"] and side_by_side["validation"] == alone["validation"]
     assert side_by_side["training"]["history"] == alone["training"]["history"]
 
 
-def test_a_run_without_replays(run, short, undrawn, tmp_path, capsys):
-    report = run(tmp_path, replays=0)
+def test_a_run_without_replays(runs, undrawn, tmp_path, capsys):
+    report = runs(tmp_path, replays=0)
     assert "replayed" not in capsys.readouterr().out
     assert report["config"]["replays"] == 0 and report["ds2"]["n"] == report["kept_beats"]["ds2"]
 
 
-def test_a_causal_run_with_a_name(run, short, tmp_path):
-    report = run(tmp_path, "trial", mode="causal")
+def test_a_causal_run_with_a_name(runs, undrawn, tmp_path):
+    report = runs(tmp_path, "trial", mode="causal")
     assert report["mode"] == "causal"
     assert json.loads((tmp_path / "trial" / "report.json").read_text())["mode"] == "causal"
 
 
-def test_an_unwritable_folder_is_a_clear_error(run, short, tmp_path):
+def test_an_unwritable_folder_is_a_clear_error(runs, tmp_path):
     """A path below a file cannot be made by anyone, root included."""
     (tmp_path / "file").touch()
     with pytest.raises(DeepECGError, match="file.*cannot be written") as caught:
-        run(tmp_path / "file" / "runs")
+        runs(tmp_path / "file" / "runs")
     assert "\n" not in str(caught.value)
+
+
+def test_the_closing_lines_are_commands_that_can_be_pasted(whole):
+    """Each begins with a Python and this main.py, and parses as its command line; the record named is there."""
+    commands = [shlex.split(line) for line in whole[2].partition("to be pasted:\n")[2].splitlines()]
+    assert len(commands) == 4
+    for python, script, *arguments in commands:
+        assert Path(shutil.which(python)).samefile(sys.executable) and Path(script).samefile(main.__file__)
+        main.parser().parse_args(arguments)
+    last = commands[-1]
+    assert last[2] == "predict" and Path(f"{last[3]}.hea").is_file() and Path(last[-1]).is_file()
 
 
 # Interruption ------------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_ends_with_one_line_and_status_130(synthetic_db, tmp_path):
-    process = start(["--preset", "edge", "--data-source", "local"], tmp_path, synthetic_db, ONE_THREAD)
+def test_ctrl_c_ends_with_one_line_and_status_130(whole, synthetic_db, beats_cache, tmp_path):
+    process = start(["--data-source", "local"], tmp_path, synthetic_db, short_run(beats_cache))
     wait_for(tmp_path / "runs" / "diagnostic-edge-SYNTHETIC" / "validation" / "seed-0" / "resume.pt", process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=LIMIT_S)
@@ -314,21 +331,23 @@ def test_ctrl_c_ends_with_one_line_and_status_130(synthetic_db, tmp_path):
     assert errors.strip().splitlines() == ["Interrupted: the same command goes on from the last whole epoch."]
 
 
-@pytest.mark.parametrize("command", ["predict 100", "stream 100", "score 100 --test-ann pred", "tables"])
+@pytest.mark.parametrize("command", ["predict 100", "stream 100", "score 100 --test-ann pred", "evaluate"])
 def test_ctrl_c_where_nothing_trains_says_nothing_of_epochs(command, monkeypatch, capsys):
     name = command.split()[0]
 
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, f"{name}_command", interrupted)
+    monkeypatch.setattr(main if name in ("run", "evaluate") else commands, f"{name}_command", interrupted)
     assert main.main(command.split()) == 130
     assert capsys.readouterr().err.strip() == "Interrupted: files that are there are whole."
 
 
-def test_a_killed_training_goes_on_to_the_results_of_an_undisturbed_one(synthetic_db, run, undrawn, tmp_path, capsys):
+def test_a_killed_training_goes_on_to_the_results_of_an_undisturbed_one(
+    whole, runs, synthetic_db, beats_cache, undrawn, tmp_path, capsys
+):
     """SIGKILL after the first epoch or little later, then the same settings again."""
-    process = start(["--preset", "edge", "--data-source", "local"], tmp_path, synthetic_db, ONE_THREAD)
+    process = start(["--data-source", "local"], tmp_path, synthetic_db, short_run(beats_cache))
     folder = tmp_path / "runs" / "diagnostic-edge-SYNTHETIC"
     wait_for(folder / "seed-0" / "resume.pt", process)
     process.kill()
@@ -337,10 +356,10 @@ def test_a_killed_training_goes_on_to_the_results_of_an_undisturbed_one(syntheti
     assert (folder / "seed-0" / "resume.pt").exists() and not (folder / "report.json").exists()
 
     capsys.readouterr()
-    resumed = run(tmp_path / "runs")
+    resumed = runs(tmp_path / "runs")
     assert not re.search(r"epoch +1 ", capsys.readouterr().out)  # the finished epoch is not trained again
-    undisturbed = run(tmp_path / "undisturbed")
-    assert re.search(r"epoch +1 ", capsys.readouterr().out)
+    undisturbed, _, output = whole
+    assert re.search(r"epoch +1 ", output)
     assert resumed["training"]["history"] == undisturbed["training"]["history"]
     assert resumed["ds2"] == undisturbed["ds2"]
     assert resumed["validation"] == undisturbed["validation"]

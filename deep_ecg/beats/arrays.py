@@ -1,4 +1,4 @@
-"""Beats as arrays."""
+"""Beats as arrays: what a network is fed, and with it the label of each beat and where it is from."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 
 from config import CLASSES
 
-BLOCK_BEATS = 4096  # that are checked at once
+BLOCK_BEATS = 4096  # of many beats on disk, so many are in memory at once
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,10 @@ class NetworkInputs:
 
 @dataclass(frozen=True)
 class Beats:
-    """What the network is fed, one row a beat.
+    """Beats of any number of records with their labels, one row a beat.
 
-    windows (beats, CHANNELS, window_samples) float32, features (beats, features) float32, labels (beats,) int64 into
-    CLASSES, records (beats,) names, samples (beats,) R-peak samples at the record's own rate, groups (beats,) int64 of
-    beats of one shape (`features.RunningTemplate`).
+    windows, features and groups are those of `NetworkInputs`; labels (beats,) int64 into CLASSES, records (beats,)
+    names, samples (beats,) int64 R-peak samples at the record's own rate.
     """
 
     windows: np.ndarray

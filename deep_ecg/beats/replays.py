@@ -7,6 +7,9 @@ and flutter), or with beats dropped (N, as in second-degree block). Some normal 
 other patients (V) or merge with them (F). The labels follow from the construction. Nothing here is used in testing.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
 import numpy as np
 from scipy.signal import butter, sosfiltfilt
 
@@ -18,24 +21,34 @@ VERSION = 4  # raised when replays change
 N, S, V, F = (CLASSES.index(name) for name in "NSVF")
 
 
-# Rhythms of a stretch of beats, and how often each is taken
-RHYTHMS = {
-    "own": 0.12,  # as recorded
-    "sinus": 0.05,
-    "arrhythmia": 0.12,  # sinus arrhythmia: the intervals swing with the breath; N
-    "isolated": 0.165,  # single S beats
-    "patterned": 0.06,  # bigeminy, trigeminy, quadrigeminy
-    "runs": 0.11,
-    "fibrillation": 0.16,  # irregular, without P waves; N
-    "flutter": 0.02,  # every second to fifth atrial wave is conducted, waves in place of P waves; N
-    "block": 0.015,  # second degree: 2:1, Wenckebach, single dropped beats; N
-    "ramp": 0.045,  # the rate rises or falls and returns; N
-    "pauses": 0.03,  # N
-    "dense": 0.105,  # more S beats than N
-}
+@dataclass(frozen=True)
+class Rhythms:
+    """In which rhythms stretches of beats are replayed: how often each is taken, and for how many beats at a time."""
+
+    shares: Mapping[str, float]
+    usual_beats: tuple[int, int]
+    beats: Mapping[str, tuple[int, int]] = field(default_factory=dict)  # of those that do not last as long as usual
+
+
 LASTING_BEATS = (100, 800)  # running statistics need time to show such a rhythm
-STRETCH_BEATS = {"fibrillation": LASTING_BEATS, "flutter": LASTING_BEATS, "block": (50, 400)}
-USUAL_STRETCH_BEATS = (30, 300)
+RHYTHMS = Rhythms(
+    shares={
+        "own": 0.12,  # as recorded
+        "sinus": 0.05,
+        "arrhythmia": 0.12,  # sinus arrhythmia: the intervals swing with the breath; N
+        "isolated": 0.165,  # single S beats
+        "patterned": 0.06,  # bigeminy, trigeminy, quadrigeminy
+        "runs": 0.11,
+        "fibrillation": 0.16,  # irregular, without P waves; N
+        "flutter": 0.02,  # every second to fifth atrial wave is conducted, waves in place of P waves; N
+        "block": 0.015,  # second degree: 2:1, Wenckebach, single dropped beats; N
+        "ramp": 0.045,  # the rate rises or falls and returns; N
+        "pauses": 0.03,  # N
+        "dense": 0.105,  # more S beats than N
+    },
+    usual_beats=(30, 300),
+    beats={"fibrillation": LASTING_BEATS, "flutter": LASTING_BEATS, "block": (50, 400)},
+)
 BEFORE_R_S, AFTER_R_S = 0.24, 0.40  # the part of a cycle that is moved as a whole where the intervals leave room
 P_S = (-0.24, -0.05)  # span of the P wave around R
 IMPLANT_S = (-0.16, 0.40)  # span of an implanted V beat around R
@@ -46,7 +59,7 @@ CONDENSED_BEATS = 5
 GAP_S = 3.0  # a longer interval is left as it is
 
 
-def replay(strip: Strip, donors: list[np.ndarray], rng: np.random.Generator) -> Strip:
+def replay(strip: Strip, donors: list[np.ndarray], rng: np.random.Generator, rhythms: Rhythms = RHYTHMS) -> Strip:
     """`strip` in another rhythm, seen by another lead, with other noise: one lead, new peaks and labels.
 
     `donors` are V beats of patients, one array of `donor_beats` each; the last is the patient's own where there is one.
@@ -56,7 +69,7 @@ def replay(strip: Strip, donors: list[np.ndarray], rng: np.random.Generator) -> 
         strip, coupling = _implant(strip, donors, rng)
     if rng.random() < 0.5:
         strip = _stretch(strip, np.exp(rng.uniform(-0.2, 0.25)))
-    strip = _retimed(_projected(strip, rng), coupling, rng)
+    strip = _retimed(_projected(strip, rng), coupling, rng, rhythms)
     signal_mv = _noisy(strip.leads_mv[:, 0], strip.fs_hz, rng)
     peaks = _jittered(strip.peaks, len(signal_mv), strip.fs_hz, rng) if rng.random() < 0.4 else strip.peaks
     inside = peaks < len(signal_mv)
@@ -151,13 +164,13 @@ def _taper(length: int, fs_hz: float) -> np.ndarray:
     return np.clip(np.minimum(at_s / 0.03, at_s[::-1] / 0.05), 0, 1)
 
 
-def _retimed(strip: Strip, coupling: np.ndarray, rng: np.random.Generator) -> Strip:
+def _retimed(strip: Strip, coupling: np.ndarray, rng: np.random.Generator, rhythms: Rhythms = RHYTHMS) -> Strip:
     """`strip` (one lead) with new RR intervals; beats that come early by construction are S."""
     old = np.diff(strip.peaks, prepend=strip.peaks[0])
     gap = strip.after_gap | (old > GAP_S * strip.fs_hz)
     gap[0] = True
     rr_s = np.where(gap, np.nan, old / strip.fs_hz)
-    new_s, early, fibrillating, waves = new_intervals(rr_s, strip.labels, coupling, rng)
+    new_s, early, fibrillating, waves = new_intervals(rr_s, strip.labels, coupling, rng, rhythms)
     usual_p = np.where(fibrillating | (waves > 0), 0.0, 1.0)
     p_factor = np.where(early, rng.choice(rng.uniform(-1, 1.2, 3), len(old)), usual_p)
     signal_mv = scale_p_waves(strip.leads_mv[:, 0], strip.peaks, p_factor, strip.fs_hz)
@@ -169,9 +182,13 @@ def _retimed(strip: Strip, coupling: np.ndarray, rng: np.random.Generator) -> St
 
 
 def new_intervals(
-    rr_s: np.ndarray, labels: np.ndarray, coupling: np.ndarray, rng: np.random.Generator
+    rr_s: np.ndarray,
+    labels: np.ndarray,
+    coupling: np.ndarray,
+    rng: np.random.Generator,
+    rhythms: Rhythms = RHYTHMS,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """New RR intervals of a patient's beats, stretch by stretch in one of RHYTHMS.
+    """New RR intervals of a patient's beats, stretch by stretch in one of the `rhythms`.
 
     rr_s (beats,) ends at each beat and is NaN where there is none; `coupling` as `_implant` gives it. Beats that are
     not N keep their own prematurity, and so do those that follow them. Returns the intervals in seconds (beats,), NaN
@@ -188,8 +205,8 @@ def new_intervals(
     early, fibrillating, waves = (np.zeros(len(rr_s), kind) for kind in (bool, bool, np.int64))
     start = 0
     while start < len(rr_s):
-        rhythm = str(rng.choice(list(RHYTHMS), p=list(RHYTHMS.values())))
-        stretch = slice(start, start + int(rng.integers(*STRETCH_BEATS.get(rhythm, USUAL_STRETCH_BEATS))))
+        rhythm = str(rng.choice(list(rhythms.shares), p=list(rhythms.shares.values())))
+        stretch = slice(start, start + int(rng.integers(*rhythms.beats.get(rhythm, rhythms.usual_beats))))
         made, early[stretch], waves[stretch] = _stretch_of(rhythm, ratio[stretch], among[stretch], rng)
         ratio[stretch] = np.where(normal[stretch] & after_normal[stretch], made, ratio[stretch])
         fibrillating[stretch] = rhythm == "fibrillation"
@@ -215,34 +232,44 @@ def _stretch_of(rhythm: str, own: np.ndarray, free: np.ndarray, rng: np.random.G
     `own` are the intervals as recorded.
     """
     count = len(own)
-    beat = np.arange(count)
     ratio = 1 + rng.normal(0, rng.uniform(0.01, 0.03), count)
-    early, waves = np.zeros(count, bool), np.zeros(count, np.int64)
-    if rhythm == "own":
-        ratio = own
-    elif rhythm == "arrhythmia":
-        breath = np.sin(2 * np.pi * beat / rng.uniform(3, 9) + rng.uniform(0, 2 * np.pi))
-        ratio = ratio + rng.uniform(0.05, 0.2) * breath
-    elif rhythm == "isolated":
-        early = rng.random(count) < rng.uniform(0.02, 0.3)
-    elif rhythm == "patterned":
-        early = beat % rng.integers(2, 5) == 1
-    elif rhythm in ("runs", "dense"):
-        early = _runs(count, (1, 4) if rhythm == "dense" else (4, 30), rng)
-    elif rhythm == "fibrillation":
-        ratio = rng.uniform(0.65, 1.1) * np.exp(rng.normal(0, rng.uniform(0.12, 0.28), count))
-    elif rhythm == "flutter":
-        waves = _conducted(count, rng)
-        ratio = ratio * waves * rng.uniform(0.22, 0.36)
-    elif rhythm == "block":
-        ratio = ratio * _blocked(count, rng) * rng.uniform(0.7, 1.1)
-    elif rhythm == "ramp":
-        ratio = ratio * (1 + rng.uniform(-0.4, 0.4) * np.sin(np.pi * beat / count) ** 2)
-    elif rhythm == "pauses":
-        ratio = ratio * np.where(rng.random(count) < 0.06, rng.uniform(1.4, 2.4, count), 1)
+    early = _early_beats(rhythm, count, rng)
+    waves = _conducted(count, rng) if rhythm == "flutter" else np.zeros(count, np.int64)
+    ratio = own if rhythm == "own" else _in_rhythm(rhythm, ratio, waves, rng)
     if rng.random() < 0.5:  # the breath is in every rhythm
-        ratio = ratio * (1 + rng.uniform(0.02, 0.08) * np.sin(2 * np.pi * beat / rng.uniform(4, 7)))
+        ratio = ratio * (1 + rng.uniform(0.02, 0.08) * np.sin(2 * np.pi * np.arange(count) / rng.uniform(4, 7)))
     return *_with_early(ratio, early & free, free, rng), waves
+
+
+def _early_beats(rhythm: str, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Which of `count` beats come early in the `rhythm`, (count,) bool."""
+    if rhythm == "isolated":
+        return rng.random(count) < rng.uniform(0.02, 0.3)
+    if rhythm == "patterned":
+        return np.arange(count) % rng.integers(2, 5) == 1
+    if rhythm in ("runs", "dense"):
+        return _runs(count, (1, 4) if rhythm == "dense" else (4, 30), rng)
+    return np.zeros(count, bool)
+
+
+def _in_rhythm(rhythm: str, ratio: np.ndarray, waves: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Intervals over the usual one in the `rhythm`, without early beats; `ratio` are those of a steady sinus rhythm."""
+    count = len(ratio)
+    beat = np.arange(count)
+    if rhythm == "arrhythmia":
+        breath = np.sin(2 * np.pi * beat / rng.uniform(3, 9) + rng.uniform(0, 2 * np.pi))
+        return ratio + rng.uniform(0.05, 0.2) * breath
+    if rhythm == "fibrillation":
+        return rng.uniform(0.65, 1.1) * np.exp(rng.normal(0, rng.uniform(0.12, 0.28), count))
+    if rhythm == "flutter":
+        return ratio * waves * rng.uniform(0.22, 0.36)
+    if rhythm == "block":
+        return ratio * _blocked(count, rng) * rng.uniform(0.7, 1.1)
+    if rhythm == "ramp":
+        return ratio * (1 + rng.uniform(-0.4, 0.4) * np.sin(np.pi * beat / count) ** 2)
+    if rhythm == "pauses":
+        return ratio * np.where(rng.random(count) < 0.06, rng.uniform(1.4, 2.4, count), 1)
+    return ratio
 
 
 def _conducted(count: int, rng: np.random.Generator) -> np.ndarray:

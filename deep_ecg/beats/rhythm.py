@@ -1,7 +1,17 @@
-"""Features of the rhythm."""
+"""Features of the rhythm: RR intervals over those that the patient has had of late.
+
+Intervals over their neighbours tell early beats, as in de Chazal et al. 2004 (IEEE TBME 51:1196-1206). What tells early
+beats that are S from early ones that are not, as in atrial fibrillation or where beats are dropped, are the rank of an
+interval among the latest, how much these vary, and whether they are whole multiples of it.
+"""
+
+import math
+from itertools import pairwise
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+
+from deep_ecg.beats.signal_watch import SignalWatch
 
 MEMORIES_BEATS = (100, 400)  # how far back the running RR statistics reach; a stream has to remember the longest
 MEMORY_BEATS = max(MEMORIES_BEATS)
@@ -28,39 +38,66 @@ RHYTHM = {
 }
 
 
-def rr_intervals(peaks: np.ndarray, fs_hz: float, after_gap: np.ndarray | None = None) -> np.ndarray:
-    """RR interval that ends at each beat, in seconds, (beats,); NaN where there is none.
+def rr_interval_s(earlier: int | None, later: int, fs_hz: float, watch: SignalWatch | None = None) -> float:
+    """Seconds from R-peak `earlier` to `later`, both samples at `fs_hz`; NaN where that is no RR interval.
 
-    There is none before the first beat and where `after_gap` (beats,) is True (ventricular flutter lies between the
-    beats: record 207). A pause of more than MAX_RR_S counts as MAX_RR_S.
+    It is none where there is no earlier beat, and where the `watch` over the signal has seen that lost in between. A
+    pause of more than MAX_RR_S counts as MAX_RR_S.
     """
-    rr_s = np.diff(peaks, prepend=np.nan) / fs_hz
-    rr_s = np.minimum(rr_s, MAX_RR_S)  # NaN stays NaN
+    if earlier is None or (watch is not None and watch.lost_between(earlier, later)):
+        return math.nan
+    return min((later - earlier) / fs_hz, MAX_RR_S)
+
+
+def rr_intervals(
+    peaks: np.ndarray, fs_hz: float, after_gap: np.ndarray | None = None, watch: SignalWatch | None = None
+) -> np.ndarray:
+    """`rr_interval_s` of the interval that ends at each of `peaks`, (beats,) in seconds; NaN for the first.
+
+    There is none either where `after_gap` (beats,) is True (ventricular flutter lies between the beats: record 207).
+    """
+    rr_s = np.array([rr_interval_s(*pair, fs_hz, watch) for pair in pairwise([None, *peaks.tolist()])], float)
     if after_gap is not None:
         rr_s[after_gap] = np.nan
     return rr_s
 
 
-def rhythm_features(rr_s: np.ndarray, mode: str, first: int = 0) -> np.ndarray:
+class RhythmMemory:
+    """Rhythm features of one patient's beats, any number of them at a time: remembers the intervals that they need."""
+
+    def __init__(self, mode: str):
+        self._mode, self._rr_s = mode, np.empty(0)
+
+    def steps(self, rr_s: np.ndarray, next_rr_s: float = np.nan, kept: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """`rhythm_features` of the next beats, or those `kept` (beats,), whose RR intervals are `rr_s` (beats,).
+
+        `next_rr_s` is the interval after the last of them, NaN where it is not known (yet).
+        """
+        known_s = np.concatenate((self._rr_s, rr_s, [next_rr_s]))
+        beats = len(self._rr_s) + np.arange(len(rr_s))[kept]
+        self._rr_s = known_s[:-1][-MEMORY_BEATS:].copy()
+        return rhythm_features(known_s, self._mode, beats)
+
+
+def rhythm_features(
+    rr_s: np.ndarray, mode: str, beats: np.ndarray | None = None, block_beats: int = BLOCK_BEATS
+) -> np.ndarray:
     """Rhythm features of each beat from the RR intervals of `rr_intervals`, (beats, len(RHYTHM[mode])) float32.
 
-    With `first`, the rows of the beats from that one on.
+    With `beats`, the rows of the beats of these numbers. `block_beats` are worked on at once.
 
     Running statistics are of the patient's last MEMORIES_BEATS intervals before the beat's own, as many as there are.
     The causal features of beat i use intervals up to i; the diagnostic ones also interval i + 1. A ratio that cannot
     be formed is 1. Ratios are to the mean and not to the median: where most beats are early, as in some patients with
     S beats, the median interval is that of the early beats, while the mean still holds their pauses.
     """
-    return _rhythm_rows(rr_s, mode, np.arange(first, len(rr_s)))
-
-
-def _rhythm_rows(rr_s: np.ndarray, mode: str, beats: np.ndarray) -> np.ndarray:
-    """The rows of `rhythm_features` of the beats with the numbers `beats`."""
-    blocks = [_block_features(rr_s, beats[i : i + BLOCK_BEATS], mode) for i in range(0, len(beats), BLOCK_BEATS)]
+    beats = np.arange(len(rr_s)) if beats is None else beats
+    blocks = [_block_features(rr_s, beats[i : i + block_beats], mode) for i in range(0, len(beats), block_beats)]
     return np.concatenate(blocks) if blocks else np.empty((0, len(RHYTHM[mode])), np.float32)
 
 
 def _block_features(rr_s: np.ndarray, beats: np.ndarray, mode: str) -> np.ndarray:
+    """The rows of `rhythm_features` of the beats of these numbers, all at once."""
     rr_s = np.concatenate((np.full(MEMORY_BEATS, np.nan), rr_s, [np.nan]))
     history = sliding_window_view(rr_s, MEMORY_BEATS)[beats]  # intervals before the beat's own, oldest first
     at = beats + MEMORY_BEATS

@@ -1,8 +1,8 @@
-"""Windows and features of a beat's shape and P wave."""
+"""Windows of the ECG around each beat, and how a beat's QRS and P wave differ from the patient's usual ones."""
 
 import numpy as np
 
-from deep_ecg.beats.templates import RunningMean, _centred_unit
+from deep_ecg.beats.templates import RunningMean, centred_unit
 from dsp_filters import FLAT_MV, z_score
 
 SHAPE = (
@@ -148,7 +148,7 @@ class PWaveMemory:
 
     def _unit(self, beats_mv: np.ndarray) -> np.ndarray:
         """The P waves of `beats_mv` (beats, samples) smoothed, centred, of length 1, (beats, span - width + 1)."""
-        return _centred_unit(_moving_mean(beats_mv[:, self._span], self._width))
+        return centred_unit(_moving_mean(beats_mv[:, self._span], self._width))
 
     def _step(self, correlation: float) -> list[float]:
         row = [correlation, *(running.mean for running in self._means)]

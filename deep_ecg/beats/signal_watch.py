@@ -1,4 +1,7 @@
-"""Where the signal of a lead is lost."""
+"""Where the signal of a lead is lost: missing samples, and stretches without any change.
+
+The same rules hold for whole records and for live streams, in whatever chunks these come.
+"""
 
 import math
 from bisect import bisect_right

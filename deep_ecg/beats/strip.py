@@ -1,26 +1,15 @@
-"""A stretch of ECG with all its leads and its beats."""
+"""A stretch of ECG with all its leads and its beats: what replays are made of, and what they are."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from config import (
-    CLASSES,
-    Config,
-)
+from config import CLASSES, Config
 from deep_ecg.beats.arrays import Beats
-from deep_ecg.beats.inputs import beats_of
-from deep_ecg.records.wfdb_files import (
-    MILLIVOLTS,
-    Annotation,
-    Record,
-    _read_signals,
-    aami_labels,
-    read_beats,
-    read_header,
-    read_record,
-)
+from deep_ecg.beats.input_settings import InputSettings
+from deep_ecg.beats.inputs import beats_of, cleaned
+from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, read_beats, read_record
 from dsp_filters import FLAT_MV, resample
 
 
@@ -40,25 +29,39 @@ class Strip:
 
 
 def read_strip(path: Path, config: Config) -> Strip:
-    """The record at `path` with all its usable leads, that of `config` first, and its beats, at `config.fs_hz`.
+    """`strip_of` the record at `path` (no extension)."""
+    return strip_of(RecordFile.open(path), config)
 
-    Raises DeepECGError as `read_record` and `read_beats` do.
+
+def strip_of(record: RecordFile, config: Config) -> Strip:
+    """All usable leads of `record`, that of `config` first, and its beats, at `config.fs_hz`.
+
+    Raises DeepECGError as `RecordFile.lead` and `read_beats` do.
     """
-    first = read_record(path, config.leads)
-    header = read_header(path)
-    voltages = [name for name, units in zip(header.sig_name, header.units) if str(units).lower() in MILLIVOLTS]
-    others = [name for name in voltages if name != first.lead]
-    _, signals = _read_signals(path, others) if others else (first.fs_hz, [])
-    usable = [signal for signal in signals if np.isfinite(signal).all() and np.ptp(signal) > FLAT_MV]
-    leads_mv = [resample(signal, first.fs_hz, config.fs_hz, causal=False) for signal in (first.signal_mv, *usable)]
-    annotation = read_beats(path, config.annotation_extension, config.aami)
+    first = record.lead(config.leads)
+    others_mv = record.signals_mv([name for name in record.voltages if name != first.lead])
+    usable_mv = [signal_mv for signal_mv in others_mv if np.isfinite(signal_mv).all() and np.ptp(signal_mv) > FLAT_MV]
+    leads_mv = [
+        resample(signal_mv, first.fs_hz, config.fs_hz, causal=False) for signal_mv in (first.signal_mv, *usable_mv)
+    ]
+    annotation = read_beats(record.path, config.annotation_extension, config.aami)
     peaks = np.round(annotation.samples * config.fs_hz / first.fs_hz).astype(np.int64)
     labels = aami_labels(annotation.symbols, config.aami)
     return Strip(np.stack(leads_mv, axis=1), config.fs_hz, peaks, labels, annotation.after_gap)
 
 
 def beats_of_strip(name: str, strip: Strip, config: Config, kept: np.ndarray | slice = slice(None)) -> Beats:
-    """Beats of the first lead of `strip`, which is at `config.fs_hz`, as those of record `name`; `kept` as above."""
+    """Beats of the first lead of `strip`, which is at `config.fs_hz`, as those of record `name`, or those `kept`."""
     record = Record(name, config.lead, config.fs_hz, strip.leads_mv[:, 0])
     annotation = Annotation(strip.peaks, np.array(CLASSES)[strip.labels], strip.after_gap)
-    return beats_of(record, annotation, strip.labels, config, kept)
+    return beats_of(record, annotation, strip.labels, InputSettings.of(config), kept)
+
+
+def read_clean(folder: Path, name: str, config: Config, start_s: float, length_s: float) -> tuple:
+    """A strip of record `name` in `folder` at `config.fs_hz`, raw and cleaned as the mode does, (samples,) in mV."""
+    settings = InputSettings.of(config)
+    record = read_record(folder / name, config.leads)
+    raw_mv = resample(record.signal_mv, record.fs_hz, settings.fs_hz, settings.causal)
+    clean_mv = cleaned(raw_mv, settings)
+    strip = slice(round(start_s * settings.fs_hz), round((start_s + length_s) * settings.fs_hz))
+    return raw_mv[strip], clean_mv[strip]

@@ -1,4 +1,7 @@
-"""R-peaks of a whole record."""
+"""R-peaks of a whole record: those of the WFDB Python package's XQRS, moved to where MIT-BIH's annotators put them.
+
+It looks at the whole record; the causal detector is that of detector.py.
+"""
 
 import numpy as np
 from wfdb.processing import xqrs_detect
@@ -15,7 +18,7 @@ def detect_r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
     """R-peak samples of `signal_mv` (n,) at `fs_hz`, (beats,) int64, rising; empty where no beat is found.
 
     WFDB's XQRS finds the beats at DETECTOR_HZ; each is then moved to the highest or lowest point near it, which is
-    where MIT-BIH's annotators put the beat. Looks at the whole record: it is not causal.
+    where MIT-BIH's annotators put the beat.
     """
     if len(signal_mv) < fs_hz:
         return np.empty(0, np.int64)

@@ -79,7 +79,7 @@ def generate(
         "deep_ecg_constants.h": _macros(constants(description, rate_hz)) + tables(inputs, rate_hz),
         "deep_ecg_features.h": feature_code(description.features),
     }
-    return {name: _amalgamated((SOURCES / name).read_text(), includes) for name in FILES}
+    return {name: _amalgamated((SOURCES / name).read_text(encoding="utf-8"), includes) for name in FILES}
 
 
 def _check_causal(description: Description):
@@ -389,7 +389,7 @@ def build(network: IntegerNetwork, description: Description, out: Path, fs_hz: f
     """
     title = "Deep-ECG: the int8 network of deep_ecg.c"
     files = generate(description, c_network.header(network, title), c_network.source(network, title), fs_hz)
-    for name, text in (files | {EXAMPLE: (SOURCES / EXAMPLE).read_text()}).items():
+    for name, text in (files | {EXAMPLE: (SOURCES / EXAMPLE).read_text(encoding="utf-8")}).items():
         write_text(out / name, text)
     unknown = ("bytes", "ratio", "accuracy_change", "s_f1_change", "v_f1_change", "latency_us")
     ram = f", {HostChain(out).state_bytes / 1024:.0f} KB of RAM for its state" if compiler() else ""

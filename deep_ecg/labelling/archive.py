@@ -23,8 +23,7 @@ from tqdm import tqdm
 
 from config import Config
 from deep_ecg.labelling.predict import (
-    is_synthetic,
-    label_record,
+    label_opened,
     result_files,
     summarise,
     write_annotations,
@@ -39,7 +38,7 @@ from deep_ecg.networks.classifier import (
 )
 from deep_ecg.networks.description import Description
 from deep_ecg.records import guard
-from deep_ecg.records.wfdb_files import read_header
+from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.system.console import describe_fault
 from deep_ecg.system.errors import DeepECGError, PartlyDone
 from deep_ecg.system.files import atomic_file, check_writable, locked
@@ -115,11 +114,11 @@ def records_below(folder: Path) -> list[Found]:
     found = []
 
     def unlisted(error: OSError):
-        name = os.path.relpath(error.filename, folder)
+        name = Path(error.filename).relative_to(folder).as_posix()
         found.append(Found(name, f"folder {error.filename} cannot be listed ({error.strerror}): mend its permissions"))
 
     for parent, _, files in os.walk(folder, onerror=unlisted):
-        below = PurePosixPath(os.path.relpath(parent, folder))
+        below = PurePosixPath(Path(parent).relative_to(folder).as_posix())
         found += [Found(str(below / name.removesuffix(".hea"))) for name in files if name.endswith(".hea")]
     if not found:
         raise DeepECGError(f"folder {folder} holds no record: a file NAME.hea is needed for each")
@@ -198,7 +197,7 @@ def label_archive(
 def _label_all(job: Job, found: Sequence[Found], workers: int, progress: bool) -> Counter:
     """Labels the records and writes the manifest; how many records there were of each kind."""
     counts: Counter[str] = Counter()
-    with atomic_file(job.out / MANIFEST) as temporary, open(temporary, "w", encoding="utf-8") as manifest:
+    with atomic_file(job.out / MANIFEST) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as manifest:
         manifest.write(json.dumps({"made_with": job.made_with()}) + "\n")
         outcomes = _outcomes(job, found, workers)
         for one in tqdm(outcomes, "records", len(found), unit="record", disable=None if progress else True):
@@ -255,10 +254,11 @@ def label_one(job: Job, one: Found) -> Outcome:
     try:
         if one.problem:
             raise DeepECGError(one.problem)
-        identity = _identity(job, one.name)
+        record = RecordFile.open(job.root / one.name)
+        identity = _identity(job, record)
         entry = identity and _stored(job.out / one.name, identity)
         unchanged = entry is not None
-        entry = entry or _label(job, one.name, identity)
+        entry = entry or _label(job, one.name, record, identity)
         summary, line = entry["summary"], {"record": one.name, "status": "done"}
         line |= {name: entry[name] for name in ("inputs", "synthetic", "files", "summary")}
         other_lead = job.lead is None and summary.get("lead") not in job.description.leads
@@ -294,23 +294,22 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _identity(job: Job, name: str) -> dict | None:
+def _identity(job: Job, record: RecordFile) -> dict | None:
     """From what and with what the labels of a record are made; None where one of its files cannot be used.
 
-    A file is known by its size and its time of change. DeepECGError where the header cannot be read.
+    A file is known by its size and its time of change.
     """
-    path = job.root / name
-    header, header_path = read_header(path), Path(f"{path}.hea")
-    files = [header_path.name, *dict.fromkeys(header.file_name), *[f"{path.name}.{job.peaks}"] * bool(job.peaks)]
-    inputs = {}
+    inputs, annotations = {}, [job.peaks] if job.peaks else []
     try:
-        for file in files:
-            guard.check_file(path.parent / file, beside=header_path)
-            stat = (path.parent / file).stat()
+        for file in record.files(*annotations):
+            path = record.path.parent / file
+            guard.check_file(path, beside=Path(f"{record.path}.hea"))
+            stat = path.stat()
             inputs[file] = [stat.st_size, stat.st_mtime_ns]
-    except (OSError, ValueError):  # label_record says what is wrong
+    except (OSError, ValueError):  # label_opened says what is wrong
         return None
-    return {"made_with": job.made_with(), "inputs": inputs, "synthetic": job.description.synthetic or is_synthetic(header)}
+    synthetic = job.description.synthetic or record.synthetic
+    return {"made_with": job.made_with(), "inputs": inputs, "synthetic": synthetic}
 
 
 def _stored(target: Path, identity: dict) -> dict | None:
@@ -328,14 +327,14 @@ def _stored(target: Path, identity: dict) -> dict | None:
         return None
 
 
-def _label(job: Job, name: str, identity: dict | None) -> dict:
+def _label(job: Job, name: str, record: RecordFile, identity: dict | None) -> dict:
     """Labels a record and writes its results, NAME.json last; what that says."""
-    path, target = job.root / name, job.out / name
+    target = job.out / name
     with redirect_stdout(StringIO()):  # which lead was taken is in the summary
-        labelled = label_record(path, _classifier(job), job.config, job.peaks, job.lead)
+        labelled = label_opened(record, _classifier(job), job.config, job.peaks, job.lead)
     labelled = replace(labelled, min_confidence=job.min_confidence)
-    if identity is None or _identity(job, name) != identity:
-        raise DeepECGError(f"record {path}: its files changed while they were read: run the command again")
+    if identity is None or not record.is_unchanged() or _identity(job, record) != identity:
+        raise DeepECGError(f"record {record.path}: its files changed while they were read: run the command again")
     annotations, table, _ = result_files(target.name, target.parent, labelled.synthetic)
     _beside(target, ".json").unlink(missing_ok=True)  # it told of other results
     write_annotations(annotations, labelled)

@@ -10,8 +10,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from deep_ecg.labelling.predict import Labelled, open_record, print_summary, sum
 from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, Classifier, check_min_confidence, is_sure
 from deep_ecg.records.wfdb_files import Record
-from deep_ecg.system.console import abandon_output
+from deep_ecg.system.console import abandon_output, draw_in_place
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import check_writable
 
@@ -139,18 +139,19 @@ def _replayed(record: Record, speed: float) -> Iterator[np.ndarray]:
         yield chunk_mv
 
 
-def line_feed(stream: BinaryIO, fs_hz: float, synthetic: bool = False) -> Feed:
+def line_feed(stream: BufferedReader, fs_hz: float, synthetic: bool = False) -> Feed:
     """Samples from the lines of `stream`: one value a line in millivolts, "nan" where the signal is lost."""
     return Feed("stdin", "unnamed", fs_hz, _parsed(stream), synthetic)
 
 
-def _parsed(stream: BinaryIO) -> Iterator[np.ndarray]:
+def _parsed(stream: BufferedReader) -> Iterator[np.ndarray]:
     """What is there of the lines, as soon as it is there. Raises DeepECGError at the first that is no number."""
     rest, number, values_mv = b"", 0, []
     while block := stream.read1(BLOCK_BYTES):
         *lines, rest = (rest + block).split(b"\n")
         try:
-            for number, line in enumerate(lines, number + 1):
+            for line in lines:
+                number += 1
                 values_mv.append(_millivolts(line, number))
             if len(rest) > LINE_BYTES:
                 _millivolts(rest, number + 1)
@@ -276,6 +277,7 @@ class Screen:
         self._feed, self._mode = feed, mode
         self._strip_mv = np.full(round(STRIP_S * feed.fs_hz), np.nan)
         self._drawn_s, self._height = 0.0, 0
+        draw_in_place()
 
     def show(self, chunk_mv: np.ndarray, monitor: Monitor, news: Sequence[Beat | Event]):
         """Draws anew, REFRESH_S after the last time at the earliest, and at the end of the stream."""

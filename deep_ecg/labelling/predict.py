@@ -12,7 +12,6 @@ import numpy as np
 import wfdb
 
 from config import CLASSES, Config
-from deep_ecg.beats.arrays import NetworkInputs
 from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
@@ -27,7 +26,7 @@ from deep_ecg.networks.classifier import (
     load_classifier,
 )
 from deep_ecg.networks.description import RATES_HZ
-from deep_ecg.records.wfdb_files import Annotation, Record, aami_labels, read_beats, read_header, read_record
+from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, read_beats
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from deep_ecg.system.text import number
@@ -106,52 +105,61 @@ def label_record(
     detector's. `lead` is a lead's name, by default the one `choose_lead` takes. Raises DeepECGError when the record
     cannot be read or holds fewer than two beats.
     """
-    record, synthetic = open_record(path, classifier, lead)
-    annotation = _detected(record, path, classifier.inputs) if peaks is None else _read_peaks(path, peaks, config)
+    return label_opened(RecordFile.open(path), classifier, config, peaks, lead)
+
+
+def label_opened(
+    file: RecordFile, classifier: Classifier, config: Config, peaks: str | None = None, lead: str | None = None
+) -> Labelled:
+    """`label_record` of a record whose header has been read."""
+    record, synthetic = read_lead(file, classifier, lead)
+    if peaks is None:
+        annotation = _detected(record, file.path, classifier.inputs)
+    else:
+        annotation = _read_peaks(file.path, peaks, config)
     proba = probabilities(record, annotation, classifier)
     return Labelled(record, annotation.samples, proba, _reference(annotation, peaks, config), synthetic)
 
 
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
     """Calibrated class probabilities (beats, 5) of the beats of `record` at the R-peaks of `annotation`."""
-    return classifier.probabilities(NetworkInputs(*network_inputs(record, annotation, classifier.inputs)))
+    return classifier.probabilities(network_inputs(record, annotation, classifier.inputs))
 
 
 def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
-    """The lead `lead`, or that of `choose_lead`, of the record at `path`, and whether it or the network is SYNTHETIC.
+    """`read_lead` of the record at `path`."""
+    return read_lead(RecordFile.open(path), classifier, lead)
+
+
+def read_lead(file: RecordFile, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
+    """The lead `lead`, or that of `choose_lead`, of the record `file`, and whether it or the network is SYNTHETIC.
 
     In causal mode samples that are not numbers are lost signal. Raises DeepECGError when the record cannot be read or
     its rate is out of RATES_HZ.
     """
-    header = read_header(path)
-    if not RATES_HZ[0] <= header.fs <= RATES_HZ[1]:
-        low, high = RATES_HZ
-        raise DeepECGError(f"record {path} is sampled at {header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
-    lead = lead or choose_lead(header, path, classifier.description.leads)
-    record = read_record(path, lead, gaps=classifier.inputs.causal)
-    return record, classifier.synthetic or is_synthetic(header)
+    low, high = RATES_HZ
+    if not low <= file.header.fs <= high:
+        raise DeepECGError(f"record {file.path} is sampled at {file.header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
+    lead = lead or choose_lead(file, classifier.description.leads)
+    record = file.lead(lead, gaps=classifier.inputs.causal)
+    return record, classifier.synthetic or file.synthetic
 
 
-def is_synthetic(header: wfdb.Record) -> bool:
-    """Whether the record of `header` says that it is SYNTHETIC."""
-    return any("SYNTHETIC" in comment for comment in header.comments)
-
-
-def choose_lead(header: wfdb.Record, path: Path, preferred: Sequence[str]) -> str:
+def choose_lead(file: RecordFile, preferred: Sequence[str]) -> str:
     """The first name of `preferred` that there is, else a lead II of another name, else the first signal in millivolts.
 
     Prints a line when it is not a preferred one. Raises DeepECGError when no signal is in millivolts.
     """
     for name in preferred:
-        if name in header.sig_name:
+        if name in file.leads:
             return name
-    in_mv = [name for name, units in zip(header.sig_name, header.units) if str(units).lower() == "mv"]
+    there = ", ".join(file.leads)
+    in_mv = [name for name, units in zip(file.leads, file.header.units) if str(units).lower() == "mv"]
     if not in_mv:
-        raise DeepECGError(f"record {path} has no signal in mV: name one of {', '.join(header.sig_name)} with --lead")
+        raise DeepECGError(f"record {file.path} has no signal in mV: name one of {there} with --lead")
     second = [name for name in in_mv if LEAD_II.fullmatch(re.sub(r"[\W_]", "", name.lower()))]
     chosen = (second or in_mv)[0]
-    wanted, there = " or ".join(preferred), ", ".join(header.sig_name)
-    print(f"{path.name}: no lead {wanted}, taking {chosen!r} of {there} (--lead chooses)")
+    print(f"{file.path.name}: no lead {' or '.join(preferred)}, taking {chosen!r} of {there} (--lead chooses)")
     return chosen
 
 
@@ -304,7 +312,7 @@ def write_table(path: Path, labelled: Labelled):
 
 def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings):
     """Draws the STRIP_S seconds that hold the most ectopic beats, cleaned as the network sees them."""
-    from deep_ecg.scoring.figures import predictions_figure
+    from deep_ecg.scoring.strips import predictions_figure
 
     record = labelled.record
     filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)

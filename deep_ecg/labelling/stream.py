@@ -1,9 +1,10 @@
 """Live ECG: samples of one lead in as they come, labelled beats out, each with the sample at which it was known.
 
-A stream makes no feature of its own: it calls the resampling, filter, detector, running template and rhythm of the
-other modules with their state carried. In causal mode the labels are those that `predict` gives the whole record.
+A stream has no recipe of its own: it calls the resampling, filter, detector and `BeatRecipe` by which whole records
+are prepared, with their state carried. In causal mode the labels are those that `predict` gives the whole record.
 """
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from deep_ecg.beats.detector import ON_TIME_S, REMEMBERED_S, RPeakDetector, one_row
-from deep_ecg.beats.rhythm import MEMORY_BEATS, rhythm_features, rr_intervals
-from deep_ecg.beats.shape import PWaveMemory, cut_windows, p_wave_span, qrs_span, shape_inputs
+from deep_ecg.beats.inputs import BeatRecipe
+from deep_ecg.beats.rhythm import rr_interval_s
+from deep_ecg.beats.shape import cut_windows
 from deep_ecg.beats.signal_watch import SignalWatch
-from deep_ecg.beats.templates import RunningTemplate
 from deep_ecg.networks.classifier import Classifier, predict_proba
 from deep_ecg.networks.decision import Decision
 from deep_ecg.system.errors import DeepECGError
@@ -107,7 +108,7 @@ class BeatStream:
     The mode of the network of `classifier` decides:
 
     causal: a beat is labelled as soon as its window (`inputs.look_ahead_samples` after R) and its detection are
-        there. Windows and features are those of `data_loader.network_inputs` at the same R-peaks.
+        there. Windows and features are those of `beats.inputs.network_inputs` at the same R-peaks.
     diagnostic: a beat waits for the next one (its post-RR), for half a window and for SETTLE_S more, which the
         backward run of the zero-phase filter needs. That filter then agrees with the one over the whole record to
         1e-4 of the signal, except within SETTLE_S of the record's ends. At another rate than `inputs.fs_hz` the
@@ -130,10 +131,7 @@ class BeatStream:
         self._resample = CausalResampler(fs_hz, inputs.fs_hz)
         self._sos = bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz)
         self._filter = OnePassFilter(self._sos)
-        self._qrs = qrs_span(self._before, self._after, inputs.fs_hz)
-        self._template = RunningTemplate(inputs.window_samples, self._qrs, inputs.fs_hz)
-        self._p_waves = PWaveMemory(p_wave_span(self._before, self._after, inputs.fs_hz), inputs.fs_hz)
-        self._rr_s: deque[float] = deque(maxlen=MEMORY_BEATS + 1)  # up to the latest labelled beat
+        self._recipe = BeatRecipe(inputs)
         self._filtered_mv = np.zeros(0)  # the latest; `_start` is the place of the first of them
         self._start, self._pushed = 0, 0
         self._watch = SignalWatch(fs_hz)
@@ -200,9 +198,7 @@ class BeatStream:
 
     def _expect(self, sample: int, detected: int):
         """Takes a detected beat into the queue."""
-        before = sample if self._last_r is None else self._last_r
-        no_interval = before == sample or self._watch.lost_between(before, sample)
-        rr_s = float(rr_intervals(np.array([before, sample]), self.fs_hz, np.array([True, no_interval]))[-1])
+        rr_s = rr_interval_s(self._last_r, sample, self.fs_hz, self._watch)
         place = round(sample * self.inputs.fs_hz / self.fs_hz)
         cut_at = self._resample.needed(place + self._after - 1 + self._settle)
         self._waiting.append(_Waiting(sample, place, detected, rr_s, cut_at))
@@ -214,11 +210,11 @@ class BeatStream:
             if beat.beat_mv is None and (ended or beat.cut_at < self._pushed):
                 beat.beat_mv = self._window(beat.place)
         ready = []
-        while self._waiting and self._waiting[0].beat_mv is not None:
+        while self._waiting and (beat_mv := self._waiting[0].beat_mv) is not None:
             following = self._waiting[1] if len(self._waiting) > 1 else None
             if self._zero_phase and following is None and not ended:
                 break
-            ready.append(self._step(self._waiting.popleft(), following))
+            ready.append(self._step(self._waiting.popleft(), beat_mv, following))
         return ready
 
     def _window(self, place: int) -> np.ndarray:
@@ -235,25 +231,20 @@ class BeatStream:
             span_mv = OnePassFilter(self._sos)(span_mv[::-1])[::-1]
         return cut_windows(span_mv, np.array([place - first]), self._before, self._after)[0]
 
-    def _step(self, beat: _Waiting, following: _Waiting | None) -> Prepared:
-        """The network's inputs of `beat`, by which the running template, rhythm and P waves go one beat on."""
-        beat_mv, *pair_mv = (row_mv[None] for row_mv in (beat.beat_mv, *self._template.step(beat.beat_mv)))
-        windows, shape = shape_inputs(beat_mv, *pair_mv, self._qrs)
-        p_wave = self._p_waves.steps(*pair_mv)
-        self._rr_s.append(beat.rr_s)
-        post_s = [following.rr_s] if self._zero_phase and following else []
-        own = len(self._rr_s) - 1
-        rhythm = rhythm_features(np.array([*self._rr_s, *post_s]), self.inputs.mode, own)[:1]
-        known = max(beat.cut_at, beat.detected, following.detected if post_s else 0)
-        complete = known < self._pushed and (bool(post_s) or not self._zero_phase)
+    def _step(self, beat: _Waiting, beat_mv: np.ndarray, following: _Waiting | None) -> Prepared:
+        """The network's inputs of `beat`; its post-RR is known where it waited for the beat `following` it."""
+        waited_for = following if self._zero_phase else None
+        next_rr_s = math.nan if waited_for is None else waited_for.rr_s
+        inputs = self._recipe(beat_mv[None], np.array([beat.rr_s]), next_rr_s)
+        known = max(beat.cut_at, beat.detected, 0 if waited_for is None else waited_for.detected)
         return Prepared(
             sample=beat.sample,
             known=min(known, self._pushed - 1),
             late=beat.detected - beat.sample > ON_TIME_S * self.fs_hz,
-            complete=complete,
-            window=windows[0],
-            features=np.concatenate([rhythm, shape, p_wave], axis=1)[0],
-            group=self._template.group,
+            complete=known < self._pushed and (waited_for is not None or not self._zero_phase),
+            window=inputs.windows[0],
+            features=inputs.features[0],
+            group=int(inputs.groups[0]),
         )
 
 
@@ -276,4 +267,4 @@ def _classified(streams: Sequence[BeatStream], prepared: list[list[Prepared]]) -
     windows, features = (np.stack([getattr(beat, name) for beat in beats]) for name in ("window", "features"))
     ends = np.cumsum([len(of_stream) for of_stream in prepared])
     rows = np.split(predict_proba(streams[0].classifier.model, windows, features), ends[:-1])
-    return [stream.labelled(*own) if own[0] else [] for stream, *own in zip(streams, prepared, rows)]
+    return [stream.labelled(own, proba) if own else [] for stream, own, proba in zip(streams, prepared, rows)]

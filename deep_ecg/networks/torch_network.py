@@ -1,6 +1,7 @@
 """Networks run by torch, and the files that hold them."""
 
 import io
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,12 +11,12 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from deep_ecg.networks.description import FORMAT, Description, decoded
 from deep_ecg.records import guard
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import atomic_file
+from deep_ecg.system.progress import counted
 
 PREDICT_BATCH = 256  # what stays in the processor's cache
 BATCHES_WORTH_A_BAR = 50
@@ -35,10 +36,9 @@ def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tenso
     run = torch.inference_mode()(model)
     batches = windows.split(PREDICT_BATCH), features.split(PREDICT_BATCH)
     count = len(batches[0])
-    silent = True if count < BATCHES_WORTH_A_BAR else None  # None: silent unless at a terminal
+    bar = count >= BATCHES_WORTH_A_BAR and sys.stderr.isatty()
     with _single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
-        done = tqdm(pool.map(run, *batches), "predict", count, unit="batch", disable=silent, leave=False)
-        return torch.cat(list(done))
+        return torch.cat(list(counted(pool.map(run, *batches), "labelling beats", count, "batches", bar)))
 
 
 @contextmanager

@@ -1,12 +1,12 @@
-"""Where the records of a run come from: a local folder, PhysioNet, or the synthetic database."""
+"""The database of a run: where its records are (a local folder, PhysioNet, or the synthetic one), and their files."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from config import DATA_DIR_VARIABLE, DS1, DS2, Config, with_overrides
 from deep_ecg.records import physionet, synthetic
-from deep_ecg.records.wfdb_files import read_header
+from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked
 
@@ -21,6 +21,7 @@ class Source:
 
     @property
     def synthetic(self) -> bool:
+        """Whether its records are generated ones."""
         return self.name == "synthetic"
 
 
@@ -60,15 +61,45 @@ def record_files(folder: Path, records: Sequence[str], config: Config) -> list[s
 
     The header says which the signal files are; where it cannot be read, the record's name stands for one.
     """
-    files = []
-    for name in records:
-        try:
-            signals = dict.fromkeys(read_header(folder / name).file_name)
-        except DeepECGError:  # said when the record is read
-            signals = [f"{Path(name).name}.dat"]
-        beside = Path(name).parent
-        files += [f"{name}.hea", *(str(beside / signal) for signal in signals), f"{name}.{config.annotation_extension}"]
-    return files
+    return [file for name in records for file in _files_of(folder, name, config.annotation_extension)]
+
+
+def _files_of(folder: Path, name: str, annotations: str) -> list[str]:
+    try:
+        return _beside(name, RecordFile.open(folder / name).files(annotations))
+    except DeepECGError:  # said when the record is read
+        return [f"{name}.{ending}" for ending in ("hea", "dat", annotations)]
+
+
+def _beside(name: str, files: Sequence[str]) -> list[str]:
+    """`files` of record `name`, which may lie in a subfolder of the data folder, as paths in that."""
+    return [str(PurePosixPath(name).parent / file) for file in files]  # as lists of hashes and addresses have them
+
+
+def open_records(folder: Path, records: Sequence[str], config: Config) -> tuple[list[RecordFile], list[str]]:
+    """The `records` in `folder` with their headers read, and all their files as paths in it.
+
+    Raises DeepECGError when a file is missing or empty, or a header cannot be read.
+    """
+    _check_there(folder, [f"{name}.hea" for name in records])
+    opened = [_opened(folder, name) for name in records]
+    files = [file for record in opened for file in _beside(record.name, record.files(config.annotation_extension))]
+    _check_there(folder, files)
+    return opened, files
+
+
+def _opened(folder: Path, name: str) -> RecordFile:
+    try:
+        return RecordFile.open(folder / name, name)
+    except DeepECGError:
+        physionet.verify_files(folder, [f"{name}.hea"])  # which says more where its published hash is known
+        raise
+
+
+def _check_there(folder: Path, files: Sequence[str]):
+    missing = physionet.missing_files(folder, files)
+    if missing:
+        raise DeepECGError(f"data folder {folder}: {missing[0]} is missing or empty: fetch it again")
 
 
 def real_source(config: Config) -> Source:

@@ -1,6 +1,6 @@
 """What is asked of a file from outside before a package parses it.
 
-wfdb, NumPy and torch trust what a file says of itself: sizes, counts, names of further files. These checks come first,
+wfdb and torch trust what a file says of itself: sizes, counts, names of further files. These checks come first,
 so that no file makes them read elsewhere, wait for ever, or take more memory than the file's own size warrants. Each
 raises ValueError with the reason in a few words; the caller names the record or file and the mend.
 """
@@ -123,7 +123,7 @@ def check_signal_files(path: Path, header: wfdb.Record):
 
     FileNotFoundError names one that is missing.
     """
-    first = {}
+    first: dict[str, int] = {}
     for number, name in enumerate(header.file_name):
         if first.setdefault(name, number) != number and header.file_name[number - 1] != name:
             raise ValueError(f"its header does not list the signals of {name} together")
@@ -173,7 +173,7 @@ def _kind_of(note: bytes) -> str:
 def check_stored(path: Path):
     """The zip archive at `path` holds plain, uncompressed members that fit into it.
 
-    So it is what torch.save and numpy.savez write, and reading it takes no more memory than its size.
+    So it is what torch.save writes, and reading it takes no more memory than its size.
     """
     size = check_file(path)
     if not zipfile.is_zipfile(path):

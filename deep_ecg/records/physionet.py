@@ -13,6 +13,8 @@ import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import requests
@@ -32,15 +34,25 @@ ANNOTATIONS = "atr"  # extension of the reference annotations
 # awk '{print $1"  "$2}' SHA256SUMS.txt | grep -E '  (RECORDS|[0-9]{3}\.(atr|dat|hea))$' | LC_ALL=C sort -k2 | sha256sum
 MITDB_SHA256SUMS = "132de26d89c6facee32ecdc7e6f57d8348205cac3f418f86be9f190e65869873"
 
-CONNECT_TIMEOUT_S = 10.0
-READ_TIMEOUT_S = 30.0
-TRIES = 3  # of one transfer, each continuing where the last one broke off
-BACKOFF_S = 1.0  # doubled after every try
+TRANSFER_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)  # requests lets those of bad hosts through
 CHUNK_BYTES = 16384  # at most this much of a dropped transfer is lost
 
 _LOCAL_MEND = f'or set data_source to "local" and {DATA_DIR_VARIABLE} to a folder that holds the database'
 _HASH_LINE = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(\S.*)")
 _RECORD_FILE = re.compile(r"RECORDS|[0-9]{3}\.(atr|dat|hea)")
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a server is waited for, and how often a transfer is tried, each time from where the last broke off."""
+
+    connect_timeout_s: float = 10.0
+    read_timeout_s: float = 30.0
+    tries: int = 3
+    backoff_s: float = 1.0  # before the second try; doubled after every further one
+
+
+PATIENCE = Patience()
 
 
 def expected_files(records: Sequence[str], annotations: str = ANNOTATIONS) -> list[str]:
@@ -96,6 +108,7 @@ def download(
     progress: bool = False,
     sums_sha256: str | None = None,
     annotations: str = ANNOTATIONS,
+    patience: Patience = PATIENCE,
 ) -> None:
     """Bring the records into the folder from `url`, a folder laid out as PhysioNet's, every file checked.
 
@@ -105,6 +118,7 @@ def download(
 
     progress: show a bar over the files, on a terminal only.
     sums_sha256: `hashes_digest` that the list of hashes must have; None trusts the server's list.
+    patience: how long the server is waited for, and how often it is asked.
 
     Raises DeepECGError, one line, when the server cannot be reached or does not have a file, when the list or a file
     is wrong twice, or when the folder cannot be written. Of two at once into one folder, the second waits.
@@ -112,10 +126,10 @@ def download(
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder, lambda: print(f"waiting for another run that downloads into {folder}", flush=True)):
-            with requests.Session() as session:
-                files = expected_files(records, annotations)
-                _download(session, folder, url.rstrip("/") + "/", files, progress, sums_sha256)
+        waiting = f"waiting for another run that downloads into {folder}"
+        with locked(folder, lambda: print(waiting, flush=True)), requests.Session() as session:
+            server = _Server(session, url.rstrip("/") + "/", patience)
+            _download(server, folder, expected_files(records, annotations), progress, sums_sha256)
     except OSError as error:
         raise DeepECGError(
             f"cannot write to {folder} ({error.strerror or error}): free some space, or set data_dir or "
@@ -123,85 +137,94 @@ def download(
         ) from error
 
 
-def _download(session, folder: Path, url: str, files: Sequence[str], progress: bool, sums_sha256: str | None):
-    _fetch_hash_list(session, folder, url, sums_sha256)
+def _download(server: "_Server", folder: Path, files: Sequence[str], progress: bool, sums_sha256: str | None):
+    _fetch_hash_list(server, folder, sums_sha256)
     hashes = read_hashes(folder)
     names = [RECORD_LIST, *files]
     for name in names:
         if name not in hashes:
             raise DeepECGError(
-                f"{url}{HASH_LIST} does not name {name}: set physionet_url to a copy of the MIT-BIH Arrhythmia Database"
+                f"{server.url}{HASH_LIST} does not name {name}: set physionet_url to a copy of the MIT-BIH Arrhythmia "
+                "Database"
             )
     # disable=None leaves the bar out where standard error is no terminal.
     with tqdm(names, desc="MIT-BIH from PhysioNet", unit="file", disable=None if progress else True) as bar:
         for name in bar:
             target = folder / name
             if not (target.is_file() and _sha256(target) == hashes[name]):
-                _fetch(session, url + name, target, lambda path, sha256=hashes[name]: _sha256(path) == sha256)
+                server.fetch(name, target, partial(_has_hash, hashes[name]))
 
 
-def _fetch_hash_list(session, folder: Path, url: str, sums_sha256: str | None):
+def _fetch_hash_list(server: "_Server", folder: Path, sums_sha256: str | None):
     target = folder / HASH_LIST
     _part_of(target).unlink(missing_ok=True)  # without a hash of its own, a part cannot be told from a whole
 
     def is_good(path: Path) -> bool:
         return sums_sha256 is None or hashes_digest(_parse_hashes(path)) == sums_sha256
 
-    _fetch(session, url + HASH_LIST, target, is_good)
+    server.fetch(HASH_LIST, target, is_good)
 
 
-def _fetch(session, url: str, target: Path, is_good: Callable[[Path], bool]):
-    """Bring one file to its final name once `is_good` accepts it; one that is whole but wrong is fetched once more."""
-    part = _part_of(target)
-    part.parent.mkdir(exist_ok=True)  # a record may lie in a subfolder
-    for _ in range(2):
-        # A run stopped just before the rename leaves a part that is whole.
-        if not (part.is_file() and is_good(part)):
-            _transfer(session, url, part)
-        if is_good(part):
-            os.replace(part, target)
-            return
-        part.unlink()
-    raise DeepECGError(
-        f"{url} came twice with content that differs from its published SHA-256: try again later, "
-        f"set physionet_url to another copy, {_LOCAL_MEND}"
-    )
+@dataclass(frozen=True)
+class _Server:
+    """The folder `url` (which ends with /) of a server, asked over one session with `patience`."""
 
+    session: requests.Session
+    url: str
+    patience: Patience
 
-def _transfer(session, url: str, part: Path):
-    """Fill `part` from `url`; a dropped or busy server is tried again `TRIES` times in all."""
-    for attempt in range(1, TRIES + 1):
-        try:
-            _receive(session, url, part)
-            return
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:  # requests lets bad hosts through
-            if attempt == TRIES or not _is_passing(error):
-                raise DeepECGError(
-                    f"cannot download {url} ({_reason(error)}): check the connection and physionet_url, {_LOCAL_MEND}"
-                ) from error
-        time.sleep(BACKOFF_S * 2 ** (attempt - 1))
+    def fetch(self, name: str, target: Path, is_good: Callable[[Path], bool]):
+        """Bring a file to its final name once `is_good` accepts it; a whole one that is wrong is fetched once more."""
+        part = _part_of(target)
+        part.parent.mkdir(exist_ok=True)  # a record may lie in a subfolder
+        for _ in range(2):
+            # A run stopped just before the rename leaves a part that is whole.
+            if not (part.is_file() and is_good(part)):
+                self._transfer(name, part)
+            if is_good(part):
+                os.replace(part, target)
+                return
+            part.unlink()
+        raise DeepECGError(
+            f"{self.url}{name} came twice with content that differs from its published SHA-256: try again later, "
+            f"set physionet_url to another copy, {_LOCAL_MEND}"
+        )
 
+    def _transfer(self, name: str, part: Path):
+        """Fill `part`; a dropped or busy server is tried again."""
+        tries = self.patience.tries
+        for attempt in range(1, tries + 1):
+            try:
+                self._receive(name, part)
+                return
+            except TRANSFER_ERRORS as error:
+                if attempt == tries or not _is_passing(error):
+                    raise DeepECGError(
+                        f"cannot download {self.url}{name} ({_reason(error)}): check the connection and physionet_url, "
+                        f"{_LOCAL_MEND}"
+                    ) from error
+            time.sleep(self.patience.backoff_s * 2 ** (attempt - 1))
 
-def _receive(session, url: str, part: Path):
-    """One request: continue `part` where the server sends the rest (206), write it anew where it sends all (200)."""
-    held = part.stat().st_size if part.is_file() else 0
-    headers = {"Accept-Encoding": "identity"}  # a range counts the bytes of the file, not of a compressed form
-    if held:
-        headers["Range"] = f"bytes={held}-"
-    timeout_s = (CONNECT_TIMEOUT_S, READ_TIMEOUT_S)
-    with session.get(url, headers=headers, stream=True, timeout=timeout_s) as response:
-        is_rest = response.headers.get("Content-Range", "").startswith(f"bytes {held}-")
-        if response.status_code == 416 or (response.status_code == 206 and not is_rest):
-            part.unlink(missing_ok=True)
-            raise requests.ConnectionError("the range asked for was not sent")
-        response.raise_for_status()
-        with part.open("ab" if response.status_code == 206 else "wb") as file:
-            for chunk in response.iter_content(CHUNK_BYTES):
-                file.write(chunk)
+    def _receive(self, name: str, part: Path):
+        """One request: continue `part` where the server sends the rest (206), begin anew where it sends all (200)."""
+        held = part.stat().st_size if part.is_file() else 0
+        headers = {"Accept-Encoding": "identity"}  # a range counts the bytes of the file, not of a compressed form
+        if held:
+            headers["Range"] = f"bytes={held}-"
+        timeout_s = (self.patience.connect_timeout_s, self.patience.read_timeout_s)
+        with self.session.get(self.url + name, headers=headers, stream=True, timeout=timeout_s) as response:
+            is_rest = response.headers.get("Content-Range", "").startswith(f"bytes {held}-")
+            if response.status_code == 416 or (response.status_code == 206 and not is_rest):
+                part.unlink(missing_ok=True)
+                raise requests.ConnectionError("the range asked for was not sent")
+            response.raise_for_status()
+            with part.open("ab" if response.status_code == 206 else "wb") as file:
+                for chunk in response.iter_content(CHUNK_BYTES):
+                    file.write(chunk)
 
 
 def _is_passing(error: Exception) -> bool:
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code >= 500 or error.response.status_code == 429
     dropped = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
     return isinstance(error, dropped)
@@ -209,7 +232,7 @@ def _is_passing(error: Exception) -> bool:
 
 def _reason(error: Exception) -> str:
     """The failure in a few words; the texts of requests run over many nested exceptions."""
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"the server answers HTTP {error.response.status_code}"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "no answer in time"
@@ -227,6 +250,10 @@ def _parse_hashes(path: Path) -> dict[str, str]:
         raise DeepECGError(f"cannot read {path} ({error.strerror}): make it readable or get it again") from error
     matches = (_HASH_LINE.fullmatch(line.strip()) for line in lines)
     return {match[2]: match[1].lower() for match in matches if match}
+
+
+def _has_hash(sha256: str, path: Path) -> bool:
+    return _sha256(path) == sha256
 
 
 def _sha256(path: Path) -> str:

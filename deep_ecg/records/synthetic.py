@@ -185,7 +185,7 @@ def _check_arguments(folder: Path, records: Sequence[str], minutes: float, seed:
     if seed < 0:
         raise DeepECGError(f"seed {seed!r} cannot be used: it must be 0 or more")
     for header in sorted(folder.glob("*.hea")):
-        if "SYNTHETIC" not in header.read_text(errors="replace"):
+        if "SYNTHETIC" not in header.read_text(encoding="utf-8", errors="replace"):
             raise DeepECGError(f"{header} is not a synthetic record: choose another folder for synthetic data")
 
 
@@ -201,7 +201,7 @@ def _is_whole(folder: Path, record: str, minutes: float, seed: int) -> bool:
     header, signal, annotation = (folder / f"{record}.{ending}" for ending in ("hea", "dat", "atr"))
     if not (header.is_file() and signal.is_file() and annotation.is_file()):
         return False
-    stamped = f"# {_stamp(minutes, seed)}" in header.read_text(errors="replace").splitlines()
+    stamped = f"# {_stamp(minutes, seed)}" in header.read_text(encoding="utf-8", errors="replace").splitlines()
     # Format 212 packs the two samples of one instant in three bytes.
     return stamped and signal.stat().st_size == 3 * _n_samples(minutes) and annotation.read_bytes().endswith(b"\0\0")
 
@@ -278,7 +278,8 @@ def _beat_kinds(patient: Patient, duration_s: float, rng: np.random.Generator):
     if n_sinus == 0:
         in_fibrillation["escape"] = counts["escape"]
 
-    text, rhythms = "", []
+    text = ""
+    rhythms: list[tuple[int, str]] = []
     for n, rhythm, part in ((n_sinus, patient.rhythm, in_sinus), (n_fibrillating, "(AFIB", in_fibrillation)):
         if n:
             pieces = _pieces(patient, part, rhythm == "(AFIB", rng)
@@ -559,4 +560,4 @@ def is_synthetic(folder: Path, records: Sequence[str] = ()) -> bool:
     if (folder / MARKER_NAME).exists():
         return True
     headers = [*folder.glob("*.hea"), *(folder / f"{name}.hea" for name in records if "/" in name)]
-    return any("SYNTHETIC" in header.read_text(errors="replace") for header in headers)
+    return any("SYNTHETIC" in header.read_text(encoding="utf-8", errors="replace") for header in headers)

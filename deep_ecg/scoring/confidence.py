@@ -50,7 +50,7 @@ def calibration(labels: np.ndarray, proba: np.ndarray, bins: int = BINS) -> dict
     ordered = np.sort(confidence)
     edges = ordered[[part[0] for part in np.array_split(np.arange(len(ordered)), bins)[1:] if len(part)]]
     of_bin = np.searchsorted(edges, confidence, side="right")
-    parts = [_part(confidence, right, of_bin == one) for one in np.unique(of_bin)]
+    parts = [_part(confidence, right, of_bin == number) for number in np.unique(of_bin)]
     called = {name: _part(confidence, right, proba.argmax(axis=1) == k) for k, name in enumerate(CLASSES)}
     return {
         "ece": sum(part["n"] * abs(part["accuracy"] - part["confidence"]) for part in parts) / len(labels),
@@ -112,7 +112,7 @@ def abstaining(labels: np.ndarray, proba: np.ndarray, threshold: float) -> dict:
     among the beats kept. None where it is 0/0.
     """
     predicted, kept = proba.argmax(axis=1), proba.max(axis=1) >= threshold
-    result = {"min_confidence": threshold, "kept": _share(kept), "error": _share((predicted != labels)[kept])}
+    result: dict = {"min_confidence": threshold, "kept": _share(kept), "error": _share((predicted != labels)[kept])}
     for name in SHOWN_CLASSES:
         is_class, called = labels == CLASSES.index(name), predicted == CLASSES.index(name)
         result[name] = {
@@ -140,7 +140,7 @@ def confidence_report(labels: np.ndarray, proba: np.ndarray, records: np.ndarray
     """Calibration before and after `temperature`, and after it the risk-coverage curves and effects of abstaining.
 
     labels (n,) int, proba (n, classes) as the network gives them, records (n,) names. Curves are of all beats, and of
-    the reference beats of S and of V each on their own: their risk is then 1 - Se among those kept.
+    the reference beats of S and of V alone: their risk is then 1 - Se among those kept.
     """
     after = tempered(proba, temperature)
     confidence, wrong = after.max(axis=1), after.argmax(axis=1) != labels

@@ -1,8 +1,7 @@
-"""Figures of a run, as PNG files at README width.
+"""Figures of a training and of what experiments measure, as PNG files at README width.
 
-Every function draws on its own `Figure` (no pyplot, no global state), writes the file whole or not at all, and returns
-its path. Classes keep one colour (Okabe and Ito's palette, told apart by colour-blind readers) and one marker shape in
-every figure. `synthetic=True` stamps SYNTHETIC across the figure and into its title.
+Every function returns the path of the file that it has written. No legend lies on a curve. `synthetic=True` stamps
+SYNTHETIC across the figure and into its title. The strips of ECG are drawn by strips.py, without scikit-learn.
 """
 
 from pathlib import Path
@@ -10,80 +9,37 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import auc, roc_curve
 
 from config import CLASSES
-from deep_ecg.system.files import atomic_file
+from deep_ecg.scoring.canvas import (
+    BLUE,
+    CLASS_COLOURS,
+    CLASS_MARKERS,
+    GREY,
+    INK,
+    LEGEND_POINTS,
+    SKY,
+    class_style,
+    legend_below,
+    new_figure,
+    save,
+    tidy,
+)
 from deep_ecg.system.text import UNDEFINED
 
-DPI = 130
-WIDTH_IN = 10.0
-BLUE, GREEN, VERMILLION, PURPLE, ORANGE = "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00"
-SKY, RED, GREY, INK = "#56B4E9", "#C8201E", "#8A8A8A", "#222222"
-CLASS_COLOURS = dict(zip(CLASSES, (BLUE, GREEN, VERMILLION, PURPLE, ORANGE)))
-CLASS_MARKERS = dict(zip(CLASSES, ("o", "s", "^", "D", "P")))
-CLASS_MARKER_SIZES = dict(zip(CLASSES, (7, 7, 9, 7, 9)))  # points; a triangle and a cross look smaller than a disc
 ROC_LOWEST_RATE = 1e-4
+MARGIN = 0.06  # of the range of the data, above and below it
 
 
-def _figure(height_in: float, title: str, synthetic: bool) -> Figure:
-    figure = Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, layout="constrained", facecolor="white")
-    title = f"SYNTHETIC data: {title}" if synthetic else title
-    figure.suptitle(title, fontsize=12, color=INK, parse_math=False)  # a record's name may hold $ and backslashes
-    return figure
-
-
-def _save(figure: Figure, path: str | Path, synthetic: bool) -> Path:
-    if synthetic:
-        size = min(84, 18 * figure.get_figheight())
-        figure.text(
-            0.5, 0.5, "SYNTHETIC", fontsize=size, fontweight="bold", color=VERMILLION, alpha=0.28,
-            rotation=20, ha="center", va="center", zorder=10, in_layout=False,
-        )  # fmt: skip
-    with atomic_file(Path(path)) as temporary:
-        figure.savefig(temporary, format="png", dpi=DPI)
-    return Path(path)
-
-
-def _tidy(axes: Axes, grid_axis: str = "both"):
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_axisbelow(True)
-    if grid_axis:
-        axes.grid(axis=grid_axis, color="#DDDDDD", linewidth=0.6)
-
-
-def signal_figure(
-    path: str | Path,
-    raw_mv: np.ndarray,
-    clean_mv: np.ndarray,
-    fs_hz: float,
-    start_s: float,
-    record: str,
-    lead: str,
-    synthetic: bool,
-) -> Path:
-    """A strip of ECG before (red) and after (blue) filtering; both panels span the same number of millivolts.
-
-    raw_mv, clean_mv: (n,) the same strip in mV at `fs_hz`; its first sample lies `start_s` seconds into the record.
-    """
-    raw_mv, clean_mv = np.asarray(raw_mv), np.asarray(clean_mv)
-    time_s = start_s + np.arange(len(raw_mv)) / fs_hz
-    title = f"Record {record}, {lead}, {len(raw_mv) / fs_hz:.1f} s from {start_s:.1f} s (n = {len(raw_mv):,} samples)"
-    figure = _figure(5.0, title, synthetic)
-    panels = figure.subplots(2, 1, sharex=True)
-    half_span_mv = 0.55 * max(np.ptp(raw_mv), np.ptp(clean_mv), 0.1)
-    for axes, signal_mv, name, colour in zip(panels, (raw_mv, clean_mv), ("raw", "cleaned"), (RED, BLUE)):
-        axes.plot(time_s, signal_mv, color=colour, linewidth=0.9)
-        middle_mv = (signal_mv.min() + signal_mv.max()) / 2
-        axes.set_ylim(middle_mv - half_span_mv, middle_mv + half_span_mv)
-        axes.set_ylabel(f"{name}, mV", color=colour)
-        _tidy(axes)
-    panels[-1].set_xlim(time_s[0], time_s[-1])
-    panels[-1].set_xlabel("time in the record, s")
-    return _save(figure, path, synthetic)
+def _fitted(values: np.ndarray, highest: float = 100.0) -> tuple[float, float]:
+    """Limits of an axis in per cent that hold all finite `values` with a margin, but no more than `highest` needs."""
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return 0.0, highest
+    margin = max(MARGIN * np.ptp(values), 1.0)
+    return max(values.min() - margin, 0.0), min(values.max() + margin, highest + margin)
 
 
 def _column(history: list[dict], name: str) -> np.ndarray:
@@ -101,12 +57,12 @@ def _draw_losses(axes: Axes, history: list[dict]):
     epochs, val_loss = _column(history, "epoch"), _column(history, "val_loss")
     axes.plot(epochs, _column(history, "train_loss"), "o-", color=SKY, markersize=4, label="training")
     axes.plot(epochs, val_loss, "s-", color=INK, markersize=4, label="validation")
-    axes.set(title="Loss", ylabel="loss")
+    axes.set(title="Loss, validation patients held out", ylabel="focal loss")
     axes.margins(y=0.12)
     axes.set_ylim(bottom=0)
     _epoch_axis(axes, epochs)
-    axes.legend(fontsize=8, framealpha=0.9)
-    _tidy(axes)
+    legend_below(axes, columns=2)
+    tidy(axes)
 
 
 def _draw_validation(axes: Axes, history: list[dict]):
@@ -119,14 +75,14 @@ def _draw_validation(axes: Axes, history: list[dict]):
     for key, label, colour, marker in curves:
         values = 100 * _column(history, key)
         if np.isfinite(values).any():
-            last = values[np.isfinite(values)][-1]
-            label += f", last {last:.1f} %"
+            label += f", last {values[np.isfinite(values)][-1]:.1f} %"
             axes.plot(epochs, values, marker=marker, color=colour, markersize=4, label=label)
-    axes.set(title="Validation (held-out training patients)", ylabel="%", ylim=(0, 102))
+    drawn = np.concatenate([line.get_ydata() for line in axes.lines] or [np.empty(0)])
+    axes.set(title="Scores of the validation patients", ylabel="%", ylim=_fitted(drawn))
     _epoch_axis(axes, epochs)
     if axes.lines:
-        axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
-    _tidy(axes)
+        legend_below(axes, columns=3)
+    tidy(axes)
 
 
 def _draw_confusion(axes: Axes, matrix: np.ndarray):
@@ -163,8 +119,8 @@ def _draw_roc(axes: Axes, curves: dict[str, tuple[np.ndarray, np.ndarray]]):
     axes.set_xscale("log")
     axes.set(title="ROC, micro-average of the five classes", xlim=(ROC_LOWEST_RATE, 1), ylim=(0, 1.02))
     axes.set(xlabel="false positive rate (logarithmic)", ylabel="true positive rate")
-    axes.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0.03, 0.08), framealpha=0.9)
-    _tidy(axes)
+    legend_below(axes, columns=2)
+    tidy(axes)
 
 
 def dashboard_figure(
@@ -178,99 +134,19 @@ def dashboard_figure(
 ) -> Path:
     """Training and test at a glance: losses, validation scores, test confusion matrix, micro-average ROC.
 
-    history: one dict per epoch (epoch, train_loss, val_loss, val_accuracy, val_s_f1, val_v_f1; None allowed).
+    history: one dict per epoch (epoch, train_loss, val_loss, val_accuracy, val_s_f1, val_v_f1; None allowed), of the
+    training that the validation patients were held out of.
     confusion: (5, 5) counts, rows reference. train_curve, test_curve: (labels (n,), proba (n, 5)) or None.
     title: should name mode, preset and seed.
     """
-    figure = _figure(8.2, title, synthetic)
+    figure = new_figure(8.8, title, synthetic)
     panels = figure.subplots(2, 2)
     _draw_losses(panels[0, 0], history)
     _draw_validation(panels[0, 1], history)
     _draw_confusion(panels[1, 0], confusion)
     curves = {"training": train_curve, "test": test_curve}
     _draw_roc(panels[1, 1], {name: curve for name, curve in curves.items() if curve is not None and len(curve[0])})
-    return _save(figure, path, synthetic)
-
-
-RING = {"marker": "o", "markersize": 16, "markerfacecolor": "none", "markeredgecolor": INK, "markeredgewidth": 1.6}
-
-
-def _class_style(name: str) -> dict:
-    return {"marker": CLASS_MARKERS[name], "markersize": CLASS_MARKER_SIZES[name], "color": CLASS_COLOURS[name]}
-
-
-def _draw_beat(axes: Axes, peak_s: float, peak_mv: float, label: int, reference: int | None):
-    """Marker on the R peak and class letter above the trace; a wrong one gets a ring and the boxed reference."""
-    name = CLASSES[label]
-    above = axes.get_xaxis_transform()  # x in seconds, y as a fraction of the axes
-    centred = {"transform": above, "ha": "center", "va": "center"}
-    axes.plot(peak_s, peak_mv, markeredgecolor="white", markeredgewidth=0.6, **_class_style(name))
-    axes.text(peak_s, 0.955, name, color=CLASS_COLOURS[name], fontsize=11, fontweight="bold", **centred)
-    if reference is not None and reference != label:
-        axes.plot(peak_s, peak_mv, **RING)
-        box = {"boxstyle": "round,pad=0.2", "facecolor": "white", "edgecolor": INK}
-        letter = CLASSES[reference] if reference >= 0 else "none"
-        axes.text(peak_s, 0.855, letter, color=INK, fontsize=9, bbox=box, **centred)
-
-
-def _class_legend(figure: Figure, labels: np.ndarray, any_wrong: bool):
-    present = [name for i, name in enumerate(CLASSES) if i in labels]
-    handles = [Line2D([], [], linestyle="", label=name, **_class_style(name)) for name in present]
-    if any_wrong:
-        handles.append(Line2D([], [], linestyle="", label="differs from the reference (boxed letter)", **RING))
-    if handles:
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
-
-
-def _predictions_title(record: str, mode: str, start_s: float, end_s: float, beats: int, agree: int | None) -> str:
-    run = f"Record {record}, {mode} mode" if mode else f"Record {record}"
-    verdict = "no reference" if agree is None else f"{agree} agree with the reference"
-    return f"{run}, {end_s - start_s:.1f} s from {start_s:.1f} s: n = {beats} beats, {verdict}"
-
-
-def predictions_figure(
-    path: str | Path,
-    signal_mv: np.ndarray,
-    fs_hz: float,
-    start_s: float,
-    peaks_s: np.ndarray,
-    predicted: np.ndarray,
-    reference: np.ndarray | None,
-    record: str,
-    synthetic: bool,
-    mode: str = "",
-) -> Path:
-    """A strip of live beat labels in two rows: cleaned signal, R peaks by class, wrong labels ringed.
-
-    signal_mv: (n,) in mV at `fs_hz`; its first sample lies `start_s` seconds into the record. peaks_s: (k,) R peaks in
-    seconds of the record; those outside the strip are not drawn. predicted: (k,) class indices. reference: (k,) class
-    indices, -1 where no reference beat belongs to the peak; None where the record has no reference.
-    """
-    signal_mv, peaks_s, predicted = np.asarray(signal_mv), np.asarray(peaks_s, float), np.asarray(predicted, int)
-    reference = None if reference is None else np.asarray(reference, int)
-    end_s = start_s + len(signal_mv) / fs_hz
-    shown = np.flatnonzero((peaks_s >= start_s) & (peaks_s < end_s))
-    agree = None if reference is None else int((predicted[shown] == reference[shown]).sum())
-    figure = _figure(5.4, _predictions_title(record, mode, start_s, end_s, len(shown), agree), synthetic)
-    panels = figure.subplots(2, 1, sharey=True)
-
-    time_s = start_s + np.arange(len(signal_mv)) / fs_hz
-    row_s, span_mv = (end_s - start_s) / 2, max(np.ptp(signal_mv), 0.1)
-    for row, axes in enumerate(panels):
-        in_row = (time_s - start_s) // row_s == row
-        axes.plot(time_s[in_row], signal_mv[in_row], color=GREY, linewidth=0.9, zorder=1)
-        first_s = start_s + row * row_s
-        axes.set_xlim(first_s - 0.015 * row_s, first_s + 1.015 * row_s)  # room for letters at the ends
-        axes.set_ylabel("cleaned, mV")
-        _tidy(axes)
-    panels[0].set_ylim(signal_mv.min() - 0.1 * span_mv, signal_mv.max() + 0.42 * span_mv)
-    panels[1].set_xlabel("time in the record, s")
-    for i in shown:
-        axes = panels[int(peaks_s[i] >= start_s + row_s)]
-        peak_mv = np.interp(peaks_s[i], time_s, signal_mv)
-        _draw_beat(axes, peaks_s[i], peak_mv, predicted[i], None if reference is None else reference[i])
-    _class_legend(figure, predicted[shown], agree is not None and agree < len(shown))
-    return _save(figure, path, synthetic)
+    return save(figure, path, synthetic)
 
 
 def _benchmark_text(key: str, value: float) -> str:
@@ -304,7 +180,7 @@ def benchmark_figure(
     rows: dicts with name, accuracy, v_se, s_f1 (fractions), parameters, int8_bytes, train_s, latency_us.
     """
     height_in = 1.9 + 0.8 * len(rows)
-    figure = _figure(max(height_in, 3.6), title, synthetic)
+    figure = new_figure(max(height_in, 3.6), title, synthetic)
     panels = figure.subplots(2, 4, sharey=True).ravel()
     for axes, (key, label) in zip(panels, BENCHMARK_PANELS):
         values = [row.get(key) for row in rows]
@@ -322,30 +198,43 @@ def benchmark_figure(
         axes.spines[["top", "right", "bottom"]].set_visible(False)
     panels[0].invert_yaxis()
     panels[-1].set_visible(False)
-    return _save(figure, path, synthetic)
+    return save(figure, path, synthetic)
 
 
-LOOK_AHEAD_CURVES = (("v_f1", "V", CLASS_COLOURS["V"]), ("s_f1", "S", CLASS_COLOURS["S"]))
+LOOK_AHEAD_CURVES = (("v_f1", "V"), ("s_f1", "S"))
 
 
 def look_ahead_figure(path: str | Path, report: dict, synthetic: bool = False) -> Path:
-    """F1 of S and V against the look-ahead of the causal mode, the diagnostic mode as lines across.
+    """F1 of S and V against the look-ahead of the causal mode, mean and sd over seeds; the diagnostic mode across.
 
-    report: "causal" maps look-aheads in ms (text) to scores, "diagnostic" holds scores; the means of s_f1 and v_f1 are
-    fractions.
+    report: "causal" maps look-aheads in ms (text) to scores, "diagnostic" holds scores; of s_f1 and v_f1 "mean" and
+    "sd" are fractions, sd None where there is one seed.
     """
-    figure = _figure(4.6, "Causal mode: what waiting after the R-peak buys (DS1, four folds by patient)", synthetic)
+    seeds = report["diagnostic"]["s_f1"]["n"]
+    title = f"Causal mode: what waiting after R buys (DS1, four folds by patient, mean ± sd of {seeds} seeds)"
+    figure = new_figure(4.8, title, synthetic)
     axes = figure.subplots()
-    look_aheads_ms = [float(ms) for ms in report["causal"]]
-    for key, name, colour in LOOK_AHEAD_CURVES:
-        values = [100 * scores[key]["mean"] for scores in report["causal"].values()]
-        axes.plot(look_aheads_ms, values, marker=CLASS_MARKERS[name], color=colour, label=f"{name} F1, causal")
-        level = 100 * report["diagnostic"][key]["mean"]
+    look_aheads_ms, ends = [float(ms) for ms in report["causal"]], []
+    for key, name in LOOK_AHEAD_CURVES:
+        means, sds = _in_percent([scores[key] for scores in report["causal"].values()])
+        ((level,), (level_sd,)) = _in_percent([report["diagnostic"][key]])
+        colour = CLASS_COLOURS[name]
+        axes.plot(look_aheads_ms, means, color=colour, marker=CLASS_MARKERS[name], label=f"{name} F1, causal")
+        axes.errorbar(look_aheads_ms, means, sds, color=colour, fmt="none", capsize=4)
         axes.axhline(level, color=colour, linestyle="--", linewidth=1, label=f"{name} F1, diagnostic: {level:.1f} %")
-    axes.set(xlabel="look-ahead after R, ms", ylabel="%", ylim=(0, 102))
-    axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
-    _tidy(axes)
-    return _save(figure, path, synthetic)
+        axes.axhspan(level - level_sd, level + level_sd, color=colour, alpha=0.12, linewidth=0)
+        ends += [*(means - sds), *(means + sds), level - level_sd, level + level_sd]
+    axes.set(xlabel="look-ahead after R, ms", ylabel="F1, %", ylim=_fitted(np.array(ends)))
+    axes.set_xticks(look_aheads_ms)
+    legend_below(axes, columns=4)
+    tidy(axes)
+    return save(figure, path, synthetic)
+
+
+def _in_percent(spreads: list[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Means and sd, each (n,), of spreads over seeds; the sd of a single seed is 0."""
+    means, sds = ([100 * (spread[part] or 0.0) for spread in spreads] for part in ("mean", "sd"))
+    return np.array(means), np.array(sds)
 
 
 def _draw_reliability(axes: Axes, confidence: dict):
@@ -359,14 +248,13 @@ def _draw_reliability(axes: Axes, confidence: dict):
         if called["n"]:
             place = (100 * called["confidence"], 100 * called["accuracy"])
             label = f"beats called {name}, calibrated, n = {called['n']:,}"
-            axes.plot(*place, linestyle="", markeredgecolor="white", label=label, **_class_style(name))
+            axes.plot(*place, linestyle="", markeredgecolor="white", label=label, **class_style(name))
+    lowest = min(50.0, np.concatenate([np.asarray(line.get_ydata()) for line in axes.lines]).min())
     axes.plot([0, 100], [0, 100], ":", color=GREY, label="perfect")
-    lowest = min([50.0, *(value for line in axes.lines[:-1] for value in line.get_data()[1])])
-    axes.set(title="Reliability, bins of equal numbers of beats", xlim=(lowest, 101))
-    axes.set_ylim(lowest - 30, 101)  # room for the legend below every point
+    axes.set(title="Reliability, bins of equal numbers of beats", xlim=(lowest, 101), ylim=(lowest, 101))
     axes.set(xlabel="mean probability of the label, %", ylabel="labels that are right, %")
-    axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
-    _tidy(axes)
+    legend_below(axes)
+    tidy(axes)
 
 
 def _draw_risk_coverage(axes: Axes, curves: dict[str, dict | None]):
@@ -379,8 +267,8 @@ def _draw_risk_coverage(axes: Axes, curves: dict[str, dict | None]):
     axes.set(title="Abstaining: the least sure beats left out", xlim=(0, 101))
     axes.set(xlabel="share of these beats that is kept, %", ylabel="wrong among those kept, %")
     axes.set_ylim(bottom=0)
-    axes.legend(fontsize=8, loc="upper left", framealpha=0.9)
-    _tidy(axes)
+    legend_below(axes)
+    tidy(axes)
 
 
 def confidence_figure(path: str | Path, confidence: dict, title: str, synthetic: bool) -> Path:
@@ -388,11 +276,11 @@ def confidence_figure(path: str | Path, confidence: dict, title: str, synthetic:
 
     confidence: as `confidence.confidence_report` makes it. title: should name mode, preset and seed.
     """
-    figure = _figure(4.6, title, synthetic)
+    figure = new_figure(5.4, title, synthetic)
     left, right = figure.subplots(1, 2)
     _draw_reliability(left, confidence)
     _draw_risk_coverage(right, confidence["risk_coverage"])
-    return _save(figure, path, synthetic)
+    return save(figure, path, synthetic)
 
 
 NOISE_CURVES = (
@@ -410,11 +298,11 @@ NOISE_CURVES = (
 def noise_figure(path: str | Path, report: dict, synthetic: bool = False) -> Path:
     """Scores in noise against the signal-to-noise ratio, a panel a kind of noise; without noise at the left.
 
-    report: as `benchmarks/noise_stress.py` writes it.
+    report: as `python -m experiments noise-stress` writes it.
     """
     kinds, levels = report["kinds"], [f"{level:g}" for level in report["levels_db"]]
     title = f"Noise stress test, {report['preset']} preset, noisy stretches of {len(report['records'])} records"
-    figure = _figure(4.6, title, synthetic)
+    figure = new_figure(4.6, title, synthetic)
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, (kind, found) in zip(panels, kinds.items()):
         for name, (part, beats, rate), colour, line in NOISE_CURVES:
@@ -424,8 +312,8 @@ def noise_figure(path: str | Path, report: dict, synthetic: bool = False) -> Pat
             axes.plot(range(len(steps)), shown, line, color=colour, markersize=4, linewidth=1, label=name)
         axes.set_xticks(range(len(levels) + 1), ["none", *levels])
         axes.set(title=kind, xlabel="SNR, dB", ylim=(0, 102))
-        _tidy(axes)
+        tidy(axes)
     panels[0].set_ylabel("%")
     handles, names = panels[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=8)
-    return _save(figure, path, synthetic)
+    figure.legend(handles, names, loc="outside lower center", ncols=4, frameon=False, fontsize=LEGEND_POINTS)
+    return save(figure, path, synthetic)

@@ -1,4 +1,4 @@
-"""Scores of a beat classifier and the report files that hold them.
+"""Scores of a beat classifier, and of two simple rules to compare it with.
 
 Confusion matrices have one row per reference class and one column per predicted class, in the order of
 `config.CLASSES`. Rates are fractions; a rate that is 0/0 is None (null in JSON) and is printed as "-". e and j beats
@@ -14,6 +14,7 @@ from deep_ecg.system.errors import DeepECGError
 
 RATES = ("se", "ppv", "f1")
 N_LABEL, S_LABEL = CLASSES.index("N"), CLASSES.index("S")
+EXCLUDED = ("202", "232")  # 202 shares its subject with 201 of DS1, 232 holds three quarters of DS2's S beats
 PREMATURITY_THRESHOLDS = np.round(np.linspace(0.5, 1.0, 51), 2)
 
 
@@ -47,7 +48,7 @@ def _accuracy(matrices: np.ndarray) -> np.ndarray:
     return _ratio(np.trace(matrices, axis1=-2, axis2=-1), matrices.sum(axis=(-2, -1)))
 
 
-def _or_none(value: float) -> float | None:
+def _or_none(value: float | np.ndarray) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
@@ -81,7 +82,7 @@ def _scores(matrix: np.ndarray) -> dict:
     return {"n": int(matrix.sum()), "accuracy": _or_none(_accuracy(matrix)), "per_class": class_metrics(matrix)}
 
 
-def _record_matrices(labels: np.ndarray, predicted: np.ndarray, records: np.ndarray) -> dict[str, np.ndarray]:
+def _matrix_by_record(labels: np.ndarray, predicted: np.ndarray, records: np.ndarray) -> dict[str, np.ndarray]:
     records = np.asarray(records).astype(str)
     return {str(name): confusion(labels[records == name], predicted[records == name]) for name in np.unique(records)}
 
@@ -98,8 +99,8 @@ def _scores_without(matrices: dict[str, np.ndarray], excluded: tuple[str, ...]) 
     """Scores without each excluded record that is there, and without all of them."""
     present = [name for name in excluded if name in matrices]
     groups = [(name,) for name in present] + ([tuple(present)] if len(present) > 1 else [])
-    total = sum(matrices.values())
-    return {"+".join(group): _scores(total - sum(matrices[name] for name in group)) for group in groups}
+    total = np.sum(list(matrices.values()), axis=0)
+    return {"+".join(group): _scores(total - np.sum([matrices[name] for name in group], axis=0)) for group in groups}
 
 
 def _auc(is_class: np.ndarray, score: np.ndarray) -> float | None:
@@ -143,7 +144,7 @@ def evaluate_beats(
     labels: np.ndarray,
     proba: np.ndarray,
     records: np.ndarray,
-    excluded: tuple[str, ...] = ("202", "232"),
+    excluded: tuple[str, ...] = EXCLUDED,
     bootstrap: int = 1000,
     seed: int = 0,
     temperature: float = 1.0,
@@ -151,8 +152,7 @@ def evaluate_beats(
     """Scores of the most probable class of each beat, ready for JSON.
 
     labels: (n,) int, 0..4; proba: (n, 5) class probabilities; records: (n,) record names.
-    excluded: records left out, alone and together, in `without`: 202 shares its subject with 201 of DS1, 232 holds
-    three quarters of DS2's S beats. A name that is not among the records is passed over.
+    excluded: records left out, alone and together, in `without`. A name that is not among the records is passed over.
     bootstrap: resamples of whole records for the 95 % intervals in `ci95`; 0 for none.
     temperature: what calibrates the probabilities in `confidence`; all else is of `proba` as they are.
 
@@ -163,8 +163,8 @@ def evaluate_beats(
     """
     labels, proba, records = np.asarray(labels), np.asarray(proba), np.asarray(records)
     _check_beats(labels, proba, records)
-    matrices = _record_matrices(labels, proba.argmax(axis=1), records)
-    total = sum(matrices.values())
+    matrices = _matrix_by_record(labels, proba.argmax(axis=1), records)
+    total = np.sum(list(matrices.values()), axis=0)
     one_hot = labels[:, None] == np.arange(len(CLASSES))  # (n, 5)
     scores = _scores(total)
     return {
@@ -182,13 +182,13 @@ def evaluate_beats(
 
 
 def _baseline(labels: np.ndarray, predicted: np.ndarray, records: np.ndarray, excluded: tuple[str, ...]) -> dict:
-    matrices = _record_matrices(np.asarray(labels), predicted, records)
-    total = sum(matrices.values())
+    matrices = _matrix_by_record(np.asarray(labels), predicted, records)
+    total = np.sum(list(matrices.values()), axis=0)
     return {**_scores(total), "confusion": total.tolist(), "without": _scores_without(matrices, excluded)}
 
 
 def majority_baseline(
-    train_labels: np.ndarray, labels: np.ndarray, records: np.ndarray, excluded: tuple[str, ...] = ("202", "232")
+    train_labels: np.ndarray, labels: np.ndarray, records: np.ndarray, excluded: tuple[str, ...] = EXCLUDED
 ) -> dict:
     """Scores (n, accuracy, per_class, confusion, without) of calling every beat the commonest training class."""
     commonest = np.bincount(train_labels, minlength=len(CLASSES)).argmax()
@@ -209,7 +209,7 @@ def prematurity_baseline(
     pre_ratio: np.ndarray,
     labels: np.ndarray,
     records: np.ndarray,
-    excluded: tuple[str, ...] = ("202", "232"),
+    excluded: tuple[str, ...] = EXCLUDED,
 ) -> dict:
     """One-line rule: a beat is S if its pre-RR is below `threshold` times the running mean RR, else N.
 

@@ -1,4 +1,4 @@
-"""Scores over several trainings that differ by their seed."""
+"""Scores over several trainings that differ by their seed: their spread, and which of them is shown."""
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def _spread(results: list[dict]) -> dict:
 def over_seeds(reports: list[dict]) -> dict:
     """Mean, sd (ddof = 1; None for one value) and n of the DS2 scores of several reports, one per seed.
 
-    Every score becomes {"mean", "sd", "n"}; None values are left out, so n may be below the number of seeds.
+    Every score becomes {"mean", "sd", "n"}; None values are left out, so that n may be below the number of seeds.
     Returns n, seeds, accuracy, auc_micro, per_class, without and confidence (ece_before, ece_after, aurc).
     """
     results = [report["ds2"] for report in reports]

@@ -2,19 +2,38 @@
 
 import logging
 import os
+import shlex
+import shutil
+import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from io import UnsupportedOperation
+from io import TextIOWrapper, UnsupportedOperation
+from pathlib import Path
 
+from deep_ecg import INSTALL
+from deep_ecg.system import machine
 from deep_ecg.system.errors import DeepECGError, PartlyDone
 
 WIDTH = 78
 GOES_ON = "Interrupted: the same command goes on from the last whole epoch."  # said after Ctrl-C, as these are
 FILES_WHOLE = "Interrupted: files that are there are whole."
 NOTHING_WRITTEN = "Interrupted: nothing was written."
+TORCH_MEMORY = "DefaultCPUAllocator"  # what torch raises for want of memory is a RuntimeError with this in it
+
+
+def prepare_streams():
+    """Escapes what the output's encoding lacks; a stream that was closed at the start leads nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 - for as long as the process lasts
+            os.set_inheritable(stream.fileno(), True)  # it has the closed one's number, which a child would miss too
+            setattr(sys, name, stream)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def interactive() -> bool:
@@ -35,6 +54,25 @@ def ask(question: str) -> bool:
     return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
 
 
+def command_line(script: Path, *arguments: object) -> str:
+    """The command that runs `script` with `arguments` by the Python that is running, to be pasted where the user is."""
+    python = "python" if shutil.which("python") == sys.executable else _from_here(Path(sys.executable))
+    join = subprocess.list2cmdline if machine.WINDOWS else shlex.join
+    return join([python, _from_here(script), *map(str, arguments)])
+
+
+def _from_here(path: Path) -> str:
+    """The `path` as short as it can be given from the working folder: relative where it lies below that."""
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def draw_in_place():
+    """Makes the terminal obey escape sequences, which that of Windows does only when asked."""
+    if machine.WINDOWS:
+        os.system("")  # any command leaves it so
+
+
 def abandon_output():
     """Sends to nowhere what cannot be written to the output: else Python's last flush fails as well."""
     with suppress(UnsupportedOperation):  # an output that is no file
@@ -49,6 +87,7 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     What went wrong is told in one line; after Ctrl-C that is `interrupted`, unless the work has said something itself
     (the text of its KeyboardInterrupt). A reader of the output that goes away is no error.
     """
+    prepare_streams()
     try:
         work()
         print(end="", flush=True)
@@ -57,7 +96,7 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     except DeepECGError as error:
         return _failed(error)
     except ModuleNotFoundError as error:
-        mend = "install requirements.txt, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
+        mend = f"{INSTALL}, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
         return _failed(f"package {error.name} is not installed: {mend}")
     except BrokenPipeError:
         abandon_output()
@@ -65,6 +104,10 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
         if not getattr(error, "filename", None):  # the output itself, as likely as not
             abandon_output()
         return _failed(describe_fault(error))
+    except RuntimeError as error:
+        if TORCH_MEMORY not in str(error):
+            raise
+        return _failed(describe_fault(MemoryError()))
     except KeyboardInterrupt as stop:
         print(f"\n{str(stop) or interrupted}", file=sys.stderr)
         return 130

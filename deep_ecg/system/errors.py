@@ -1,6 +1,5 @@
 """What goes wrong by the user's hand: one line that names it and the mend."""
 
-
 LONGEST_MESSAGE = 1000
 
 

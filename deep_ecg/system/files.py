@@ -6,7 +6,6 @@ folder removes it.
 """
 
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -17,9 +16,13 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from filelock import lock_descriptor
+
+from deep_ecg.system import machine
 from deep_ecg.system.errors import DeepECGError
 
-UNFINISHED = re.compile(r"\..*\.unfinished-[0-9a-f]{16}(\.[^.]*)?")
+UNFINISHED = re.compile(r"(\..*\.unfinished-[0-9a-f]{16})(\.[^.]*)?")
+LOCK_ENDING = ".lock"  # of the files that are locked on Windows, see _Lock
 
 
 @contextmanager
@@ -49,8 +52,53 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
         yield temporary
 
 
-def _make_file(path: Path):
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+@contextmanager
+def locked(folder: Path, busy: Callable[[], None] | None = None) -> Iterator[None]:
+    """Keeps other runs out of `folder` while the block lasts; the lock ends with the process, however that ends.
+
+    Where another run has it: with `busy`, calls that and waits, else raises DeepECGError. On a file system without
+    locks nothing is kept out.
+    """
+    lock = _Lock(folder, folder / LOCK_ENDING)
+    try:
+        if lock.take() is False:
+            if busy is None:
+                raise DeepECGError(f"{folder} is in use by another run: wait for its end, or choose another")
+            busy()
+            lock.take(wait=True)
+        yield
+    finally:
+        lock.release()
+
+
+class _Lock:
+    """The lock of the file or folder `path`, which ends with the process at the latest.
+
+    Locked is `path` itself; on Windows, where folders have no locks and a file in use keeps its name, the file
+    `instead`, which is there as long as the lock is.
+    """
+
+    def __init__(self, path: Path, instead: Path):
+        self._instead = instead if machine.WINDOWS else None
+        self._descriptor = os.open(instead, os.O_RDWR | os.O_CREAT) if self._instead else os.open(path, os.O_RDONLY)
+
+    def take(self, wait: bool = False) -> bool | None:
+        """Whether it was had; None on a file system without locks."""
+        try:
+            return lock_descriptor(self._descriptor, blocking=wait)
+        except OSError:
+            return None
+
+    def release(self):
+        """Gives the lock back, had or not."""
+        os.close(self._descriptor)
+        if self._instead:
+            with suppress(OSError):  # another process waits for it: that one removes it
+                self._instead.unlink()
+
+
+def _lock_of_unfinished(path: Path) -> _Lock:
+    return _Lock(path, path.with_name(UNFINISHED.sub(rf"\1{LOCK_ENDING}", path.name)))
 
 
 @contextmanager
@@ -59,26 +107,20 @@ def _claimed(path: Path, make: Callable[[Path], None]) -> Iterator[Path]:
     while True:
         temporary = path.with_name(f".{path.stem[:100]}.unfinished-{secrets.token_hex(8)}{path.suffix}")
         make(temporary)
-        with suppress(FileNotFoundError):  # another process may have swept it before it was locked
-            descriptor = os.open(temporary, os.O_RDONLY)
-            _lock(descriptor)
-            if temporary.exists():
+        with suppress(FileNotFoundError):  # another process may sweep it before it is locked
+            lock = _lock_of_unfinished(temporary)
+            if lock.take() is not False and temporary.exists():
                 break
-            os.close(descriptor)
+            lock.release()
     try:
         yield temporary
     finally:
         _remove(temporary)
-        os.close(descriptor)
+        lock.release()
 
 
-def _lock(descriptor: int) -> bool:
-    """Takes the lock of an open file or folder; whether it was had. Not every file system has locks."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+def _make_file(path: Path):
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
 
 
 def _remove(path: Path):
@@ -90,35 +132,13 @@ def _remove(path: Path):
 def _sweep(folder: Path):
     """Removes what killed runs were writing in `folder`, once a process."""
     for name in os.listdir(folder):
-        if UNFINISHED.fullmatch(name):
+        path = folder / name
+        if UNFINISHED.fullmatch(name) and not path.is_symlink():
             with suppress(OSError):
-                descriptor = os.open(folder / name, os.O_RDONLY | os.O_NOFOLLOW)
-                if _lock(descriptor):
-                    _remove(folder / name)
-                os.close(descriptor)
-
-
-@contextmanager
-def locked(folder: Path, busy: Callable[[], None] | None = None) -> Iterator[None]:
-    """Keeps other runs out of `folder` while the block lasts; the lock ends with the process, however that ends.
-
-    Where another run has it: with `busy`, calls that and waits, else raises DeepECGError. On a file system without
-    locks nothing is kept out.
-    """
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if busy is None:
-                raise DeepECGError(f"{folder} is in use by another run: wait for its end, or choose another") from None
-            busy()
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        except OSError:
-            pass
-        yield
-    finally:
-        os.close(descriptor)
+                lock = _lock_of_unfinished(path)
+                if lock.take():
+                    _remove(path)
+                lock.release()
 
 
 def check_whole(whole: bool):
@@ -141,6 +161,6 @@ def check_writable(folder: Path, room_bytes: int = 0):
 
 
 def write_text(path: Path, text: str):
-    """Writes `text` to `path` in UTF-8, whole or not at all."""
+    r"""Writes `text` to `path`, whole or not at all: UTF-8 and "\n" on every system."""
     with atomic_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode())

@@ -1,4 +1,4 @@
-"""Reports as JSON files: whole or not at all, no NaN."""
+"""Reports as JSON files: whole or not at all, no NaN, the same bytes on every system."""
 
 import json
 from pathlib import Path
@@ -6,18 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from deep_ecg.system.errors import DeepECGError
-from deep_ecg.system.files import atomic_file
-
-
-def _plain(value):
-    """Plain Python value of a NumPy scalar or array, for `json`."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} cannot be stored in a report")
+from deep_ecg.system.files import write_text
 
 
 def write_json(path: str | Path, report: dict) -> Path:
-    """Write a report as JSON, keys in their given order; a file that is there stays whole until it is replaced.
+    """Writes a report as JSON, keys in their given order; a file that is there stays whole until it is replaced.
 
     NumPy scalars and arrays become plain values. Raises DeepECGError for NaN or infinity, which JSON does not know,
     and where the file cannot be written.
@@ -26,17 +19,12 @@ def write_json(path: str | Path, report: dict) -> Path:
         text = json.dumps(report, indent=2, allow_nan=False, default=_plain)
     except ValueError as error:
         raise DeepECGError(f"{path} was not written: the report holds NaN or infinity; use None instead") from error
-    with atomic_file(Path(path)) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_text(Path(path), text + "\n")
     return Path(path)
 
 
-def _refuse_constant(name: str):
-    raise ValueError(f"{name} is not JSON")
-
-
 def read_json(path: str | Path) -> dict:
-    """Read a report written by `write_json`. Raises DeepECGError where it is missing or damaged."""
+    """The report that `write_json` has written to `path`. Raises DeepECGError where it is missing or damaged."""
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
@@ -48,3 +36,14 @@ def read_json(path: str | Path) -> dict:
     if not isinstance(report, dict):
         raise DeepECGError(f"{path} is not a readable report: run `python main.py` to write it again")
     return report
+
+
+def _plain(value: object) -> object:
+    """Plain Python value of a NumPy scalar or array, for `json`."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} cannot be stored in a report")
+
+
+def _refuse_constant(name: str):
+    raise ValueError(f"{name} is not JSON")

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from deep_ecg.system.errors import DeepECGError
 
@@ -35,12 +35,12 @@ def check_kinds(config):
             raise DeepECGError(f"setting {field.name} = {value!r} cannot be used: it must be {kind}")
 
 
-def _is_a(value: object, kind: type) -> bool:
+def _is_a(value: Any, kind: Any) -> bool:
     if get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
     if kind is str:
         return isinstance(value, str | os.PathLike)
-    if kind is dict or is_dataclass(kind):
+    if kind is dict or (isinstance(kind, type) and is_dataclass(kind)):
         return isinstance(value, kind)
     numbers = (int, float) if kind is float else int
     return isinstance(value, numbers) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
@@ -64,6 +64,7 @@ def _check_numbers(config, classes: int):
         ("filter_order", config.filter_order >= 1, "1 or more"),
         ("window_samples", config.window_samples >= 64 and config.window_samples % 8 == 0, "a multiple of 8 from 64"),
         ("look_ahead_ms", 0 <= config.look_ahead_ms <= half_window_ms, "0 to half the window"),
+        ("epochs", config.epochs >= 0, "0 (as many as the preset has) or more"),
         ("focal_gamma", config.focal_gamma >= 0, "0 or more"),
         ("replays", config.replays >= 0, "0 or more"),
         ("record_shares", _are_shares(config.record_shares, classes), "five shares from 0 to 1, of N S V F Q"),
@@ -90,7 +91,7 @@ def _check_records(config):
             what = f"{twice[0]!r} stands twice" if twice else "is empty"
             what = f"{odd[0]!r} is no name of a record" if odd else what
             raise DeepECGError(f"setting {name} cannot be used: {what}: list the records' names, each once")
-    train, validation, test = (set(records) for records in lists.values())
+    train, validation = set(config.train_records), set(config.validation_records)
     if both := [record for record in config.test_records if record in train]:
         raise DeepECGError(
             f"setting test_records cannot be used: {both[0]!r} is in train_records too: take it out of one, and keep "

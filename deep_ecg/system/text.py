@@ -1,5 +1,6 @@
 """Numbers and tables as text, for the console and for Markdown."""
 
+from collections.abc import Iterable, Sequence
 
 UNDEFINED = "-"
 
@@ -9,13 +10,16 @@ def percent(fraction: float | None, digits: int = 1) -> str:
     return UNDEFINED if fraction is None else f"{100 * fraction:.{digits}f}"
 
 
-def number(value, pattern: str = ",") -> str:
+def number(value: float | None, pattern: str = ",") -> str:
     """A number in the format `pattern`, "-" for None."""
     return UNDEFINED if value is None else format(value, pattern)
 
 
 def mean_sd_text(stat: dict | None, seeds: int, scale: float = 100.0, digits: int = 1) -> str:
-    """A spread of `over_seeds` as "mean ± sd", scaled (per cent by default); "-" where there is none."""
+    """A spread {"mean", "sd", "n"} as "mean ± sd", scaled (to per cent by default); "-" where there is no mean.
+
+    Where n is below the number of `seeds`, the text says so.
+    """
     if not stat or stat["mean"] is None:
         return UNDEFINED
     text = f"{scale * stat['mean']:.{digits}f}"
@@ -24,9 +28,10 @@ def mean_sd_text(stat: dict | None, seeds: int, scale: float = 100.0, digits: in
     return text if stat.get("n", seeds) == seeds else f"{text} ({stat['n']} of {seeds} seeds)"
 
 
-def markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
     """Lines of a Markdown table whose first column is text and whose others are numbers."""
-    def line(cells):
+
+    def line(cells: Sequence[object]) -> str:
         return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
     rule = "|" + "|".join([" --- "] + [" ---: "] * (len(header) - 1)) + "|"

@@ -10,14 +10,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from joblib import Parallel
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
+from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError
 
 LOOK_S = 0.5  # how often a worker looks whether its run is still there
-SHARED_MEMORY = Path("/dev/shm")
+SHARED_MEMORY = Path("/dev/shm")  # of Linux; other systems leave nothing there
 LEFT = re.compile(r"(?:sem\.loky-|joblib_memmapping_folder_)(\d+)[-_].*")  # with the number of its process
 QUIET = "ignore:resource_tracker:UserWarning"  # joblib's helper, of what an interrupted run has left; see _sweep
 Run = Callable[[Iterable], Iterator]  # jobs (joblib's `delayed`) -> their results in the same order
@@ -59,10 +61,13 @@ def worker_pool(threads: int) -> Iterator[Run]:
 def _end_with(run: int):
     """Ends this worker process soon after process `run`, which started it; Ctrl-C is for that one to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    console.prepare_streams()
 
     def watch():
-        while os.getppid() == run:
-            time.sleep(LOOK_S)
+        with suppress(psutil.Error):  # it has ended already
+            worker, starter = psutil.Process(), psutil.Process(run)
+            while worker.ppid() == run and starter.is_running():  # on Windows an orphan keeps its parent's number
+                time.sleep(LOOK_S)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -72,16 +77,6 @@ def _sweep(folder: Path):
     """Removes semaphores and empty folders of processes that are no more."""
     for name in os.listdir(folder) if folder.is_dir() else ():
         found = LEFT.fullmatch(name)
-        if found and not _lives(int(found[1])):
+        if found and not psutil.pid_exists(int(found[1])):
             with suppress(OSError):  # not empty, or another user's
                 (os.rmdir if (folder / name).is_dir() else os.unlink)(folder / name)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True

@@ -5,15 +5,16 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from deep_ecg.networks.torch_network import predict_logits, read_torch_file, write_torch_file
 from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.progress import telling
 from deep_ecg.training import processes
 
 TRAINING_THREADS = 1  # two trainings side by side, one thread each, take less time than one after the other with two
@@ -50,8 +51,8 @@ class Rows:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __getitem__(self, index: Tensor) -> Tensor:
-        index, first = index.numpy(), self._parts[0][0]
+    def __getitem__(self, wanted: Tensor) -> Tensor:
+        index, first = wanted.numpy(), self._parts[0][0]
         gathered = np.empty((len(index), *first.shape[1:]), first.dtype)
         part = np.searchsorted(self._ends, index, side="right")
         for number, (array, rows) in enumerate(self._parts):
@@ -84,7 +85,7 @@ def seed_everything(seed: int):
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs 6 % of a training; nothing reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs 6 % of a training; nothing reads such memory
     torch.set_num_threads(TRAINING_THREADS)
 
 
@@ -97,21 +98,21 @@ def fit(
     seed: int,
     state_path: Path | None = None,
     fingerprint: str = "",
-    progress: bool = False,
+    tell: Callable[[str], None] = lambda line: None,
     on_epoch: Callable[[dict], None] | None = None,
 ) -> History:
     """Trains `model` in place for all epochs of `schedule` and leaves the averaged weights in it.
 
-    `validation` is scored after each epoch where it is given; nothing is chosen by it. With `state_path`, everything
-    needed to go on is written there after each epoch, and a state with the same `fingerprint` found there is gone on
-    from: the result is the same to the bit as without the interruption. The state is removed by the caller when its
-    results are safe.
+    `validation` is scored after each epoch where it is given; nothing is chosen by it. Within an epoch `tell` gets a
+    line every few seconds, after it `on_epoch` its entry of the history. With `state_path`, everything needed to go on
+    is written there after each epoch, and a state with the same `fingerprint` found there is gone on from: the result
+    is the same to the bit as without the interruption. The state is removed by the caller when its results are safe.
     """
     run = _Run(model, train, schedule, seed)
     if state_path is not None:
         run.restore(state_path, fingerprint)
     while run.epoch < schedule.epochs:
-        entry = run.train_epoch(train, loss_function, progress)
+        entry = run.train_epoch(train, loss_function, tell)
         if validation is not None:
             entry |= validate(run.averaged, validation, loss_function)
         run.finish_epoch(entry)
@@ -125,7 +126,7 @@ def fit(
 
 def validate(model: nn.Module, data: BeatTensors, loss_function: nn.Module) -> dict:
     """Loss, accuracy, S F1 and V F1 of `model` on `data` as val_loss, val_accuracy, val_s_f1, val_v_f1."""
-    logits = predict_logits(model, data.windows, data.features)
+    logits = predict_logits(model, cast(Tensor, data.windows), data.features)
     predicted = logits.argmax(dim=1).numpy()
     f1 = f1_score(data.labels.numpy(), predicted, labels=[1, 2], average=None, zero_division=0)
     return {
@@ -173,12 +174,15 @@ class _Run:
     def _permutation(self, count: int) -> Tensor:
         return torch.randperm(count, generator=self.generator)
 
-    def train_epoch(self, train: BeatTensors, loss_function: nn.Module, progress: bool) -> dict:
+    def train_epoch(self, train: BeatTensors, loss_function: nn.Module, tell: Callable[[str], None]) -> dict:
         self.model.train()
         order = self._order()
         total = 0.0
-        title = f"epoch {self.epoch + 1}/{self.schedule.epochs}"
-        for batch in tqdm(range(self.batches), title, unit="batch", disable=None if progress else True, leave=False):
+
+        def tell_share(done: int):
+            tell(f"epoch {self.epoch + 1} of {self.schedule.epochs}, {100 * done // self.batches} %")
+
+        for batch in telling(range(self.batches), tell_share):
             index = order[batch * self.own_batch : (batch + 1) * self.own_batch]
             loss = loss_function(self.shared(train.windows[index], train.features[index]), train.labels[index])
             self.optimizer.zero_grad()
@@ -217,8 +221,8 @@ class _Run:
             write_torch_file(path, state)
 
     def restore(self, path: Path, fingerprint: str):
-        state = read_torch_file(path) if processes.is_first() and path.exists() else None
-        state = processes.from_first(state)
+        own = read_torch_file(path) if processes.is_first() and path.exists() else None
+        state: Any = processes.from_first(own)
         if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
             return
         try:

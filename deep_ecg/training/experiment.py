@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from deep_ecg.scoring.measures import evaluate_beats, majority_baseline, prematu
 from deep_ecg.system.machine import versions
 from deep_ecg.training import engine, processes
 from loss import FocalLoss
-from model import HybridECGNet
+from model import FeatureMLP, HybridECGNet
 
 
 @dataclass(frozen=True)
@@ -74,16 +75,15 @@ def train(
     folder: Path,
     network: type[nn.Module] = HybridECGNet,
     arguments: dict | None = None,
-    progress: bool = False,
     say: Callable[[str], None] = print,
     held_out: Sequence[str] = (),
 ) -> Trained:
     """Trains one network on the patients of DS1 and their `replays`, for the fixed number of epochs of the preset.
 
     The patients `held_out` are left out of it, replays too, and scored after each epoch; nothing is chosen by that.
-    Where processes train together (distributed.py), this one has its share of the patients, and the first one writes.
+    Where processes train together (processes.py), this one has its share of the patients, and the first one writes.
     Writes `folder`/checkpoint.pt, and `folder`/resume.pt after every epoch: a training that was interrupted goes on
-    from there when nothing that it depends on has changed.
+    from there when nothing that it depends on has changed. `say` gets a line after each epoch, and every few seconds.
     """
     start, first = time.perf_counter(), processes.is_first()
     engine.seed_everything(seed)
@@ -91,8 +91,9 @@ def train(
     model = network(**arguments)
     patients = processes.share_of(ds1.records[~np.isin(ds1.records, held_out)])
     features = ds1.features[np.isin(ds1.records, patients)]
-    model.features.set_normalisation(torch.from_numpy(features))
-    processes.pool_normalisation(model.features, len(features))
+    normalised = cast(FeatureMLP, model.features)
+    normalised.set_normalisation(torch.from_numpy(features))
+    processes.pool_normalisation(normalised, len(features))
     train_on = training_tensors(ds1, replays, patients)
     unseen = ds1.of(held_out)
     history = engine.fit(
@@ -104,8 +105,8 @@ def train(
         seed,
         state_path=folder / "resume.pt",
         fingerprint=_fingerprint(config, train_on, seed, network, arguments),
-        progress=progress,
-        on_epoch=lambda entry: say(_epoch_line(entry)),
+        tell=say,
+        on_epoch=lambda entry: say(epoch_line(entry)),
     )
     torch_network.round_to_half(model)
     description = describe(config, source, seed, network)
@@ -170,6 +171,7 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
     ratio = FEATURES[config.mode].index(f"pre_ratio_{min(MEMORIES_BEATS)}")
     report = {
         "data_source": source.name,
+        "data_folder": str(source.folder),
         "seed": trained.seed,
         "threads": engine.TRAINING_THREADS,
         **scored,
@@ -222,15 +224,16 @@ def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: t
 def _digest(rows: engine.Rows | torch.Tensor) -> str:
     digest = hashlib.sha256()
     for block in torch.arange(len(rows)).split(BLOCK_BEATS):
-        digest.update(rows[block].numpy())
+        digest.update(rows[block].numpy().tobytes())
     return digest.hexdigest()
 
 
-def _epoch_line(entry: dict) -> str:
-    line = f"epoch {entry['epoch']:2d}  loss {entry['train_loss']:.4f}"
+def epoch_line(entry: dict) -> str:
+    """One line on an epoch: its losses, and the scores of the validation patients where they were held out."""
+    line = f"epoch {entry['epoch']:2d}  training loss {entry['train_loss']:.4f}"
     if "val_loss" not in entry:
         return line
     return (
-        f"{line} / {entry['val_loss']:.4f}  validation accuracy {entry['val_accuracy']:.4f}, "
-        f"S F1 {entry['val_s_f1']:.3f}, V F1 {entry['val_v_f1']:.3f}"
+        f"{line}, validation loss {entry['val_loss']:.4f}, accuracy {100 * entry['val_accuracy']:.2f} %, "
+        f"S F1 {100 * entry['val_s_f1']:.1f} %, V F1 {100 * entry['val_v_f1']:.1f} %"
     )

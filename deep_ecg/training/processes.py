@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 PATIENCE = timedelta(days=1)  # for so long the others wait while the first prepares the data
 RELEASE_S = 0.2  # DistributedDataParallel keeps gloo's threads; one that still held a tensor would abort Python's end
+AGAIN = "and start the same command again, which goes on from the last whole epoch"
 SEED_STEP = 1_000_003  # between the seeds of two processes, further apart than the seeds that anyone lists
 
 
@@ -53,22 +54,25 @@ def refuse():
 def group() -> Iterator[None]:
     """Joins the processes that torchrun has started while the block lasts; only the first one prints.
 
-    Raises DeepECGError in the others when one of them has ended too soon.
+    Raises DeepECGError where they cannot meet, and in each of the others when one of them has ended too soon.
     """
     if size() == 1:
         yield
         return
     import torch.distributed as dist
 
-    dist.init_process_group("gloo", timeout=PATIENCE)
+    try:
+        dist.init_process_group("gloo", timeout=PATIENCE)
+    except (ValueError, RuntimeError) as error:  # of what torchrun sets in the environment; of the network
+        raise DeepECGError(f"the {size()} processes cannot meet: start them with torchrun ({error})") from None
     if not is_first():
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for as long as the process lasts
     try:
         yield
-    except RuntimeError as error:  # what gloo raises; its connections name their ends
-        if is_first() or "gloo" not in str(error):
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):  # gloo's errors name its source files
             raise
-        raise DeepECGError(f"process {rank()} of {size()} has lost the others: see what they said") from None
+        raise DeepECGError(f"process {rank()} of {size()} has lost another one: see what it said, {AGAIN}") from None
     finally:
         dist.destroy_process_group()
         time.sleep(RELEASE_S)
@@ -145,7 +149,7 @@ def joined(model: "nn.Module", seed: int) -> "nn.Module":
     from torch.nn.parallel import DistributedDataParallel
 
     torch.manual_seed(own_seed(seed))
-    return DistributedDataParallel(model, broadcast_buffers=False)
+    return DistributedDataParallel(model, forward_sync_buffers=False)
 
 
 def average_buffers(*models: "nn.Module"):
@@ -166,9 +170,10 @@ def pool_normalisation(features: "FeatureMLP", beats: int):
     import torch
     import torch.distributed as dist
 
-    mean, variance = features.mean.double(), features.scale.double() ** 2
-    sums = torch.stack([torch.full_like(mean, beats), beats * mean, (beats - 1) * variance + beats * mean**2])
+    mean, scale = features.get_buffer("mean"), features.get_buffer("scale")
+    own, variance = mean.double(), scale.double() ** 2
+    sums = torch.stack([torch.full_like(own, beats), beats * own, (beats - 1) * variance + beats * own**2])
     dist.all_reduce(sums)
     count, total, squares = sums
-    features.mean.copy_(total / count)
-    features.scale.copy_(((squares - total**2 / count) / (count - 1)).sqrt())
+    mean.copy_(total / count)
+    scale.copy_(((squares - total**2 / count) / (count - 1)).sqrt())

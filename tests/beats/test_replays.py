@@ -9,19 +9,30 @@ import pytest
 import data_loader
 from config import CLASSES, Config
 from data_loader import FOLDS, load_replays
-from deep_ecg.beats import arrays, replays
+from deep_ecg.beats import replays
 from deep_ecg.beats.arrays import concatenate
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
-from deep_ecg.beats.replays import N, S, condensed, donor_beats, new_intervals, replay, retime, scale_p_waves
+from deep_ecg.beats.replays import (
+    N,
+    Rhythms,
+    S,
+    condensed,
+    donor_beats,
+    new_intervals,
+    replay,
+    retime,
+    scale_p_waves,
+)
 from deep_ecg.beats.strip import Strip, read_strip
 from deep_ecg.records.database import Source
 from deep_ecg.records.physionet import expected_files
+from tests.support.records import assert_equal
 
 VENTRICULAR, FUSION = replays.V, replays.F
 FS_HZ = 360.0
 QRS_MV, P_MV, V_MV = 1.0, 0.15, 2.0
 EARLY = ("isolated", "patterned", "runs", "dense")  # rhythms with early beats
-NOT_EARLY = tuple(name for name in replays.RHYTHMS if name not in EARLY)
+NOT_EARLY = tuple(name for name in replays.RHYTHMS.shares if name not in EARLY)
 
 
 def drawn(rr_s, labels=None, leads=((1.0, 1.0), (0.5, -0.4)), unit_mv=1.0) -> Strip:
@@ -51,17 +62,9 @@ def with_v(count: int = 80, every: int = 9, **options) -> Strip:
     return drawn(rr_s, np.where(ventricular, VENTRICULAR, N), **options)
 
 
-@pytest.fixture
-def only(monkeypatch):
-    """Replays in one rhythm, in one stretch where asked for."""
-
-    def only(rhythm: str, one_stretch: bool = True):
-        monkeypatch.setattr(replays, "RHYTHMS", {rhythm: 1.0})
-        if one_stretch:
-            monkeypatch.setattr(replays, "USUAL_STRETCH_BEATS", (10_000, 10_001))
-            monkeypatch.setattr(replays, "STRETCH_BEATS", {})
-
-    return only
+def only(rhythm: str) -> Rhythms:
+    """That rhythm alone, in one stretch."""
+    return Rhythms({rhythm: 1.0}, usual_beats=(10_000, 10_001))
 
 
 def no_coupling(count: int) -> np.ndarray:
@@ -154,16 +157,14 @@ def away_from_qrs(strip: Strip) -> np.ndarray:
     return strip.leads_mv[~near, 0]
 
 
-def test_fibrillating_beats_are_normal_without_p_waves(only, monkeypatch):
+def test_fibrillating_beats_are_normal_without_p_waves(monkeypatch):
     """The fibrillatory waves left out, nothing but QRS complexes remains."""
-    only("fibrillation")
     monkeypatch.setattr(replays, "_fibrillatory_waves", lambda *arguments: 0)
     strip = drawn([0.8] * 100, leads=((1.0, 1.0),))
-    again = replays._retimed(strip, no_coupling(100), np.random.default_rng(0))
+    again = replays._retimed(strip, no_coupling(100), np.random.default_rng(0), only("fibrillation"))
     assert set(again.labels) == {N}
     assert np.abs(away_from_qrs(again)).max() < 1e-9
-    only("sinus")
-    again = replays._retimed(strip, no_coupling(100), np.random.default_rng(0))
+    again = replays._retimed(strip, no_coupling(100), np.random.default_rng(0), only("sinus"))
     assert np.abs(away_from_qrs(again)).max() == pytest.approx(P_MV, rel=0.01)
 
 
@@ -179,7 +180,7 @@ def test_fibrillatory_waves_are_of_4_to_9_hz_and_only_where_the_beats_fibrillate
     assert 0.005 * 2 < waves_mv[peaks[49] : peaks[-1]].std() < 0.07 * 2  # of the signal's 2 mV
 
 
-def test_flutter_waves_are_as_many_as_said_between_two_beats_and_take_the_place_of_p_waves(only, monkeypatch):
+def test_flutter_waves_are_as_many_as_said_between_two_beats_and_take_the_place_of_p_waves(monkeypatch):
     """Beats 300 samples apart: 3 waves of 100 samples each, 3.6 a second."""
     peaks = 300 * np.arange(1, 101)
     waves = np.where(np.arange(100) >= 50, 3, 0)
@@ -189,10 +190,9 @@ def test_flutter_waves_are_as_many_as_said_between_two_beats_and_take_the_place_
     inside_mv = waves_mv[peaks[49] + 1 : peaks[-1] + 1]
     np.testing.assert_allclose(inside_mv[100:], inside_mv[:-100], atol=1e-9)
     assert 0.005 * 2 < inside_mv.std() < 0.1 * 2  # of the signal's 2 mV
-    only("flutter")
     monkeypatch.setattr(replays, "_flutter_waves", lambda *arguments: 0)
     strip = drawn([0.8] * 100, leads=((1.0, 1.0),))
-    again = replays._retimed(strip, no_coupling(100), np.random.default_rng(0))
+    again = replays._retimed(strip, no_coupling(100), np.random.default_rng(0), only("flutter"))
     assert set(again.labels) == {N}
     assert np.abs(away_from_qrs(again)[again.peaks[1] :]).max() < 1e-9
 
@@ -201,14 +201,13 @@ def test_flutter_waves_are_as_many_as_said_between_two_beats_and_take_the_place_
 
 
 def test_the_rhythms_are_taken_with_certainty_in_all():
-    assert sum(replays.RHYTHMS.values()) == pytest.approx(1)
+    assert sum(replays.RHYTHMS.shares.values()) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("rhythm", EARLY)
-def test_what_is_called_s_comes_early(only, rhythm):
-    only(rhythm)
+def test_what_is_called_s_comes_early(rhythm):
     for rng in generators():
-        new_s, early, fibrillating, waves = new_intervals(*regular(), rng)
+        new_s, early, fibrillating, waves = new_intervals(*regular(), rng, only(rhythm))
         assert early.any() and not fibrillating.any() and not waves.any()
         usual_s = np.median(new_s[1:][~early[1:]])
         assert (new_s[early] < usual_s).all()
@@ -216,97 +215,87 @@ def test_what_is_called_s_comes_early(only, rhythm):
 
 
 @pytest.mark.parametrize("rhythm", NOT_EARLY)
-def test_the_other_rhythms_make_no_s(only, rhythm):
-    only(rhythm)
+def test_the_other_rhythms_make_no_s(rhythm):
     for rng in generators():
-        new_s, early, fibrillating, waves = new_intervals(*regular(), rng)
+        new_s, early, fibrillating, waves = new_intervals(*regular(), rng, only(rhythm))
         assert not early.any()
         assert fibrillating.all() if rhythm == "fibrillation" else not fibrillating.any()
         assert waves[1:].all() if rhythm == "flutter" else not waves.any()
 
 
-def test_patterned_is_bigeminy_trigeminy_or_quadrigeminy(only):
-    only("patterned")
+def test_patterned_is_bigeminy_trigeminy_or_quadrigeminy():
     periods = set()
     for rng in generators(20):
-        _, early, *_ = new_intervals(*regular(), rng)
+        _, early, *_ = new_intervals(*regular(), rng, only("patterned"))
         periods |= set(np.diff(np.flatnonzero(early)).tolist())
         assert len(set(np.diff(np.flatnonzero(early)))) == 1
     assert periods == {2, 3, 4}
 
 
-def test_dense_holds_more_early_beats_than_others(only):
-    only("dense")
-    assert np.mean([new_intervals(*regular(), rng)[1].mean() for rng in generators()]) > 0.5
+def test_dense_holds_more_early_beats_than_others():
+    assert np.mean([new_intervals(*regular(), rng, only("dense"))[1].mean() for rng in generators()]) > 0.5
 
 
 @pytest.mark.parametrize(
     "rhythm, least, most", [("sinus", 0.005, 0.09), ("fibrillation", 0.1, 0.4), ("arrhythmia", 0.02, 0.2)]
 )
-def test_how_much_the_intervals_vary(only, rhythm, least, most):
+def test_how_much_the_intervals_vary(rhythm, least, most):
     """Standard deviation over mean. A sine of 0.05 to 0.2 varies by 0.035 to 0.14, the breath by up to 0.06 more."""
-    only(rhythm)
     for rng in generators():
-        intervals_s = new_intervals(*regular(400), rng)[0][1:]
+        intervals_s = new_intervals(*regular(400), rng, only(rhythm))[0][1:]
         assert least < intervals_s.std() / intervals_s.mean() < most
 
 
-def test_pauses_are_single_and_long(only):
-    only("pauses")
+def test_pauses_are_single_and_long():
     for rng in generators():
-        intervals_s = new_intervals(*regular(400), rng)[0][1:]
+        intervals_s = new_intervals(*regular(400), rng, only("pauses"))[0][1:]
         long = intervals_s > 1.3 * np.median(intervals_s)
         assert 0.01 < long.mean() < 0.15
 
 
-def test_the_rhythm_as_recorded_is_the_recorded_one_at_another_rate(only):
-    only("own")
+def test_the_rhythm_as_recorded_is_the_recorded_one_at_another_rate():
     rr_s = np.r_[np.nan, np.tile([0.8, 0.8, 0.8, 0.8, 0.56, 1.0], 30), np.full(15, 0.8)]
     labels = np.where(rr_s == 0.56, S, N)
     for rng in generators():
-        new_s, early, *_ = new_intervals(rr_s, labels, no_coupling(len(rr_s)), rng)
+        new_s, early, *_ = new_intervals(rr_s, labels, no_coupling(len(rr_s)), rng, only("own"))
         breath = 0.17  # of two neighbouring beats
         np.testing.assert_allclose(new_s[1:] / np.median(new_s[1:]), rr_s[1:] / 0.8, rtol=breath)
         assert not early.any()
 
 
-def test_recorded_ectopic_beats_keep_their_own_prematurity(only):
+def test_recorded_ectopic_beats_keep_their_own_prematurity():
     """A V beat at 0.7 of the usual interval with a pause of 1.35, in the middle of bigeminy of S beats."""
-    only("patterned")
     rr_s, labels, coupling = regular()
     rr_s[60:62], labels[60] = [0.56, 1.08], VENTRICULAR
     for rng in generators():
-        new_s, early, *_ = new_intervals(rr_s, labels, coupling, rng)
+        new_s, early, *_ = new_intervals(rr_s, labels, coupling, rng, only("patterned"))
         assert new_s[61] / new_s[60] == pytest.approx(1.35 / 0.7)
         assert not early[59:62].any()  # neither it nor its neighbours
 
 
-def test_an_implanted_beat_has_the_coupling_drawn_for_it(only):
-    only("sinus")
+def test_an_implanted_beat_has_the_coupling_drawn_for_it():
     rr_s, labels, coupling = regular()
     labels[60], coupling[60] = VENTRICULAR, (0.6, 1.3)
-    new_s, *_ = new_intervals(rr_s, labels, coupling, np.random.default_rng(0))
+    new_s, *_ = new_intervals(rr_s, labels, coupling, np.random.default_rng(0), only("sinus"))
     assert new_s[61] / new_s[60] == pytest.approx(1.3 / 0.6)
 
 
-def test_in_flutter_every_interval_holds_so_many_waves_of_one_length(only):
+def test_in_flutter_every_interval_holds_so_many_waves_of_one_length():
     """To within the spread of a sinus rhythm, and the breath of two neighbouring beats."""
-    only("flutter")
     seen = set()
     for rng in generators(20):
-        new_s, _, _, waves = new_intervals(*regular(), rng)
+        new_s, _, _, waves = new_intervals(*regular(), rng, only("flutter"))
         wave_s = new_s[1:] / waves[1:]
         np.testing.assert_allclose(wave_s, np.median(wave_s), rtol=0.2)
         seen |= set(waves[1:].tolist())
     assert seen == {2, 3, 4, 5}
 
 
-def test_in_block_beats_are_dropped_and_the_others_keep_the_beat(only):
+def test_in_block_beats_are_dropped_and_the_others_keep_the_beat():
     """Intervals are one or two atrial ones; within Wenckebach cycles 1.12, 1.04 and so on, and 1.8 at their pause."""
-    only("block")
     shares = []
     for rng in generators(20):
-        intervals_s = new_intervals(*regular(400), rng)[0][1:]
+        intervals_s = new_intervals(*regular(400), rng, only("block"))[0][1:]
         atrial_s = np.percentile(intervals_s, 5)
         over = intervals_s / atrial_s
         assert not ((over > 1.45) & (over < 1.55)).any() and over.max() < 2.7
@@ -318,25 +307,23 @@ def test_wenckebach_intervals_shorten_up_to_a_pause_of_less_than_two():
     np.testing.assert_allclose(replays._wenckebach(4), [1.8, 1.12, 1 + 0.12 / np.e, 1 + 0.12 / np.e**2])
 
 
-@pytest.mark.parametrize("rhythm", replays.RHYTHMS)
-def test_intervals_are_possible_and_gaps_stay_gaps(only, rhythm):
+@pytest.mark.parametrize("rhythm", replays.RHYTHMS.shares)
+def test_intervals_are_possible_and_gaps_stay_gaps(rhythm):
     """Flutter before beat 30: it keeps its place, and is not called early for it."""
-    only(rhythm)
     for rr_in_s in (0.2, 0.8, 2.9):
         rr_s, labels, coupling = regular(rr_s=rr_in_s)
         rr_s[30:50:2] = np.nan
         for rng in generators(6):
-            new_s, early, *_ = new_intervals(rr_s, labels, coupling, rng)
+            new_s, early, *_ = new_intervals(rr_s, labels, coupling, rng, only(rhythm))
             assert np.array_equal(np.isnan(new_s), np.isnan(rr_s))
             assert (new_s[np.isfinite(new_s)] >= 0.27).all() and (new_s[np.isfinite(new_s)] <= 2.8).all()
             assert not early[np.isnan(rr_s)].any()
 
 
-def test_early_beats_are_s_and_their_p_waves_differ(only):
+def test_early_beats_are_s_and_their_p_waves_differ():
     """The P waves of early beats are those of at most three other foci in the atria."""
-    only("isolated")
     strip = drawn([0.9] * 120, leads=((1.0, 1.0),))
-    again = replays._retimed(strip, no_coupling(120), np.random.default_rng(1))
+    again = replays._retimed(strip, no_coupling(120), np.random.default_rng(1), only("isolated"))
     early = again.labels == S
     assert set(again.labels) == {N, S} and 0.01 < early.mean() < 0.35
     p_mv = again.leads_mv[again.peaks - 47, 0]
@@ -417,7 +404,7 @@ def test_implanted_beats_have_the_height_that_fits_the_patient():
         peaks = strip.peaks[changed.labels == VENTRICULAR]
         heights_mv += np.abs(changed.leads_mv[peaks, 0]).tolist()
     assert np.median(heights_mv) == pytest.approx(0.6, rel=0.15)
-    assert 0.2 < min(heights_mv) and max(heights_mv) < 1.8
+    assert min(heights_mv) > 0.2 and max(heights_mv) < 1.8
 
 
 @pytest.mark.parametrize("own, others", [(1, 2), (2, 1), (1, 1), (2, 2), (3, 2)])
@@ -607,28 +594,21 @@ def elsewhere(config: Config, folder: str, **changes) -> Config:
     return dataclasses.replace(config, cache_dir=f"{config.cache_dir}-{folder}", **changes)
 
 
-def assert_equal(beats, others):
-    for name in arrays.Beats.__dataclass_fields__:
-        assert np.array_equal(getattr(beats, name), getattr(others, name)), name
-
-
 def test_the_folds_of_these_tests():
     assert [fold for fold in FOLDS if set(TOGETHER) <= set(fold)]
     assert not [fold for fold in FOLDS if set(TOGETHER) & set(fold) and set(APART) & set(fold)]
 
 
 @pytest.mark.parametrize("mode", ["diagnostic", "causal"])
-def test_every_beat_is_replayed_and_a_share_of_each_class_kept(source, config, mode, monkeypatch):
-    records = TOGETHER[:2]
+def test_every_beat_is_replayed_and_a_share_of_each_class_kept(source, config, mode):
+    records, config = TOGETHER[:2], dataclasses.replace(config, replays=2, mode=mode)
     beats = data_loader.load_beats(source, records, config)
-    monkeypatch.setattr(data_loader, "REPLAYED", (1.0,) * 5)
-    every = load_replays(source, records, elsewhere(config, "all", replays=2, mode=mode))
+    every = load_replays(source, records, config, kept_shares=(1.0,) * 5)
     assert every.windows.shape[1:] == (CHANNELS, 280) and every.features.shape[1] == len(FEATURES[mode])
     assert np.isfinite(every.windows).all() and np.isfinite(every.features).all()
     for name in records:
         assert len(every.of([name])) == 2 * len(beats.of([name]))
-    monkeypatch.setattr(data_loader, "REPLAYED", (0.0, 1.0, 1.0, 1.0, 0.0))
-    ectopic = load_replays(source, records, elsewhere(config, "ectopic", replays=2, mode=mode))
+    ectopic = load_replays(source, records, config, kept_shares=(0.0, 1.0, 1.0, 1.0, 0.0))
     assert_equal(ectopic, every.where(np.isin(every.labels, (1, 2, 3))))
     assert len(ectopic)
 
@@ -686,15 +666,15 @@ def test_the_beats_of_a_held_out_patient_are_in_no_replay_of_another_fold(source
     """With other signals in record 208, only its own replays and those of its fold may change."""
     records = APART + TOGETHER
     before = load_replays(source, records, elsewhere(config, "before", replays=2))
-    read = data_loader.read_strip
+    read = data_loader.strip_of
 
-    def disturbed(path, config):
-        strip = read(path, config)
-        if path.name == "208":
+    def disturbed(record, config):
+        strip = read(record, config)
+        if record.name == "208":
             strip = dataclasses.replace(strip, leads_mv=np.random.default_rng(0).normal(size=strip.leads_mv.shape))
         return strip
 
-    monkeypatch.setattr(data_loader, "read_strip", disturbed)
+    monkeypatch.setattr(data_loader, "strip_of", disturbed)
     after = load_replays(source, records, elsewhere(config, "after", replays=2))
     assert_equal(after.of(APART), before.of(APART))
     assert not np.array_equal(after.of(["208"]).windows, before.of(["208"]).windows)

@@ -22,14 +22,13 @@ from deep_ecg.deploy import c_network, microcontroller
 from deep_ecg.deploy.c_network import HostLibrary, compiler
 from deep_ecg.deploy.integer_network import quantized
 from deep_ecg.deploy.tflite_file import ALIGNMENT, Interpreter, model_bytes
-from deep_ecg.networks import torch_network
 from deep_ecg.networks.description import Description
 from deep_ecg.networks.torch_network import load_checkpoint
 from deep_ecg.records.database import Source
 from deep_ecg.system.errors import DeepECGError
 from experiments.reproduce import PRETRAINED
 from model import HybridECGNet
-from tests.support.networks import described, made_up_beats, network
+from tests.support.networks import described, integer_network, made_up_beats, network
 
 MAX_MODEL_BYTES = 15_360
 MAX_ARENA_BYTES = 16_384
@@ -55,16 +54,32 @@ def description(mode="diagnostic", source="synthetic") -> Description:
     return described(Config(mode=mode, preset="edge"), source)
 
 
-def build(model, about, calibration, tested, folder) -> list[dict]:
-    return microcontroller.build(quantized(model, calibration), model, about, calibration, tested, folder)
+def build(folder: Path, mode="diagnostic", source="synthetic", tested=None) -> list[dict]:
+    """Writes the artefacts of a random network, compared on five beats where `tested` are not given."""
+    about, beats = description(mode, source), made_up_beats(mode, 5) if tested is None else tested
+    whole, calibration = integer_network(mode), made_up_beats(mode)
+    return microcontroller.build(whole, network(mode), about, calibration, beats, folder)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory, tflite_micro) -> tuple[Path, list[dict]]:
     """The artefacts of a random network, and the rows about them."""
     folder = tmp_path_factory.mktemp("built")
-    rows = build(network(), description(), made_up_beats(), made_up_beats(count=40, seed=1), folder)
-    return folder, rows
+    return folder, build(folder, tested=made_up_beats(count=40, seed=1))
+
+
+@pytest.fixture(scope="module")
+def causal_folder(tmp_path_factory, tflite_micro) -> Path:
+    """The artefacts of a causal network."""
+    folder = tmp_path_factory.mktemp("causal")
+    build(folder, "causal")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def library(built, c_compiler) -> HostLibrary:
+    """The C file of `built`, compiled."""
+    return HostLibrary(built[0])
 
 
 def random_inputs(count: int, mode="diagnostic") -> tuple[np.ndarray, np.ndarray]:
@@ -82,11 +97,11 @@ def random_inputs(count: int, mode="diagnostic") -> tuple[np.ndarray, np.ndarray
 # The same bits
 
 
-def test_c_and_tflite_micro_say_the_same_on_random_inputs(built, c_compiler):
+def test_c_and_tflite_micro_say_the_same_on_random_inputs(built, library):
     folder, _ = built
     inputs = random_inputs(200)
     expected = Interpreter((folder / "model.tflite").read_bytes()).run(*inputs)
-    assert np.array_equal(HostLibrary(folder).run(*inputs), expected)
+    assert np.array_equal(library.run(*inputs), expected)
     assert len(np.unique(expected)) > 20
 
 
@@ -94,35 +109,34 @@ def test_c_and_tflite_micro_say_the_same_on_random_inputs(built, c_compiler):
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_calibrating_arithmetic_says_what_tflite_micro_says(tflite_micro, mode, seed):
     """So what is chosen on training patients is chosen by the bits that a microcontroller gives."""
-    whole = quantized(network(mode, seed=seed), made_up_beats(mode))
+    whole = integer_network(mode, seed)
     inputs = random_inputs(50, mode)
     assert np.array_equal(Interpreter(model_bytes(whole, "test")).run(*inputs), whole.run(*inputs))
 
 
-def test_c_quantizes_float_inputs_as_python_does(built, c_compiler):
+def test_c_quantizes_float_inputs_as_python_does(library):
     """Steps of half a quantum, where rounding shows, and values beyond every range."""
-    folder, _ = built
-    whole = quantized(network(), made_up_beats())
+    whole = integer_network()
     beats = made_up_beats(count=30, seed=2)
     scale = whole.convolutions[0].input.scale
     windows = np.float32(scale) * np.rint(4 * beats.windows / scale) / 2
     features = whole.mean + whole.scale * np.linspace(-3, 3, 30, dtype=np.float32)[:, None]
     windows[0], windows[1], features[0] = 1e30, -1e30, np.inf
-    for ours, theirs in zip(whole.quantize(windows, features), HostLibrary(folder).quantize(windows, features)):
+    for ours, theirs in zip(whole.quantize(windows, features), library.quantize(windows, features)):
         assert np.array_equal(ours, theirs)
 
 
 def test_on_recorded_beats_c_and_tflite_micro_say_the_same(mitdb, tflite_micro, c_compiler, tmp_path):
-    """The reference network on a DS1 record with N, S and V beats."""
+    """The reference network on every other beat of a DS1 record with N, S and V beats."""
     model, about = load_checkpoint(PRETRAINED / "causal-edge.pt", [HybridECGNet])
     if about.features != FEATURES["causal"]:
         pytest.skip("pretrained/causal-edge.pt is of other features than features.py")
     config = Config(mode="causal", preset="edge", cache_dir=str(tmp_path / "cache"))
     beats = load_beats(Source("local", mitdb), ("209",), config)
-    some = beats.where(np.arange(len(beats)) % 4 == 0)
-    build(model, about, some, some, tmp_path / "out")
+    some = beats.where(np.arange(len(beats)) % 8 == 0)
+    microcontroller.build(quantized(model, some), model, about, some, some, tmp_path / "out")
     library = HostLibrary(tmp_path / "out")
-    inputs = library.quantize(beats.windows, beats.features)
+    inputs = library.quantize(beats.windows[::2], beats.features[::2])
     expected = Interpreter((tmp_path / "out" / "model.tflite").read_bytes()).run(*inputs)
     assert np.array_equal(library.run(*inputs), expected)
 
@@ -131,11 +145,11 @@ def test_on_recorded_beats_c_and_tflite_micro_say_the_same(mitdb, tflite_micro, 
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_model_and_arena_keep_to_their_limits(mode, tflite_micro, tmp_path):
+def test_model_and_arena_keep_to_their_limits(mode, built, causal_folder):
     """Neither depends on the values of the weights. The arena stated is enough, and what is less is not."""
-    build(network(mode), description(mode), made_up_beats(mode), made_up_beats(mode, 5), tmp_path)
-    model = (tmp_path / "model.tflite").read_bytes()
-    arena = json.loads((tmp_path / "manifest.json").read_text())["arena_bytes"]
+    folder = built[0] if mode == "diagnostic" else causal_folder
+    model = (folder / "model.tflite").read_bytes()
+    arena = json.loads((folder / "manifest.json").read_text())["arena_bytes"]
     assert len(model) <= MAX_MODEL_BYTES
     assert arena <= MAX_ARENA_BYTES
     Interpreter(model, arena).run(*random_inputs(2, mode))
@@ -280,11 +294,8 @@ def test_the_manifest_tells_what_the_interpreter_tells(built):
         assert real["dtype"] == np.int8
 
 
-def test_a_causal_manifest_states_its_look_ahead(tmp_path, tflite_micro):
-    build(
-        network("causal"), description("causal"), made_up_beats("causal"), made_up_beats("causal", 5), tmp_path
-    )
-    preprocessing = json.loads((tmp_path / "manifest.json").read_text())["preprocessing"]
+def test_a_causal_manifest_states_its_look_ahead(causal_folder):
+    preprocessing = json.loads((causal_folder / "manifest.json").read_text())["preprocessing"]
     assert preprocessing["window_samples_from_r"] == 54  # 150 ms at 360 Hz
     assert (preprocessing["look_ahead_ms"], preprocessing["future_beats"]) == (150, 0)
 
@@ -320,14 +331,17 @@ def test_the_c_array_is_the_model_at_a_multiple_of_16(built, c_compiler, tmp_pat
 
 
 @pytest.mark.parametrize("source, stamped", [("synthetic", True), ("local", False)])
-def test_synthetic_training_data_are_stamped_on_every_file(source, stamped, tmp_path, tflite_micro):
-    build(network(), description(source=source), made_up_beats(), made_up_beats(count=5), tmp_path)
-    for path in tmp_path.iterdir():
+def test_synthetic_training_data_are_stamped_on_every_file(source, stamped, built, tmp_path):
+    folder = built[0] if stamped else tmp_path
+    if not stamped:
+        build(folder, source=source)
+    assert len(list(folder.iterdir())) == 8
+    for path in folder.iterdir():
         assert (b"SYNTHETIC" in path.read_bytes()) == stamped, path.name
 
 
 def test_two_builds_give_the_same_bytes(built, tmp_path):
-    build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path)
+    build(tmp_path)
     for path in built[0].iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
@@ -347,9 +361,9 @@ def test_rows_say_what_lies_in_the_folder(built):
 def test_changes_are_int8_minus_fp32(monkeypatch, tmp_path, tflite_micro):
     """fp32 finds every beat; int8 says N for all of them, so it loses 4 beats of 5 and all of S and V."""
     tested = made_up_beats(count=20)
-    monkeypatch.setattr(torch_network, "predict_proba", lambda *_: np.eye(5)[tested.labels])
+    monkeypatch.setattr(microcontroller, "predict_proba", lambda *_: np.eye(5)[tested.labels])
     monkeypatch.setattr(Interpreter, "run", lambda self, window_q, _: np.eye(5)[np.zeros(len(window_q), int)])
-    tflite, _ = build(network(), description(), made_up_beats(), tested, tmp_path)
+    tflite, _ = build(tmp_path, tested=tested)
     assert tflite["accuracy_change"] == pytest.approx(-0.8)
     assert (tflite["s_f1_change"], tflite["v_f1_change"]) == (-1, -1)
 
@@ -358,7 +372,7 @@ def test_without_a_c_compiler_the_c_file_is_written_and_its_row_says_that_it_was
     monkeypatch, tmp_path, tflite_micro
 ):
     monkeypatch.setattr(c_network.shutil, "which", lambda _: None)
-    _, row = build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path)
+    _, row = build(tmp_path)
     assert (tmp_path / "deep_ecg_network.c").is_file()
     assert row["accuracy_change"] is None and row["latency_us"] is None
     assert "not run" in row["runs_on"]
@@ -374,7 +388,7 @@ def test_a_missing_tflite_micro_is_a_clear_error_and_nothing_is_written(monkeypa
     for name in [name for name in sys.modules if name.startswith("tflite_micro.")]:
         monkeypatch.delitem(sys.modules, name)
     with pytest.raises(DeepECGError, match="requirements-dev.txt") as caught:
-        build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path / "out")
+        build(tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -382,7 +396,7 @@ def test_a_missing_tflite_micro_is_a_clear_error_and_nothing_is_written(monkeypa
 def test_an_unwritable_folder_is_a_clear_error(tmp_path, tflite_micro):
     (tmp_path / "file").touch()
     with pytest.raises(DeepECGError, match="cannot be written"):
-        build(network(), description(), made_up_beats(), made_up_beats(count=5), tmp_path / "file")
+        build(tmp_path / "file")
 
 
 def test_c_that_does_not_compile_is_named(tmp_path, c_compiler):

@@ -23,6 +23,7 @@ from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training.experiment import hybrid_arguments
 from experiments import convert
+from experiments.__main__ import main
 from model import HybridECGNet
 from tests.support.networks import described, made_up_beats, network
 
@@ -88,7 +89,7 @@ def test_an_older_file_is_refused_with_the_command_that_makes_it_one_that_is_tak
     with pytest.raises(DeepECGError, match="`python -m experiments convert (.*)`") as caught:
         load(path)
     command = str(caught.value).partition("convert ")[2].partition("`")[0]
-    assert convert.main([command]) == 0
+    assert main(["convert", command]) == 0
     assert capsys.readouterr().out == f"{path}\n"
     load(path)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
@@ -148,7 +149,7 @@ def test_it_says_how_the_network_was_used(tmp_path, ending, mode, preset):
 def test_an_older_file_that_lacks_something_is_left_as_it_is(tmp_path, ending, change, message, capsys):
     path = old_file(tmp_path / f"network.{ending}", change=change)
     before = path.read_bytes()
-    assert convert.main([str(path)]) == 2
+    assert main(["convert", str(path)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and str(path) in error and message in error
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1

@@ -9,22 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-import config as settings
-import data_loader
 from config import CLASSES, DATA_DIR_VARIABLE, DS1, DS2, Config
 from data_loader import FOLDS, load_beats
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
-from deep_ecg.beats.noise import noise_power, qrs_power
 from deep_ecg.beats.shape import P_WAVE
 from deep_ecg.beats.strip import Strip, read_strip
 from deep_ecg.networks import torch_network
-from deep_ecg.records import database
 from deep_ecg.records.database import Source
 from deep_ecg.records.wfdb_files import read_beats
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training import engine
 from experiments import crossvalidation
+from experiments.__main__ import main
 from experiments.crossvalidation import (
     ABLATION,
     COLUMNS,
@@ -36,22 +33,16 @@ from experiments.crossvalidation import (
     records_table,
     second_lead_beats,
 )
+from experiments.noise import noise_power, qrs_power
 
 LEAVE_ONE_OUT = tuple((name,) for name in DS1)
 N, S, V, F = range(4)
 
 
 @pytest.fixture
-def short(monkeypatch):
-    """Presets that train for one epoch."""
-    for name, preset in settings.PRESETS.items():
-        monkeypatch.setitem(settings.PRESETS, name, dataclasses.replace(preset, epochs=1))
-
-
-@pytest.fixture
 def config(tmp_path) -> Config:
-    """One thread: everything happens in this process, where it can be watched."""
-    return Config(preset="edge", threads=1, replays=1, cache_dir=str(tmp_path / "cache"))
+    """One epoch and one thread: everything happens in this process, where it can be watched."""
+    return Config(preset="edge", epochs=1, threads=1, replays=1, cache_dir=str(tmp_path / "cache"))
 
 
 @pytest.fixture
@@ -79,8 +70,8 @@ def named_beats(each: int, offset: int) -> Beats:
 def watched(monkeypatch):
     """Made-up beats instead of a database, and no training: what `engine.fit` and `predict_proba` were given."""
     fitted, predicted = [], []
-    monkeypatch.setattr(data_loader, "load_beats", lambda *arguments: named_beats(10, 0))
-    monkeypatch.setattr(data_loader, "load_replays", lambda *arguments: named_beats(5, 1000))
+    monkeypatch.setattr(crossvalidation, "load_beats", lambda *arguments: named_beats(10, 0))
+    monkeypatch.setattr(crossvalidation, "load_replays", lambda *arguments: named_beats(5, 1000))
     for made in ("dense_beats", "second_lead_beats", "noisy_beats"):
         monkeypatch.setattr(crossvalidation, made, lambda *arguments: None)
     monkeypatch.setattr(engine, "fit", lambda *arguments: fitted.append(arguments))
@@ -151,12 +142,12 @@ def test_without_replays_the_records_alone_are_trained_on(watched, config):
     assert all(shown(training)[1] == set() for _, training, *_ in watched[0])
 
 
-def test_ds2_is_never_opened(source, config, short, monkeypatch, tmp_path, opened_files):
+def test_ds2_is_never_opened(source, config, monkeypatch, tmp_path, opened_files):
     """The whole command, with nothing in the cache."""
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(source.folder))
     log = []
     with opened_files(log):
-        crossvalidation.run(config, {"all": Idea()}, FOLDS, tmp_path / "out" / "report.json")
+        crossvalidation.score_ideas(config, {"all": Idea()}, FOLDS, tmp_path / "out" / "report.json")
     names = {path.rpartition("/")[2] for path in log}
     assert not {f"{record}.{ending}" for record in DS2 for ending in ("dat", "atr")} & names
     assert {f"{record}.{ending}" for record in DS1 for ending in ("dat", "atr")} <= names  # the watch does see
@@ -254,7 +245,7 @@ def test_there_are_none_where_no_patient_has_enough_s_beats(source, config):
     assert dense_beats(source, ("115", "122"), config) is None
 
 
-def test_a_patient_without_s_beats_can_be_left_out_alone(source, config, short):
+def test_a_patient_without_s_beats_can_be_left_out_alone(source, config):
     scores, matrices = cross_validate(config, source, folds=(("115",),))
     assert scores["s_f1_dense"]["mean"] == 0 and 0 <= scores["accuracy"]["mean"] <= 1
     assert np.flatnonzero(matrices.sum(axis=(1, 2))).tolist() == [DS1.index("115")]
@@ -319,9 +310,9 @@ def cells(line: str) -> list[str]:
 
 
 def test_tables_by_hand(worked, config, monkeypatch, tmp_path):
-    monkeypatch.setattr(database, "ingest", lambda config: Source("local", tmp_path))
+    monkeypatch.setattr(crossvalidation, "ingest", lambda config: Source("local", tmp_path))
     config = dataclasses.replace(config, seeds=(0, 7))
-    report = crossvalidation.run(config, {"all": Idea()}, worked, tmp_path / "report.json")
+    report = crossvalidation.score_ideas(config, {"all": Idea()}, worked, tmp_path / "report.json")
     row = cells(ideas_table(report).splitlines()[-1])
     recorded = ["77.8 ± 31.4", "83.3 ± 23.6", "78.6 ± 30.3", "83.3 ± 23.6", "75.0 ± 35.4", "100.0 ± 0.0"]
     assert row == ["all", *recorded, "75.0 ± 35.4", "100.0 ± 0.0", "100.0 ± 0.0", "75.0 ± 35.4"]
@@ -338,7 +329,8 @@ def test_tables_by_hand(worked, config, monkeypatch, tmp_path):
 @pytest.fixture
 def sure(monkeypatch):
     """Two folds whose networks call every beat N with probability 0.6: 8 of 10 beats of the first are, 6 of 10 of the
-    second."""
+    second.
+    """
 
     def held_out(config, source, idea, seed, fold):
         right = {"201": 8, "101": 6}[fold[0]]
@@ -369,12 +361,12 @@ def test_each_fold_is_judged_by_the_temperature_of_the_others(sure, config):
 
 
 @pytest.fixture
-def command(synthetic_db, config, monkeypatch, short):
+def command(synthetic_db, config, monkeypatch):
     """The command line, with the small settings of these tests."""
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
-    small = {"threads": 1, "replays": 1, "cache_dir": config.cache_dir, "data_source": "local"}
-    monkeypatch.setattr(config, "Config", functools.partial(Config, **small))
-    return crossvalidation.main
+    small = {"epochs": 1, "threads": 1, "replays": 1, "cache_dir": config.cache_dir, "data_source": "local"}
+    monkeypatch.setattr(crossvalidation, "Config", functools.partial(Config, **small))
+    return lambda arguments: main(["crossvalidation", *arguments])
 
 
 def test_the_command_writes_a_report_that_says_whose_data_it_is(command, tmp_path, capsys):
@@ -405,13 +397,13 @@ def test_the_command_fits_a_temperature(command, tmp_path, capsys):
     assert f"SYNTHETIC diagnostic, edge: temperature {report['temperature']:.3f}" in capsys.readouterr().out
 
 
-def test_every_beat_of_ds1_is_in_the_matrices(source, config, short):
+def test_every_beat_of_ds1_is_in_the_matrices(source, config):
     _, matrices = cross_validate(config, source)
     for name, matrix in zip(DS1, matrices):
         assert matrix.sum() == len(read_beats(source.folder / name, "atr").samples)
 
 
-def test_a_fold_does_not_depend_on_the_folds_before_it(source, config, short):
+def test_a_fold_does_not_depend_on_the_folds_before_it(source, config):
     _, matrices = cross_validate(config, source, folds=FOLDS[:2])
     _, others = cross_validate(config, source, folds=FOLDS[1::-1])
     assert np.array_equal(matrices, others) and matrices.any()
@@ -432,8 +424,8 @@ def test_options_choose_folds_ideas_and_the_file(monkeypatch, tmp_path, options,
         seen.append((config, *arguments))
         raise DeepECGError("seen")
 
-    monkeypatch.setattr(crossvalidation, "run", stand_in)
-    assert crossvalidation.main([*options, "--out", str(tmp_path)]) == 2
+    monkeypatch.setattr(crossvalidation, "score_ideas", stand_in)
+    assert main(["crossvalidation", *options, "--out", str(tmp_path)]) == 2
     [(config, tried, tried_folds, path)] = seen
     assert config == Config(seeds=(0, 1))
     assert list(tried) == ideas and tried_folds == folds and path == tmp_path / f"{kind}-diagnostic-full.json"
@@ -444,7 +436,7 @@ def test_options_choose_folds_ideas_and_the_file(monkeypatch, tmp_path, options,
 )
 def test_an_unknown_option_or_value_is_status_2(arguments, named, capsys):
     with pytest.raises(SystemExit) as stop:
-        crossvalidation.main(arguments.split())
+        main(["crossvalidation", *arguments.split()])
     assert stop.value.code == 2
     assert named in capsys.readouterr().err
 

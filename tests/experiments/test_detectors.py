@@ -10,10 +10,11 @@ import pytest
 from config import DATA_DIR_VARIABLE, DS1, DS2
 from deep_ecg.records.wfdb_files import read_beats
 from deep_ecg.scoring.ec57 import read_marks
+from experiments import MEASURED
 from experiments import detectors as benchmark
-from tests.support import ROOT
+from experiments.__main__ import main
 
-RESULTS = ROOT / "results" / "detectors.json"
+RESULTS = MEASURED / benchmark.REPORT
 
 
 @pytest.mark.parametrize("record", ["101", "207"])
@@ -52,13 +53,13 @@ def test_it_says_so_when_sleepecg_is_absent(monkeypatch, capsys):
 
 def test_a_missing_database_is_one_line_and_status_2(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "nowhere"))
-    assert benchmark.main(["--out", str(tmp_path / "out.json")]) == 2
+    assert main(["detectors", "--out", str(tmp_path / "out.json")]) == 2
     assert capsys.readouterr().err.startswith("error: data folder") and not (tmp_path / "out.json").exists()
 
 
 def test_synthetic_records_are_refused(monkeypatch, synthetic_db, tmp_path, capsys):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
-    assert benchmark.main(["--out", str(tmp_path / "out.json")]) == 2
+    assert main(["detectors", "--out", str(tmp_path / "out.json")]) == 2
     assert "SYNTHETIC" in capsys.readouterr().err and not (tmp_path / "out.json").exists()
 
 

@@ -1,22 +1,20 @@
 """A short form of the measurement of endurance: some twenty minutes of signal through one stream, in rounds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-import torch
 
 from config import Config
+from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.wfdb_files import read_record
-from deep_ecg.training.experiment import hybrid_arguments
 from experiments import endurance as benchmark
-from model import HybridECGNet
-from tests.support.networks import classifier_of
+from tests.support.networks import network
 
 
 @pytest.fixture(scope="module")
 def report(synthetic_db):
-    config = Config(mode="causal", preset="edge")
-    torch.manual_seed(1)
-    classifier = classifier_of(HybridECGNet(**hybrid_arguments(config)).eval(), config, "synthetic")
+    classifier = replace(load_classifier(Config(mode="causal", preset="edge")), model=network("causal"))
     records = [read_record(synthetic_db / name, "MLII") for name in ("100", "103")]
     return benchmark.measure(classifier, records, 20 / 60)
 

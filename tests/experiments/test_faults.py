@@ -2,25 +2,20 @@
 
 import numpy as np
 import pytest
-import torch
 
 from config import Config
 from deep_ecg.labelling.stream import BeatStream
+from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.wfdb_files import read_record
-from deep_ecg.training.experiment import hybrid_arguments
 from experiments import faults as benchmark
-from model import HybridECGNet
-from tests.support.networks import classifier_of
 
 SILENT = [name for name, fault in benchmark.FAULTS.items() if fault.lost]
 
 
 @pytest.fixture(scope="module")
 def classifier():
-    """A network of random weights: R-peaks and quality do not depend on it."""
-    config = Config(mode="causal", preset="edge")
-    torch.manual_seed(1)
-    return classifier_of(HybridECGNet(**hybrid_arguments(config)).eval(), config, "synthetic")
+    """The smallest network: R-peaks and quality do not depend on it."""
+    return load_classifier(Config(mode="causal", preset="edge"))
 
 
 @pytest.mark.parametrize("lacking, expected_s", [((), 0.0), ((1000,), 1.0), ((1000, 1200), 3.0), ((1000, 1600), 1.0)])

@@ -6,14 +6,17 @@ from contextlib import redirect_stdout
 
 import pytest
 
-import config as settings
+from config import DATA_DIR_VARIABLE
+from deep_ecg.records.synthetic import write_database
 from deep_ecg.scoring.report import SYNTHETIC_LINE
+from deep_ecg.system.errors import DeepECGError
 from experiments import growth
+from experiments.__main__ import main
 
 
 @pytest.fixture
 def here(monkeypatch):
-    """Stages in this process, on seven records instead of 44."""
+    """Stages in this process."""
 
     def stage_here(name, folder):
         with redirect_stdout(io.StringIO()) as output:
@@ -21,14 +24,12 @@ def here(monkeypatch):
         return json.loads(output.getvalue().splitlines()[-1])
 
     monkeypatch.setattr(growth, "timed", stage_here)
-    monkeypatch.setattr(growth, "DS1", growth.DS1[:5])
-    monkeypatch.setattr(growth, "DS2", growth.DS2[:2])
-    monkeypatch.setitem(settings.PRESETS, "edge", settings.PRESETS["edge"])  # the stages change it
-    monkeypatch.delenv(settings.DATA_DIR_VARIABLE, raising=False)
+    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
 
 
 def test_every_stage_is_measured_and_the_report_says_synthetic(here, tmp_path, capsys):
-    growth.benchmark(tmp_path / "growth.json", minutes=1, times=(1,), hours=(0.1, 0.2))
+    options = "--records 101 106 108 109 112 100 103 --minutes 1 --times 1 --hours 0.1 0.2"
+    assert main(["growth", *options.split(), "--out", str(tmp_path / "growth.json")]) == 0
     report = json.loads((tmp_path / "growth.json").read_text())
     assert report["data_source"] == "synthetic"
     (size,) = report["sizes"]
@@ -59,6 +60,22 @@ def test_what_thousands_of_patients_need_is_by_hand():
     assert "360 Hz) | 0.2 TB |" in text  # 1 MB for 1,060 minutes
 
 
+def test_a_stage_has_a_process_of_its_own(tmp_path):
+    write_database(tmp_path / "data" / "copy0", ("101", "106", "108", "109", "112", "100"), 1.0)
+    found = growth.timed("ingest", tmp_path)
+    assert found["cpu_s"] >= 0 and found["memory_mb"] > 10
+
+
+def test_records_of_all_copies_are_divided_as_ds1_and_ds2(tmp_path):
+    for copy in ("copy0", "copy1", "copy10"):
+        write_database(tmp_path / copy, ("106", "101", "100", "103"), 1.0)
+    lists = growth._lists(tmp_path)
+    copies = ("copy0", "copy1", "copy10")
+    assert lists["train_records"] == tuple(f"{copy}/{name}" for copy in copies for name in ("101", "106"))
+    assert lists["validation_records"] == ("copy0/101", "copy0/106", "copy1/101", "copy1/106")
+    assert lists["test_records"] == tuple(f"{copy}/{name}" for copy in copies for name in ("100", "103"))
+
+
 def test_a_stage_that_fails_is_one_line(tmp_path):
-    with pytest.raises(growth.DeepECGError, match="stage ingest ended with status"):
+    with pytest.raises(DeepECGError, match="stage ingest ended with status"):
         growth.timed("ingest", tmp_path)

@@ -8,30 +8,11 @@ import torch
 
 from config import CLASSES, DATA_DIR_VARIABLE, Config
 from deep_ecg.networks.classifier import load_classifier
-from deep_ecg.networks.torch_network import save_checkpoint
-from deep_ecg.records.database import Source
 from deep_ecg.scoring.ec57 import COLUMNS, ROWS
-from deep_ecg.training.experiment import describe, hybrid_arguments
 from experiments import noise_stress as benchmark
-from model import HybridECGNet
+from experiments.__main__ import main
 
 N, S, V, F, Q = range(5)
-
-
-@pytest.fixture(scope="module")
-def random_networks(tmp_path_factory):
-    """What stands in for `load_classifier`: edge networks of random weights."""
-    folder = tmp_path_factory.mktemp("checkpoints")
-
-    def load(config):
-        config = Config(mode=config.mode, preset="edge")
-        path, arguments = folder / f"{config.mode}.pt", hybrid_arguments(config)
-        torch.manual_seed(1)
-        model = HybridECGNet(**arguments)
-        save_checkpoint(path, model, arguments, describe(config, Source("local", folder), 0))
-        return load_classifier(config, path)
-
-    return load
 
 
 def test_scores_of_a_mode_by_hand():
@@ -55,17 +36,15 @@ def test_scores_of_the_chain_by_hand():
     assert found["sveb"] == {"n": 0, "se": None, "ppv": None, "f1": None}
 
 
-def test_report_of_a_short_record(mitdb, random_networks, monkeypatch, tmp_path, capsys):
+def test_report_of_a_short_record(mitdb, monkeypatch, tmp_path, capsys):
     """Nine minutes of a record of DS1 at one level: beats by segment, labels that noise does not touch, files."""
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(mitdb))
-    monkeypatch.setattr(benchmark, "load_classifier", random_networks)
-    monkeypatch.setattr(benchmark, "LEVELS_DB", (200.0,))
-    arguments = ["--records", "106", "--minutes", "9", "--preset", "edge", "--jobs", "1", "--out", str(tmp_path)]
+    options = "--records 106 --minutes 9 --levels-db 200 --preset edge --jobs 1"
     threads = torch.get_num_threads()
-    assert benchmark.main(arguments) == 0
+    assert main(["noise-stress", *options.split(), "--out", str(tmp_path / "noise.json")]) == 0
     torch.set_num_threads(threads)
-    report = json.loads((tmp_path / "results" / "noise.json").read_text())
-    assert (tmp_path / "images" / "noise.png").read_bytes().startswith(b"\x89PNG")
+    report = json.loads((tmp_path / "noise.json").read_text())
+    assert (tmp_path / "noise.png").read_bytes().startswith(b"\x89PNG")
     assert list(report["kinds"]) == ["wander", "electrode", "muscle", "mains"]
     reference = benchmark.read_beats(mitdb / "106", "atr").samples / 360
     for levels in report["kinds"].values():
@@ -83,9 +62,9 @@ def test_report_of_a_short_record(mitdb, random_networks, monkeypatch, tmp_path,
     assert rows[0] in capsys.readouterr().out
 
 
-def test_noise_harms_what_it_lies_upon(mitdb, random_networks):
+def test_noise_harms_what_it_lies_upon(mitdb):
     """Strong electrode motion costs the detector beats of a clean record in the noisy segment and not before it."""
-    classifiers = {mode: random_networks(Config(mode=mode)) for mode in ("diagnostic", "causal")}
+    classifiers = {mode: load_classifier(Config(mode=mode, preset="edge")) for mode in ("diagnostic", "causal")}
     record, annotation, marks = benchmark._shortened(mitdb / "122", 9.0)
     scored = benchmark.Scored(record, annotation, marks, classifiers)
     power = benchmark.noise.qrs_power(record.signal_mv, annotation.samples, 360.0)
@@ -108,16 +87,14 @@ def test_noise_harms_what_it_lies_upon(mitdb, random_networks):
         (["--noise-dir", "nowhere"], "bw"),
     ],
 )
-def test_wrong_options_are_one_line(arguments, named, mitdb, random_networks, monkeypatch, tmp_path, capsys):
+def test_wrong_options_are_one_line(arguments, named, mitdb, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(mitdb))
-    monkeypatch.setattr(benchmark, "load_classifier", random_networks)
-    assert benchmark.main([*arguments, "--out", str(tmp_path)]) == 2
+    assert main(["noise-stress", *arguments, "--out", str(tmp_path / "noise.json")]) == 2
     errors = capsys.readouterr().err
     assert named in errors and errors.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
-def test_a_synthetic_database_is_refused(synthetic_db, random_networks, monkeypatch, tmp_path, capsys):
+def test_a_synthetic_database_is_refused(synthetic_db, monkeypatch, tmp_path, capsys):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
-    monkeypatch.setattr(benchmark, "load_classifier", random_networks)
-    assert benchmark.main(["--out", str(tmp_path)]) == 2
+    assert main(["noise-stress", "--out", str(tmp_path / "noise.json")]) == 2
     assert "synthetic" in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -29,14 +29,15 @@ def test_the_table_by_hand():
 
 def test_the_quick_run_is_timed(synthetic_db, tmp_path, monkeypatch):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
-    found = speed.timed(["-c", speed.PROGRAM], tmp_path)
+    found = speed.timed(tmp_path, *speed.QUICK)
     assert 0 < found["scored_s"] < found["wall_s"] and 0 <= found["accuracy"] <= 1
     assert found["stages_s"]["total"] < found["wall_s"]
     report = read_json(tmp_path / "runs" / "timed" / "report.json")
-    assert len(report["training"]["history"]) == len(report["validation"]) == speed.QUICK_EPOCHS
+    assert len(report["training"]["history"]) == len(report["validation"]) == 3  # epochs
+    assert report["config"]["preset"] == "edge" and report["config"]["replays"] == 0
 
 
 def test_a_run_that_fails_is_no_measurement(tmp_path, monkeypatch):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "absent"))
     with pytest.raises(DeepECGError, match="status 2"):
-        speed.timed(["-c", speed.PROGRAM], tmp_path)
+        speed.timed(tmp_path, *speed.QUICK)

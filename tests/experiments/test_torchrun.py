@@ -1,11 +1,9 @@
-"""The table of the comparison of one process with two; torchrun itself is run in test_distributed.py."""
+"""The table of the comparison of one process with two; torchrun itself is run in tests/training."""
 
 import subprocess
 
-import pytest
-
-from deep_ecg.system.errors import DeepECGError
 from experiments import torchrun
+from experiments.__main__ import main
 
 
 def spread(mean: float) -> dict:
@@ -23,8 +21,7 @@ def test_the_table_by_hand():
     ]
 
 
-def test_a_run_that_fails_is_no_measurement(tmp_path, monkeypatch):
+def test_a_run_that_fails_is_no_measurement(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(subprocess, "run", lambda *arguments, **options: subprocess.CompletedProcess([], 2))
-    with pytest.raises(DeepECGError, match="status 2"):
-        torchrun.compare(tmp_path / "torchrun.json")
-    assert not list(tmp_path.iterdir())
+    assert main(["torchrun", "--out", str(tmp_path / "torchrun.json")]) == 2
+    assert "torchrun ended with status 2" in capsys.readouterr().err and not list(tmp_path.iterdir())

@@ -15,7 +15,6 @@ import main
 from deep_ecg.labelling import archive
 from deep_ecg.labelling.archive import MANIFEST, Found, records_below, records_listed
 from deep_ecg.records import synthetic
-from deep_ecg.system import workers
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked
 from deep_ecg.system.workers import WorkerDied
@@ -315,16 +314,16 @@ def test_where_no_result_can_be_written_the_run_ends(made, tmp_path, monkeypatch
     def full(*unused):
         raise DeepECGError("no room")
 
-    monkeypatch.setattr(predict, "write_table", full)
+    monkeypatch.setattr(archive, "write_table", full)
     assert predict(made, "--out", tmp_path / "out") == 3  # each time there is room after all
     assert len((tmp_path / "out" / MANIFEST).read_text().splitlines()) == 5
     capsys.readouterr()
 
     def fills_up(*unused):
-        monkeypatch.setattr(files, "check_writable", full)
+        monkeypatch.setattr(archive, "check_writable", full)
         full()
 
-    monkeypatch.setattr(predict, "write_table", fills_up)
+    monkeypatch.setattr(archive, "write_table", fills_up)
     assert predict(made, "--out", tmp_path / "out") == 2
     assert capsys.readouterr().err == "error: no room\n"
 
@@ -340,7 +339,7 @@ def test_a_record_that_kills_its_worker_is_told_apart(monkeypatch):
                 raise WorkerDied("a worker process has died")
             yield archive.Outcome(one.name)
 
-    monkeypatch.setattr(workers, "run_jobs", deadly)
+    monkeypatch.setattr(archive, "run_jobs", deadly)
     names = ["a", "b", "deadly", *"cdefghij"]
     job = archive.Job(Path("root"), *[None] * 9)
     outcomes = list(archive._outcomes(job, [Found(name) for name in names], 1))

@@ -1,4 +1,4 @@
-"""`predict`: any WFDB record in, labels at its own rate out; and the R-peak detector behind it."""
+"""`predict`: any WFDB record in, labels at its own rate out."""
 
 import csv
 import dataclasses
@@ -14,17 +14,16 @@ from scipy.signal import resample_poly
 
 import config as settings
 from config import CLASSES, Config, with_overrides
-from deep_ecg.beats.xqrs import detect_r_peaks
 from deep_ecg.labelling import predict
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records import synthetic, wfdb_files
 from deep_ecg.records.database import Source
-from deep_ecg.records.wfdb_files import read_beats, read_record
-from deep_ecg.scoring import ec57, figures
+from deep_ecg.scoring import ec57, strips
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
+from tests.support.records import beat_times_s, spikes_mv
 
 
 def write_checkpoint(path: Path, source: str = "local", **settings) -> Path:
@@ -39,21 +38,6 @@ def write_checkpoint(path: Path, source: str = "local", **settings) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "random.pt")
-
-
-def beat_times_s(duration_s: float, seed: int = 3) -> np.ndarray:
-    """R-peaks at irregular intervals of 0.6 to 1.1 s."""
-    times_s = 0.5 + np.cumsum(np.random.default_rng(seed).uniform(0.6, 1.1, int(2 * duration_s)))
-    return times_s[times_s < duration_s - 0.5]
-
-
-def spikes_mv(times_s: np.ndarray, duration_s: float, fs_hz: float, amplitude_mv: float = 1.0) -> np.ndarray:
-    """A QRS-like spike (Gaussian of 12 ms) at each time, on baseline wander of 0.3 Hz and white noise of 0.02 mV."""
-    t_s = np.arange(round(duration_s * fs_hz)) / fs_hz
-    signal_mv = 0.2 * np.sin(2 * np.pi * 0.3 * t_s) + np.random.default_rng(4).normal(0, 0.02, len(t_s))
-    for time_s in times_s:
-        signal_mv += amplitude_mv * np.exp(-0.5 * ((t_s - time_s) / 0.012) ** 2)
-    return signal_mv
 
 
 def write_record(folder: Path, name: str, signals: np.ndarray, fs_hz: float, leads=("MLII",), units="mV") -> str:
@@ -143,7 +127,8 @@ def unsure() -> predict.Labelled:
     proba = np.array(
         [[0.9, 0.1, 0, 0, 0], [0.3, 0.6, 0.1, 0, 0], [0, 0, 0.7, 0.3, 0], [0.4, 0.2, 0.4, 0, 0], [0, 0, 0, 0, 1]]
     )
-    return predict.Labelled(wfdb_files.Record("r", "MLII", 100.0, np.zeros(1)), np.arange(1, 6) * 80, proba, None, False)
+    record = wfdb_files.Record("r", "MLII", 100.0, np.zeros(1))
+    return predict.Labelled(record, np.arange(1, 6) * 80, proba, None, False)
 
 
 def test_unsure_beats_are_not_classified(tmp_path, capsys):
@@ -267,7 +252,7 @@ def test_reference_is_the_annotators_not_a_detectors(tmp_path, checkpoint, exten
     record = write_record(tmp_path, "known", spikes_mv(np.arange(1, 5), 6, 360)[:, None], 360)
     wfdb.wrann("known", extension, np.arange(1, 5) * 360, list(symbols), write_dir=str(tmp_path))
     labelled = predict.label_record(Path(record), load_classifier(Config(), checkpoint), Config(), extension)
-    assert reference is None and labelled.reference is None or list(labelled.reference) == reference
+    assert (reference is None and labelled.reference is None) or list(labelled.reference) == reference
 
 
 def test_name_that_wfdb_would_refuse(tmp_path, checkpoint, spike_record):
@@ -292,7 +277,7 @@ def test_summary_is_printed(spike_record, tmp_path, checkpoint, capsys):
 @pytest.mark.parametrize("synthetic_part", ["network", "record"])
 def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthetic_part, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(figures, "predictions_figure", lambda *args, **kwargs: drawn.update(stamp=args[8]))
+    monkeypatch.setattr(strips, "predictions_figure", lambda *args, **kwargs: drawn.update(stamp=args[8]))
     source = "synthetic" if synthetic_part == "network" else "local"
     path = write_checkpoint(tmp_path / "random.pt", source)
     if synthetic_part == "record":
@@ -476,34 +461,3 @@ def test_out_that_is_a_file_is_refused(spike_record, tmp_path, checkpoint):
     (tmp_path / "taken").write_text("")
     with pytest.raises(DeepECGError, match="cannot be written"):
         predict.predict_records([spike_record], Config(), tmp_path / "taken", checkpoint=checkpoint)
-
-
-# R-peak detector -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fs_hz", [100, 128, 250, 360, 1000])
-@pytest.mark.parametrize("amplitude_mv", [1.0, -1.0, 0.4])
-def test_detector_finds_every_spike(fs_hz, amplitude_mv):
-    times_s = beat_times_s(60)
-    found_s = detect_r_peaks(spikes_mv(times_s, 60, fs_hz, amplitude_mv), fs_hz) / fs_hz
-    assert len(found_s) == len(times_s)
-    assert np.abs(found_s - times_s).max() < 0.05
-    assert np.median(np.abs(found_s - times_s)) <= 1 / fs_hz
-
-
-@pytest.mark.parametrize("signal_mv", [np.zeros(3600), np.zeros(0), np.ones(100), np.linspace(0, 1, 3600)])
-def test_detector_finds_nothing_where_nothing_beats(signal_mv):
-    assert len(detect_r_peaks(signal_mv, 360.0)) == 0
-
-
-@pytest.mark.parametrize("fs_hz", [128, 360])
-def test_detector_on_a_real_record(mitdb, fs_hz):
-    record, reference = read_record(mitdb / "112", "MLII"), read_beats(mitdb / "112", "atr")
-    signal_mv = record.signal_mv if fs_hz == 360 else resample_poly(record.signal_mv, 16, 45, padtype="line")
-    found_s, reference_s = detect_r_peaks(signal_mv, fs_hz) / fs_hz, reference.samples / 360
-    found_s, reference_s = found_s[found_s > 300], reference_s[reference_s > 300]  # as EC57, from 5 minutes on
-    distance_s = np.abs(found_s[:, None] - reference_s)
-    # RR intervals of record 112 are longer than 0.3 s: a beat within 150 ms of another is paired with that one alone.
-    assert (distance_s.min(axis=0) <= 0.15).mean() >= 0.99
-    assert (distance_s.min(axis=1) <= 0.15).mean() >= 0.99
-    assert np.median(distance_s.min(axis=0)) <= 0.006

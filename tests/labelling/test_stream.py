@@ -1,6 +1,7 @@
 """Live streams against the whole record: the same inputs at the same R-peaks, in time, in order, whatever comes."""
 
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import wfdb
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
 from config import CLASSES, Config, with_overrides
+from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import FEATURES, network_inputs
 from deep_ecg.beats.rhythm import RHYTHM, rhythm_features, rr_intervals
-from deep_ecg.labelling import predict
+from deep_ecg.labelling import predict, stream
 from deep_ecg.labelling.stream import BeatStream, GivenPeaks, push_many
 from deep_ecg.networks.classifier import Classifier, load_classifier
 from deep_ecg.networks.torch_network import predict_proba, save_checkpoint
@@ -82,7 +84,8 @@ def stacked(beats: list) -> tuple[np.ndarray, ...]:
 def of_whole_record(signal_mv: np.ndarray, fs_hz: float, peaks: np.ndarray, config: Config) -> tuple:
     """Windows, features and groups as in training."""
     annotation = Annotation(peaks, np.full(len(peaks), "N"), np.zeros(len(peaks), bool))
-    return network_inputs(Record("whole", "MLII", fs_hz, signal_mv), annotation, config)
+    inputs = network_inputs(Record("whole", "MLII", fs_hz, signal_mv), annotation, InputSettings.of(config))
+    return inputs.windows, inputs.features, inputs.groups
 
 
 def assert_same_beats(beats: list, others: list):
@@ -171,7 +174,7 @@ def test_inputs_across_lost_signal_equal_those_of_the_whole_record(mitdb, config
     for start, (count, value) in list(LOSSES.items())[1:]:
         until_known = int(0.03 * fs_hz) if np.isnan(value) else int(0.5 * fs_hz)
         lost[start + until_known : start + count] = True
-    broken = [True] + [bool(lost[a + 1 : b + 1].any()) for a, b in zip(peaks, peaks[1:])]
+    broken = [True] + [bool(lost[a + 1 : b + 1].any()) for a, b in pairwise(peaks)]
     assert 4 <= sum(broken) - 1 <= 12
     expected = rhythm_features(rr_intervals(peaks, fs_hz, np.array(broken)), config.mode)
     assert np.array_equal(features[:, :rhythm], expected)
@@ -387,7 +390,7 @@ def test_many_streams_run_the_network_once(causal, monkeypatch):
         sizes.append(len(inputs[-1]))
         return predict_proba(*inputs)
 
-    monkeypatch.setattr("deep_ecg.labelling.stream.predict_proba", counted)
+    monkeypatch.setattr(stream, "predict_proba", counted)
     streams = [BeatStream(causal, FS_HZ) for _ in range(100)]
     beats = push_many(streams, [ecg(6)] * 100)
     assert sizes == [600] == [sum(map(len, beats))]

@@ -11,7 +11,6 @@ import torch
 import wfdb
 
 from config import Config
-from deep_ecg.beats.cache import _read_cache
 from deep_ecg.networks.description import FORMAT
 from deep_ecg.networks.torch_network import load_checkpoint, read_torch_file
 from deep_ecg.records import guard
@@ -20,6 +19,7 @@ from deep_ecg.system.errors import DeepECGError
 from model import HybridECGNet
 from tests.support import fuzz
 from tests.support.networks import described
+from tests.support.records import refused
 
 SIGNAL_LINE = "r.dat 16 200(0)/mV 16 0 0 0 0 MLII"
 
@@ -35,13 +35,6 @@ def record(tmp_path) -> Path:
     wfdb.wrann("r", "atr", np.arange(1, 15) * 200, ["N"] * 14, write_dir=str(folder))
     (tmp_path / "secret.dat").write_bytes((folder / "r.dat").read_bytes())
     return folder / "r"
-
-
-def refused(use, *named: object):
-    with pytest.raises(DeepECGError) as caught:
-        use()
-    assert str(caught.value).isprintable()
-    assert all(str(part) in str(caught.value) for part in named), str(caught.value)
 
 
 def rewrite(record: Path, *signal_lines: str, first: str = "r 1 250 5000"):
@@ -142,7 +135,7 @@ def test_a_header_in_another_encoding_is_refused(record, encoding):
 
 
 def test_signals_of_a_file_that_are_listed_apart_are_refused(record):
-    """wfdb would count the place of the third signal in its file from the first one's in the header."""
+    """Wfdb would count the place of the third signal in its file from the first one's in the header."""
     (record.parent / "s.dat").write_bytes(Path(f"{record}.dat").read_bytes())
     other = SIGNAL_LINE.replace("r.dat", "s.dat").replace("MLII", "V5")
     rewrite(record, SIGNAL_LINE, other, SIGNAL_LINE.replace("MLII", "V1"), first="r 3 250 2500")
@@ -237,24 +230,12 @@ def test_a_huge_signal_file_is_refused_before_it_is_read(record):
 # Archives ------------------------------------------------------------------------------------------------------------
 
 
-def test_code_in_a_cache_is_not_run(tmp_path):
-    path, trace = tmp_path / "beats.npz", tmp_path / "trace"
-    harmful = np.array([fuzz.Taker(trace)] * 3, object)
-    np.savez(path, **dict.fromkeys(("windows", "features", "labels", "records", "samples"), harmful))
-    assert _read_cache(path) is None and not trace.exists()
-    with np.load(path, allow_pickle=True) as stored:
-        stored["windows"]
-    assert trace.exists()  # the probe does what it is feared for
-
-
 def test_an_archive_that_grows_is_refused(tmp_path):
     """A thousandfold: of 64 MB of zeros, compressed, there are 64 KB."""
     path = tmp_path / "bomb.pt"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", bytes(2**26))
     refused(lambda: read_torch_file(path), path)
-    np.savez_compressed(tmp_path / "beats.npz", windows=np.zeros(2**20))
-    assert _read_cache(tmp_path / "beats.npz") is None
 
 
 @pytest.mark.parametrize("change", ["huge", "expanded", "nan", "sparse", "no dict"])

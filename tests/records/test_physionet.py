@@ -1,5 +1,6 @@
 """Download of the database from a loopback server that answers as PhysioNet does, and its hash checks."""
 
+import functools
 import socket
 import sys
 import threading
@@ -13,7 +14,7 @@ from config import DATA_DIR_VARIABLE
 from deep_ecg.records import physionet
 from deep_ecg.records.physionet import (
     MITDB_SHA256SUMS,
-    download,
+    Patience,
     expected_files,
     missing_files,
     read_hashes,
@@ -22,6 +23,8 @@ from deep_ecg.records.physionet import (
 from deep_ecg.system.errors import DeepECGError
 from tests.support.physionet_server import Server, hash_list, sha256
 
+QUICK = Patience(backoff_s=0.0)
+download = functools.partial(physionet.download, patience=QUICK)
 RECORDS = ("100", "101")
 NAMES = ["100.hea", "100.dat", "100.atr", "101.hea", "101.dat", "101.atr"]
 SERVED = {"SHA256SUMS.txt", "RECORDS", *NAMES}
@@ -54,7 +57,6 @@ def files(tmp_path_factory) -> dict[str, bytes]:
 @pytest.fixture
 def server(files, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(physionet, "BACKOFF_S", 0.0)
     loopback = Server(dict(files))
     thread = threading.Thread(target=loopback.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
@@ -152,10 +154,9 @@ def test_dropped_connection_is_continued_by_range(tmp_path, server, files):
     assert_whole(tmp_path, files)
 
 
-def test_next_run_continues_where_the_last_one_broke_off(tmp_path, server, files, monkeypatch):
-    monkeypatch.setattr(physionet, "TRIES", 1)
+def test_next_run_continues_where_the_last_one_broke_off(tmp_path, server, files):
     server.faults["101.dat"] = ["drop"]
-    assert server.url + "101.dat" in error_of(tmp_path, server.url)
+    assert server.url + "101.dat" in error_of(tmp_path, server.url, patience=Patience(tries=1))
     assert missing_files(tmp_path, NAMES) == ["101.dat", "101.atr"]
     held = (tmp_path / "101.dat.part").stat().st_size
     assert 0 < held < len(files["101.dat"])
@@ -240,7 +241,7 @@ def test_busy_server_is_asked_again(tmp_path, server, files):
     assert_whole(tmp_path, files)
 
 
-@pytest.mark.parametrize(("status", "requests_made"), [(404, 1), (403, 1), (503, physionet.TRIES)])
+@pytest.mark.parametrize(("status", "requests_made"), [(404, 1), (403, 1), (503, Patience.tries)])
 def test_refusing_server_is_one_clear_error(tmp_path, server, status, requests_made):
     server.faults["100.hea"] = [status] * 99
     message = error_of(tmp_path, server.url)
@@ -249,17 +250,15 @@ def test_refusing_server_is_one_clear_error(tmp_path, server, status, requests_m
     assert len(server.asked("100.hea")) == requests_made
 
 
-def test_silent_server_is_left_after_the_timeout(tmp_path, server, monkeypatch):
-    monkeypatch.setattr(physionet, "READ_TIMEOUT_S", 0.1)
+def test_silent_server_is_left_after_the_timeout(tmp_path, server):
     server.faults["SHA256SUMS.txt"] = ["hang"] * 99
-    message = error_of(tmp_path, server.url)
+    message = error_of(tmp_path, server.url, patience=Patience(read_timeout_s=0.1, backoff_s=0.0))
     assert server.url in message and "no answer in time" in message
-    assert len(server.asked("SHA256SUMS.txt")) == physionet.TRIES
+    assert len(server.asked("SHA256SUMS.txt")) == Patience.tries
 
 
 def test_refused_connection_is_one_clear_error(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr(physionet, "BACKOFF_S", 0.0)
     with socket.socket() as bound:  # bound but not listening: connections are refused
         bound.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{bound.getsockname()[1]}/mitdb/"
@@ -268,8 +267,7 @@ def test_refused_connection_is_one_clear_error(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("url", ["mitdb", "http://", "gopher://127.0.0.1/mitdb/", "http://a..b/mitdb/"])
-def test_unusable_url_is_one_clear_error(tmp_path, url, monkeypatch):
-    monkeypatch.setattr(physionet, "BACKOFF_S", 0.0)
+def test_unusable_url_is_one_clear_error(tmp_path, url):
     assert "physionet_url" in error_of(tmp_path, url)
 
 
@@ -278,7 +276,6 @@ def test_unknown_host_is_one_clear_error(tmp_path, monkeypatch):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setenv("NO_PROXY", "*")
-    monkeypatch.setattr(physionet, "BACKOFF_S", 0.0)
     monkeypatch.setattr(socket, "getaddrinfo", no_name)
     assert "https://physionet.invalid/mitdb/" in error_of(tmp_path, "https://physionet.invalid/mitdb/")
 

@@ -60,8 +60,7 @@ def test_calibration_does_not_depend_on_the_order_of_the_beats_even_in_ties():
 
 
 def drawn(count: int, temperature: float) -> tuple[np.ndarray, np.ndarray]:
-    """Labels drawn from the softmax of random logits, and probabilities of a network whose logits are `temperature`
-    times too large."""
+    """Labels drawn from the softmax of random logits, and probabilities of logits `temperature` times as large."""
     rng = np.random.default_rng(1)
     logits = rng.normal(0, 2, (count, 5))
     true = softmax(logits, axis=1)

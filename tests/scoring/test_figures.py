@@ -3,20 +3,19 @@
 import struct
 import subprocess
 import sys
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from config import CLASSES
-from deep_ecg.scoring import figures
+from deep_ecg.scoring import canvas, figures
 from deep_ecg.scoring.confidence import confidence_report
 from deep_ecg.system.errors import DeepECGError
+from tests.support import ROOT
+from tests.support.figures import draw_predictions, draw_signal, overlapping
 
-FS_HZ = 360.0
 HISTORY = [
     {"epoch": 1, "train_loss": 0.5, "val_loss": 0.4, "val_accuracy": 0.9, "val_s_f1": None, "val_v_f1": 0.7},
     {"epoch": 2, "train_loss": 0.3, "val_loss": 0.2, "val_accuracy": 0.95, "val_s_f1": 0.4, "val_v_f1": 0.8},
@@ -34,41 +33,8 @@ ROWS = [
 ]  # fmt: skip
 
 
-@pytest.fixture
-def saved(monkeypatch) -> list[Figure]:
-    """The figures that were written, in order."""
-    kept, savefig = [], Figure.savefig
-
-    def keep(figure, *args, **kwargs):
-        kept.append(figure)
-        savefig(figure, *args, **kwargs)
-        FigureCanvasAgg(figure)  # measures text boxes
-
-    monkeypatch.setattr(Figure, "savefig", keep)
-    return kept
-
-
-def beat_strip(seconds: float = 12.0) -> tuple[np.ndarray, np.ndarray]:
-    """A spike of 1 mV every 0.75 s, and the times of the spikes in seconds of the strip."""
-    signal_mv = np.zeros(int(seconds * FS_HZ))
-    peaks_s = np.arange(0.5, seconds, 0.75)
-    signal_mv[np.round(peaks_s * FS_HZ).astype(int)] = 1.0
-    return signal_mv, peaks_s
-
-
-def draw_signal(path: Path, synthetic: bool) -> Path:
-    signal_mv, _ = beat_strip()
-    return figures.signal_figure(path, signal_mv + 0.3, signal_mv, FS_HZ, 60.0, "208", "MLII", synthetic)
-
-
 def draw_dashboard(path: Path, synthetic: bool) -> Path:
     return figures.dashboard_figure(path, HISTORY, CONFUSION, CURVE, CURVE, "causal mode, seed 0", synthetic)
-
-
-def draw_predictions(path: Path, synthetic: bool) -> Path:
-    signal_mv, peaks_s = beat_strip()
-    labels = np.zeros(len(peaks_s), int)
-    return figures.predictions_figure(path, signal_mv, FS_HZ, 0.0, peaks_s, labels, labels, "208", synthetic)
 
 
 def draw_benchmark(path: Path, synthetic: bool) -> Path:
@@ -107,17 +73,26 @@ def draw_noise(path: Path, synthetic: bool) -> Path:
     return figures.noise_figure(path, stress(), synthetic)
 
 
-DRAWINGS = (draw_signal, draw_dashboard, draw_predictions, draw_benchmark, draw_confidence, draw_noise)
+def sweep() -> dict:
+    """Two look-aheads and the diagnostic mode, S F1 with a spread over three seeds, V F1 of one seed alone."""
+    means = ((0.5, 0.75), (0.6, 0.8), (0.7, 0.9))
+    at_0, at_150, diagnostic = (
+        {"s_f1": {"mean": s, "sd": 0.02, "n": 3}, "v_f1": {"mean": v, "sd": None, "n": 1}} for s, v in means
+    )
+    return {"causal": {"0": at_0, "150": at_150}, "diagnostic": diagnostic}
+
+
+def draw_look_ahead(path: Path, synthetic: bool) -> Path:
+    return figures.look_ahead_figure(path, sweep(), synthetic)
+
+
+STRIPS = (draw_signal, draw_predictions)
+DRAWINGS = (*STRIPS, draw_dashboard, draw_benchmark, draw_confidence, draw_noise, draw_look_ahead)
 
 
 def texts(figure: Figure) -> list[str]:
     panels = [text.get_text() for axes in figure.axes for text in axes.texts]
     return panels + [text.get_text() for text in figure.texts] + [figure.get_suptitle()]
-
-
-def overlapping(figure: Figure, artists: list) -> list[tuple[str, str]]:
-    boxes = [(artist.get_text(), artist.get_window_extent(figure.canvas.get_renderer())) for artist in artists]
-    return [(a, b) for (a, box_a), (b, box_b) in combinations(boxes, 2) if box_a.overlaps(box_b)]
 
 
 @pytest.mark.parametrize("draw", DRAWINGS)
@@ -126,7 +101,7 @@ def test_file_is_a_png_of_readme_width(tmp_path, draw):
     data = path.read_bytes()
     width, height = struct.unpack(">II", data[16:24])  # IHDR chunk of the PNG specification
     assert data[:8] == b"\x89PNG\r\n\x1a\n" and data[-8:-4] == b"IEND"
-    assert width == 1300 and 400 <= height <= 1200
+    assert width == 1300 and 350 <= height <= 1200
     assert 5_000 < len(data) < 500_000
     assert [entry.name for entry in path.parent.iterdir()] == ["figure.png"]
 
@@ -141,12 +116,16 @@ def test_only_synthetic_figures_are_stamped(tmp_path, saved, draw):
     assert saved[1].get_suptitle().startswith("SYNTHETIC")
 
 
-def test_signal_panels_share_time_and_scale(tmp_path, saved):
-    draw_signal(tmp_path / "figure.png", False)
-    raw, clean = saved[0].axes
-    assert np.ptp(raw.get_ylim()) == pytest.approx(np.ptp(clean.get_ylim()))
-    assert raw.get_xlim() == clean.get_xlim() == pytest.approx((60.0, 72.0), abs=0.01)
-    assert "208" in saved[0].get_suptitle() and "n = 4,320" in saved[0].get_suptitle()
+@pytest.mark.parametrize("draw", DRAWINGS)
+def test_no_legend_lies_on_a_panel(tmp_path, saved, draw):
+    draw(tmp_path / "figure.png", False)
+    (figure,) = saved
+    legends = [*figure.legends, *(axes.get_legend() for axes in figure.axes if axes.get_legend())]
+    assert bool(legends) == (draw not in (draw_signal, draw_benchmark))
+    for box in (legend.get_window_extent(figure.canvas.get_renderer()) for legend in legends):
+        assert not any(box.overlaps(axes.get_window_extent()) for axes in figure.axes if axes.get_visible())
+        assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
+        assert figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1
 
 
 def test_confusion_cells_and_ticks(tmp_path, saved):
@@ -156,7 +135,7 @@ def test_confusion_cells_and_ticks(tmp_path, saved):
     assert len(cells) == 25
     assert cells[6] == "1,200\n65.3 %"  # 1200 of 1837 reference S beats
     assert cells[24] == "0\n-"  # no reference Q beat
-    assert axes.texts[0].get_color() == "white" and axes.texts[1].get_color() == figures.INK
+    assert axes.texts[0].get_color() == "white" and axes.texts[1].get_color() == canvas.INK
     assert overlapping(saved[0], list(axes.texts)) == []
     for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
         assert [label.get_text()[0] for label in labels] == list(CLASSES)
@@ -175,69 +154,17 @@ def test_dashboard_draws_the_losses_and_prints_the_auc(tmp_path, saved):
     assert roc[1][0].startswith("test")
 
 
+def test_the_scores_of_the_validation_patients_fill_their_panel(tmp_path, saved):
+    """From 40 to 95 %, with a margin of 6 % of that."""
+    draw_dashboard(tmp_path / "figure.png", False)
+    assert saved[0].axes[1].get_ylim() == pytest.approx((40 - 3.3, 95 + 3.3))
+
+
 @pytest.mark.filterwarnings("error")
 def test_dashboard_of_one_epoch_without_scores(tmp_path):
     history = [{"epoch": 1, "train_loss": 0.5, "val_loss": None}]
     figures.dashboard_figure(tmp_path / "figure.png", history, np.zeros((5, 5), int), None, None, "seed 0", False)
     assert (tmp_path / "figure.png").is_file()
-
-
-def test_predictions_letters_rings_and_rows(tmp_path, saved):
-    signal_mv, peaks_s = beat_strip()
-    predicted, reference = np.zeros(len(peaks_s), int), np.zeros(len(peaks_s), int)
-    predicted[2], reference[3], reference[-1] = 2, 1, -1
-    outside = np.append(peaks_s, [-1.0, 12.0]) + 100.0
-    predicted, reference = np.append(predicted, [4, 4]), np.append(reference, [0, 0])
-    figures.predictions_figure(
-        tmp_path / "figure.png", signal_mv, FS_HZ, 100.0, outside, predicted, reference, "208", False, mode="causal"
-    )
-    figure = saved[0]
-    letters = [[text.get_text() for text in axes.texts] for axes in figure.axes]
-    assert letters[0] == ["N", "N", "V", "N", "N", "S", "N", "N", "N", "N"]  # 8 beats in 6 s, 2 boxed references
-    assert letters[1] == ["N"] * 8 + ["none"]
-    rings = [line for axes in figure.axes for line in axes.lines if line.get_markersize() == 16]
-    assert [line.get_xdata()[0] for line in rings] == pytest.approx([102.0, 102.75, 111.75])
-    assert figure.get_suptitle().endswith("n = 16 beats, 13 agree with the reference")
-    assert "causal mode" in figure.get_suptitle()
-    assert [text.get_text() for text in figure.legends[0].get_texts()[:2]] == ["N", "V"]
-    for axes in figure.axes:
-        assert overlapping(figure, list(axes.texts)) == []
-
-
-@pytest.mark.parametrize("name", ["$", "a$b$", "$\\frac{$", "a_b^c%{}"])
-def test_a_record_of_any_name_is_drawn_by_that_name(tmp_path, saved, name):
-    """matplotlib would take what stands between two $ for a formula."""
-    signal_mv, peaks_s = beat_strip()
-    labels = np.zeros(len(peaks_s), int)
-    figures.predictions_figure(
-        tmp_path / "figure.png", signal_mv, FS_HZ, 0.0, peaks_s, labels, None, name, False, mode="causal"
-    )
-    figures.signal_figure(tmp_path / "signal.png", signal_mv, signal_mv, FS_HZ, 0.0, name, name, False)
-    assert len(saved) == 2 and all(name in figure.get_suptitle() for figure in saved)
-    assert not any(figure._suptitle.get_parse_math() for figure in saved)
-
-
-def test_predictions_without_reference_or_beats(tmp_path, saved):
-    signal_mv, peaks_s = beat_strip()
-    path = tmp_path / "figure.png"
-    figures.predictions_figure(path, signal_mv, FS_HZ, 0.0, peaks_s, np.zeros(16, int), None, "208", False)
-    figures.predictions_figure(path, signal_mv, FS_HZ, 0.0, [], [], None, "208", False)
-    assert saved[0].get_suptitle().endswith("n = 16 beats, no reference")
-    assert saved[1].legends == []
-
-
-def test_predictions_of_a_real_record(tmp_path, saved, mitdb):
-    import wfdb
-
-    classes = {"N": 0, "V": 2, "F": 3}
-    record, marks = wfdb.rdrecord(str(mitdb / "208"), sampto=7200), wfdb.rdann(str(mitdb / "208"), "atr", sampto=7199)
-    beats = [(s / FS_HZ, classes[symbol]) for s, symbol in zip(marks.sample, marks.symbol) if symbol in classes]
-    peaks_s, labels = zip(*beats)
-    signal_mv = record.p_signal[:, record.sig_name.index("MLII")]
-    figures.predictions_figure(tmp_path / "208.png", signal_mv, FS_HZ, 0.0, peaks_s, labels, labels, "208", False)
-    letters = [text.get_text() for axes in saved[0].axes for text in axes.texts]
-    assert letters == [CLASSES[label] for label in labels] and {"N", "V"} <= set(letters)
-    assert all(overlapping(saved[0], list(axes.texts)) == [] for axes in saved[0].axes)
 
 
 def test_benchmark_prints_the_values_and_dashes(tmp_path, saved):
@@ -255,7 +182,7 @@ def test_benchmark_prints_the_values_and_dashes(tmp_path, saved):
 
 
 def test_each_class_has_its_own_colour_and_shape():
-    assert len(set(figures.CLASS_COLOURS.values())) == len(set(figures.CLASS_MARKERS.values())) == len(CLASSES)
+    assert len(set(canvas.CLASS_COLOURS.values())) == len(set(canvas.CLASS_MARKERS.values())) == len(CLASSES)
 
 
 def test_a_figure_that_cannot_be_written_names_the_path(tmp_path):
@@ -265,21 +192,32 @@ def test_a_figure_that_cannot_be_written_names_the_path(tmp_path):
 
 
 def test_no_pyplot():
-    root = Path(figures.__file__).parent
-    code = "import figures, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+    code = "import deep_ecg.scoring.figures, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_the_look_ahead_figure_shows_each_curve_and_the_diagnostic_levels(tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(figures, "_save", lambda figure, path, synthetic: drawn.append(figure.axes[0]) or path)
-    means = ((0.5, 0.75), (0.6, 0.8), (0.7, 0.9))
-    at_0, at_150, diagnostic = ({"s_f1": {"mean": s}, "v_f1": {"mean": v}} for s, v in means)
-    report = {"causal": {"0": at_0, "150": at_150}, "diagnostic": diagnostic}
-    figures.look_ahead_figure(tmp_path / "look_ahead.png", report)
-    curves = {line.get_label(): list(line.get_ydata()) for line in drawn[0].lines}
+def test_the_look_ahead_figure_shows_each_curve_and_the_diagnostic_levels(tmp_path, saved):
+    draw_look_ahead(tmp_path / "look_ahead.png", False)
+    (axes,) = saved[0].axes
+    curves = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
     assert curves["S F1, causal"] == [50, 60] and curves["V F1, causal"] == [75, 80]
     assert {"S F1, diagnostic: 70.0 %", "V F1, diagnostic: 90.0 %"} <= set(curves)
+    assert "mean ± sd of 3 seeds" in saved[0].get_suptitle()
+
+
+def test_the_look_ahead_figure_shows_the_spread_and_fits_its_axis_to_it(tmp_path, saved):
+    """S F1 of 50 ± 2 % is the lowest, V F1 of 90 % the highest: 48 to 90 %, and a margin of 6 % of that."""
+    draw_look_ahead(tmp_path / "look_ahead.png", False)
+    (axes,) = saved[0].axes
+    bars = {
+        tuple(np.round(segment[:, 1], 6))
+        for container in axes.containers
+        for segment in container.lines[2][0].get_segments()
+    }
+    assert bars == {(48, 52), (58, 62), (75, 75), (80, 80)}
+    bands = {(round(band.get_y(), 6), round(band.get_y() + band.get_height(), 6)) for band in axes.patches}
+    assert bands == {(68, 72), (90, 90)}  # of the diagnostic mode
+    assert axes.get_ylim() == pytest.approx((48 - 2.52, 90 + 2.52))
 
 
 def test_the_confidence_figure_shows_bins_and_curves(tmp_path, saved):

@@ -1,74 +1,15 @@
-"""Scores against hand-worked matrices and published counts; report files."""
+"""Scores against hand-worked matrices and published counts."""
 
 import json
 
 import numpy as np
 import pytest
 
-from config import CLASSES
-from deep_ecg.scoring import measures, report, seeds
-from deep_ecg.system import json_files
+from deep_ecg.scoring import measures
 from deep_ecg.system.errors import DeepECGError
+from tests.support.scores import WORKED, beats_of
 
 DS2_COUNTS = (44259, 1837, 3221, 388, 7)  # published counts of the de Chazal DS2 beats, e and j as N
-
-# Worked by hand: N 100 reference beats, 95 predicted; S 10, 12; V 10, 11; F 0, 2; Q 0, 0.
-WORKED = np.array(
-    [
-        [90, 5, 3, 2, 0],
-        [4, 6, 0, 0, 0],
-        [1, 1, 8, 0, 0],
-        [0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0],
-    ]
-)
-
-
-def beats_of(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Labels and one-hot probabilities whose confusion matrix is `matrix`."""
-    rows, columns = np.nonzero(matrix)
-    counts = matrix[rows, columns]
-    return np.repeat(rows, counts), np.eye(5)[np.repeat(columns, counts)]
-
-
-def seed_report(seed: int, s_f1: float | None, v_f1: float = 0.9, accuracy: float = 0.9) -> dict:
-    per_class = {name: {"n": 10, "se": 0.5, "ppv": 0.5, "f1": 0.5} for name in CLASSES}
-    per_class["S"]["f1"], per_class["V"]["f1"] = s_f1, v_f1
-    scores = {"n": 50, "accuracy": accuracy, "per_class": per_class}
-    parts = {"before": {"ece": accuracy / 9}, "after": {"ece": 0.01}, "risk_coverage": {"all": {"aurc": 0.002}}}
-    return {"seed": seed, "ds2": {**scores, "auc_micro": 0.99, "without": {"232": scores}, "confidence": parts}}
-
-
-def full_report(data_source: str = "local") -> dict:
-    labels, proba = beats_of(WORKED)
-    ds2 = measures.evaluate_beats(labels, proba, np.where(np.arange(120) % 2, "100", "232"), bootstrap=20)
-    history = {"epoch": 1, "train_loss": 0.5, "val_loss": 0.4, "val_accuracy": 0.9, "val_s_f1": None, "val_v_f1": 0.8}
-    report = {
-        "data_source": data_source,
-        "mode": "causal",
-        "preset": "edge",
-        "seed": 3,
-        "seeds": [3],
-        "versions": {"python": "3.11", "numpy": "2.4"},
-        "threads": 2,
-        "config": {"mode": "causal", "band_hz": [0.5, 50.0]},
-        "parameters": 8123,
-        "kept_beats": {"ds1": 51021, "ds2": 49712},
-        "training": {"seconds": 12.0, "history": [{"epoch": 1, "train_loss": 0.25}]},
-        "validation": [history],
-        "ds2": ds2,
-        "baselines": {
-            "majority": measures.majority_baseline(labels, labels, np.full(120, "100")),
-            "prematurity": measures.prematurity_baseline(
-                np.ones(120), labels, np.ones(120), labels, np.full(120, "100")
-            ),
-        },
-        "int8": {"fp32_bytes": 40000, "int8_bytes": 14000, "ratio": 2.857, "accuracy_change": -0.001},
-        "timings_s": {"ingest": 1.5, "total": 30.0},
-        "peak_rss_mb": 800.0,
-    }
-    report["over_seeds"] = seeds.over_seeds([report])
-    return report
 
 
 def test_confusion_has_reference_rows_and_predicted_columns():
@@ -199,133 +140,6 @@ def test_prematurity_without_training_s_beats_still_answers():
     assert 0.5 <= baseline["threshold"] <= 1.0 and baseline["accuracy"] == 1.0
 
 
-def test_over_seeds_mean_and_sample_sd():
-    # 0.4, 0.6, 0.8: mean 0.6, squared deviations 0.04 + 0 + 0.04 over 2, sd 0.2.
-    reports = [seed_report(seed, s_f1) for seed, s_f1 in ((0, 0.4), (1, 0.6), (5, 0.8))]
-    spread = seeds.over_seeds(reports)
-    assert spread["n"] == 3 and spread["seeds"] == [0, 1, 5]
-    assert spread["per_class"]["S"]["f1"] == pytest.approx({"mean": 0.6, "sd": 0.2, "n": 3})
-    assert spread["without"]["232"]["per_class"]["S"]["f1"] == pytest.approx({"mean": 0.6, "sd": 0.2, "n": 3})
-    assert spread["accuracy"] == pytest.approx({"mean": 0.9, "sd": 0.0, "n": 3})
-    assert spread["confidence"]["ece_before"] == pytest.approx({"mean": 0.1, "sd": 0.0, "n": 3})
-    assert spread["confidence"]["aurc"]["mean"] == pytest.approx(0.002)
-
-
-def test_over_seeds_leaves_out_none_and_has_no_sd_for_one_seed():
-    spread = seeds.over_seeds([seed_report(0, None), seed_report(1, 0.7)])
-    assert spread["per_class"]["S"]["f1"] == {"mean": 0.7, "sd": None, "n": 1}
-    spread = seeds.over_seeds([seed_report(0, None)])
-    assert spread["per_class"]["S"]["f1"] == {"mean": None, "sd": None, "n": 0}
-    assert spread["accuracy"]["sd"] is None
-
-
-@pytest.mark.parametrize(
-    ("s_f1", "expected"),
-    [([0.9, 0.1, 0.5], 2), ([0.7, 0.8], 0), ([0.3, 0.1, 0.2, 0.9], 0), ([None, 0.2, 0.1], 2), ([0.4], 0)],
-)
-def test_median_seed(s_f1, expected):
-    assert seeds.median_seed([seed_report(i, value) for i, value in enumerate(s_f1)]) == expected
-
-
-def test_write_json_keeps_order_and_converts_numpy(tmp_path):
-    path = tmp_path / "new" / "report.json"
-    report = {"z": np.float32(0.5), "a": np.int64(3), "m": np.array([1, 2]), "none": None, "flag": np.bool_(True)}
-    assert json_files.write_json(path, report) == path
-    assert list(json.loads(path.read_text())) == ["z", "a", "m", "none", "flag"]
-    assert json_files.read_json(path) == {"z": 0.5, "a": 3, "m": [1, 2], "none": None, "flag": True}
-    assert [entry.name for entry in path.parent.iterdir()] == ["report.json"]
-
-
-@pytest.mark.parametrize("bad", [float("nan"), np.float64("inf"), np.float32("nan"), np.array([1.0, np.nan])])
-def test_write_json_refuses_nan_and_leaves_the_old_file(tmp_path, bad):
-    path = tmp_path / "report.json"
-    json_files.write_json(path, {"kept": 1})
-    with pytest.raises(DeepECGError, match="report.json"):
-        json_files.write_json(path, {"ds2": {"accuracy": bad}})
-    assert json_files.read_json(path) == {"kept": 1}
-    assert len(list(tmp_path.iterdir())) == 1
-
-
-def test_write_json_that_cannot_write_names_the_path(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    with pytest.raises(DeepECGError, match="report.json"):
-        json_files.write_json(tmp_path / "file" / "report.json", {})
-
-
-@pytest.mark.parametrize("text", ["", '{"a": ', '{"a": NaN}', "[1]", "\xff"])
-def test_read_json_of_a_damaged_file_is_one_clear_line(tmp_path, text):
-    path = tmp_path / "report.json"
-    path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(DeepECGError, match="report.json is not a readable report") as error:
-        json_files.read_json(path)
-    assert "\n" not in str(error.value)
-
-
-def test_read_json_of_a_missing_file_says_what_to_run(tmp_path):
-    with pytest.raises(DeepECGError, match="main.py"):
-        json_files.read_json(tmp_path / "report.json")
-
-
-def test_markdown_shows_the_worked_results_and_dashes():
-    text = report.render_markdown(full_report())
-    assert "SYNTHETIC" not in text
-    assert "Accuracy 86.67 %" in text  # 104 of 120
-    assert "| V | 10 | 80.0 (" in text
-    assert "| Q | 0 | - | - | - | - |" in text
-    assert "| S | 4 | 6 | 0 | 0 | 0 |" in text
-    assert "51,021" in text
-    lines = text.splitlines()
-    for header, rule in zip(lines, lines[1:]):
-        if rule.startswith("| ---"):
-            assert header.replace("\\|", "").count("|") == rule.count("|")
-
-
-def test_losses_stand_beside_the_scores_of_the_held_out_patients():
-    """Loss of the network shown, and scores of the training that the validation patients were held out of."""
-    report = full_report()
-    assert "| 1 | 0.2500 | 0.4000 | 90.00 | - | 80.0 |" in report.render_markdown(report)
-    report["training"]["history"].append({"epoch": 2, "train_loss": 0.125})
-    assert "| 2 | 0.1250 | - | - | - | - |" in report.render_markdown(report)
-    del report["validation"]
-    assert "| 1 | 0.2500 | - | - | - | - |" in report.render_markdown(report)
-
-
-def test_markdown_and_table_are_stamped_on_synthetic_data():
-    report = full_report("synthetic")
-    text = report.render_markdown(report)
-    headings = [line for line in text.splitlines() if line.startswith("#")]
-    assert len(headings) == 12 and all("SYNTHETIC" in line for line in headings)
-    assert "SYNTHETIC data:" in text.splitlines()[2]
-    table = report.results_table(report).splitlines()
-    assert table[0].startswith("SYNTHETIC data:") and table[1].startswith("SYNTHETIC: DS2")
-
-
-def test_missing_sections_are_left_out():
-    report = full_report("synthetic")
-    for name in list(report):
-        part = {key: value for key, value in report.items() if key != name}
-        assert "Deep-ECG report" in report.render_markdown(part)
-        assert report.results_table(part)
-    bare = report.render_markdown({})
-    assert "##" not in bare and "None" not in bare
-    for name in report["ds2"]:
-        ds2 = {key: value for key, value in report["ds2"].items() if key != name}
-        part = {**report, "ds2": ds2}
-        assert "None" not in report.render_markdown(part) + report.results_table(part)
-
-
-def test_results_table_is_aligned():
-    lines = report.results_table(full_report()).splitlines()
-    assert lines[0].startswith("DS2 (mode causal, preset edge, seed 3): n = 120 beats, accuracy 86.67 %")
-    assert lines[1].split() == ["class", "n", "Se", "%", "+P", "%", "F1", "%", "AUC"]
-    assert [line.split()[:4] for line in lines[2:5]] == [
-        ["N", "100", "90.0", "94.7"],
-        ["S", "10", "60.0", "50.0"],
-        ["V", "10", "80.0", "72.7"],
-    ]
-    assert len({len(line) for line in lines[1:]}) == 1
-
-
 def test_changes_of_scores_by_hand():
     """Two of three S beats are lost, one to N and one to V, whose F1 falls from 1 to 2 / (1 + 2); F1 of S 1 to 0.5."""
     labels = np.array([0, 0, 1, 1, 1, 2])
@@ -352,16 +166,3 @@ def test_temperature_changes_the_confidence_and_no_other_score():
     assert sharper["confidence"]["after"]["confidence"] == pytest.approx(0.1296 / 0.232)
     assert sharper["confidence"]["temperature"] == 0.5
     json.dumps(sharper, allow_nan=False)
-
-
-def test_confidence_in_the_report_and_as_a_table():
-    report = full_report()
-    text = report.render_markdown(report)
-    assert "## Confidence on DS2" in text
-    # 104 of 120 beats of WORKED are right and the network is sure of all: off by 16/120 before and after
-    assert "calibration error 13.33 % before, 13.33 % after" in text
-    assert "| 0.99 | 100.0 | 13.33 | 100.0 | 60.0 | 50.0 | 100.0 | 80.0 | 72.7 |" in text
-    header, _, row = report.confidence_table({"causal, edge": report["ds2"]["confidence"]})
-    assert row.startswith("| causal, edge | 1.000 | 13.33 | 13.33 |")
-    assert row.endswith("| 100.0 | 50.0 | 100.0 | 72.7 |")
-    assert header.count("|") == row.count("|")

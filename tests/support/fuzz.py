@@ -29,6 +29,7 @@ import tempfile
 import traceback
 import warnings
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,7 +84,8 @@ def supervise(count: int, seed: int, only: Sequence[str], out: Path) -> int:
     state = json.loads(state_path.read_text()) if state_path.exists() else {"next": 0, "counts": {}, "failures": []}
     while state["next"] < count:
         end = min(state["next"] + BATCH, count)
-        command = [sys.executable, "-m", "tests.support.fuzz", "--seed", str(seed), "--batch", str(state["next"]), str(end), "--only"]
+        command = [sys.executable, "-m", "tests.support.fuzz", "--seed", str(seed)]
+        command += ["--batch", str(state["next"]), str(end), "--only"]
         done = subprocess.run([*command, *only], capture_output=True, text=True)
         results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         if "ready" not in done.stdout:
@@ -335,20 +337,25 @@ class Fuzzer:
         assert not (self.work / "taken").exists()
 
     def spoil_cache(self, rng: np.random.Generator):
-        path = self.work / "beats.npz"
-        if rng.random() < 0.5:
-            spoil_archive(path, rng)
-            return
-        with np.load(path) as stored:
-            arrays = dict(stored)
-        for _ in range(rng.integers(1, 3)):
-            spoil_array(arrays, str(rng.choice(list(arrays))), self.work / "taken", rng)
-        (np.savez if rng.random() < 0.8 else np.savez_compressed)(path, **arrays)
+        entry = self.work / "beats"
+        path = entry / str(rng.choice([*os.listdir(entry), "index.json"]))
+        match rng.integers(8):
+            case 0 | 1:
+                spoil_text(path, rng) if path.suffix == ".json" else spoil_bytes(path, rng)
+            case 2:
+                path.write_bytes(pickle.dumps(Taker(self.work / "taken"), protocol=2))
+            case 3:
+                spoil_file(path, "npy", rng)
+            case _:
+                arrays = {file.stem: np.load(file) for file in entry.glob("*.npy")}
+                for _ in range(rng.integers(1, 3)):
+                    spoil_array(arrays, str(rng.choice(list(arrays))), self.work / "taken", rng)
+                store_entry(entry, arrays, with_index=rng.random() < 0.8)
 
     def use_cache(self, rng: np.random.Generator):
         from deep_ecg.beats import cache
 
-        beats = cache._read_cache(self.work / "beats.npz")
+        beats = cache.read_entry(self.work / "beats")
         assert not (self.work / "taken").exists()
         if beats is not None:
             assert beats.windows.ndim == 3 and beats.features.ndim == 2 and set(beats.labels) <= set(range(5))
@@ -433,7 +440,7 @@ def write_valid(folder: Path):
 
     from config import Config
     from deep_ecg.beats.arrays import Beats
-    from deep_ecg.beats.cache import _write_cache
+    from deep_ecg.beats.cache import write_entry
     from deep_ecg.beats.inputs import CHANNELS, FEATURES
     from deep_ecg.labelling import archive
     from deep_ecg.networks.torch_network import save_checkpoint
@@ -471,7 +478,7 @@ def write_valid(folder: Path):
         samples=np.arange(6),
         groups=np.zeros(6, np.int64),
     )
-    _write_cache(folder / "beats.npz", [cached], ["100"])
+    write_entry(folder / "beats", [cached], ["100"])
     training_run().store(folder / "resume.pt", "fingerprint")
     shutil.copy(NETWORK, folder / "network.onnx")
     (folder / "LIST").write_text("r\nlong\nabsent\n")
@@ -807,6 +814,19 @@ def spoil_array(arrays: dict[str, np.ndarray], name: str, trace: Path, rng: np.r
             arrays[name] = np.zeros(int(rng.choice([0, 1, 10**6])), array.dtype)
 
 
+def store_entry(entry: Path, arrays: dict[str, np.ndarray], with_index: bool):
+    """Writes `arrays` into the folder `entry` of a cache, with an index that agrees with them where asked for."""
+    shutil.rmtree(entry)
+    entry.mkdir()
+    index = {}
+    for name, array in arrays.items():
+        np.save(entry / f"{name}.npy", array)
+        crc32 = zlib.crc32((entry / f"{name}.npy").read_bytes())
+        index[name] = {"shape": array.shape, "dtype": array.dtype.str, "crc32": crc32}
+    if with_index:
+        (entry / "index.json").write_text(json.dumps(index))
+
+
 # By coverage --------------------------------------------------------------------------------------------------------
 
 
@@ -814,7 +834,7 @@ def guided(seconds: int, seed: int, out: Path | None) -> int:
     """Lets atheris change header and annotation file, led by the code that they reach in wfdb and the readers."""
     import atheris
 
-    with atheris.instrument_imports(include=["wfdb.io", "data_loader", "ec57", "guard"]):
+    with atheris.instrument_imports(include=["wfdb.io", "deep_ecg.records", "deep_ecg.scoring.ec57"]):
         pass
     corpus = (out or Path(tempfile.mkdtemp(prefix="fuzz-"))) / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)

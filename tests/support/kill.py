@@ -21,12 +21,15 @@ import tempfile
 import threading
 import time
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import psutil
 
+import main as program
 from deep_ecg.records.synthetic import write_database
 from deep_ecg.system.files import UNFINISHED
 from deep_ecg.system.workers import LEFT, SHARED_MEMORY
@@ -35,26 +38,23 @@ from tests.support.physionet_server import Handler, Server, hash_list
 
 TRAINED, TESTED = "106 118 124 203 208 209".split(), "202 213 221 232".split()
 STAGES = ("start", "ingest", "beats", "train", "evaluate", "figures", "quantize")
+EARLY = ("start", "ingest", "ingest", "beats", "beats")  # where the first kills are: what is done is not done again
 MARK = "DEEP_ECG_KILL"  # environment variable by which the processes of a run are known
 LIMIT_S = 600
 WORKERS_END_S = 60  # on a busy machine
-SMALL = f"""import dataclasses, functools, sys
+SMALL = f"""import functools, sys
 sys.path.insert(0, {str(ROOT)!r})
-import config, main
+import main
+from deep_ecg.deploy import dynamic_int8
+from deep_ecg.training import pictures
+from tests.support.runs import Short
 
-def shrink():
-    config.PRESETS["edge"] = dataclasses.replace(config.PRESETS["edge"], epochs=3)
-
-def train_one(*arguments, train_one=main.train_one):  # a worker process imports the modules anew
-    import sys
-    sys.path.insert(0, {str(ROOT)!r})
-    shrink()
-    return train_one(*arguments)
-
-shrink()
-main.train_one = train_one
-main.Config = functools.partial(main.Config, preset="edge", threads=2, replays=1, batch_size=32,
-    data_source="physionet", data_dir="mitdb", physionet_url=sys.argv[1],
+_, url, threads, *options = sys.argv
+if "undrawn" in options:
+    pictures.draw_run = lambda *unused: []
+dynamic_int8.LATENCY_CALLS = 10
+main.Config = functools.partial(Short, preset="edge", threads=int(threads), replays=1, batch_size=32,
+    data_source="physionet", data_dir="mitdb", physionet_url=url,
     train_records={tuple(TRAINED)}, validation_records=("118", "124"), test_records={tuple(TESTED)})
 sys.exit(main.main(["--name", "run"]))
 """
@@ -62,17 +62,21 @@ sys.exit(main.main(["--name", "run"]))
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Kills, prints the counts of each stage, and returns 0; AssertionError at the first thing that is wrong."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--kills", type=int, default=200)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--each", type=int, default=14, help="kills before a run may end")
-    options.add_argument("--archive", action="store_true", help="kill `predict FOLDER` instead")
-    chosen = options.parse_args(arguments)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--each", type=int, default=14, help="kills before a run may end")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, help="where the first kills are, in turn")
+    parser.add_argument("--threads", type=int, default=2, help="1: no worker processes")
+    parser.add_argument("--undrawn", action="store_true", help="runs without figures")
+    parser.add_argument("--archive", action="store_true", help="kill `predict FOLDER` instead")
+    chosen = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="kill-") as folder:
         if chosen.archive:
             archive = ArchiveKiller(Path(folder), np.random.default_rng(chosen.seed))
             return archive.kill_all(chosen.kills, min(chosen.each, 4))
-        killer = Killer(Path(folder), np.random.default_rng(chosen.seed))
+        options = [str(chosen.threads), *["undrawn"] * chosen.undrawn]
+        killer = Killer(Path(folder), np.random.default_rng(chosen.seed), chosen.stages or EARLY, options)
         with killer.serving():
             killer.undisturbed()
             while killer.kills < chosen.kills:
@@ -137,8 +141,8 @@ class Processes:
     def check_processes(self):
         """No process of the run lives on, and what is left of it in memory is empty and does not pile up."""
         give_up_s = time.monotonic() + WORKERS_END_S
-        while living := _living(f"{MARK}={self.mark}".encode()):
-            assert time.monotonic() < give_up_s, f"processes of a killed run live on: {living}"
+        while alive := living(MARK, self.mark):
+            assert time.monotonic() < give_up_s, f"processes of a killed run live on: {alive}"
             time.sleep(0.05)
         left = {name for name in _in_memory() if int(LEFT.fullmatch(name)[1]) in self.processes}
         sizes = [_size(SHARED_MEMORY / name) for name in left]
@@ -159,15 +163,25 @@ class ArchiveKiller(Processes):
         return [sys.executable, str(ROOT / "main.py"), "predict", str(self.data), "--out", str(self.out), *options]
 
     def finish(self) -> dict[str, bytes]:
-        """Runs to the end; every file that it wrote."""
+        """Runs to the end; returns what is written."""
         process = self.start()
         assert process.wait(LIMIT_S) == 0, self.log.read_text()
         self.check_processes()
+        return self.written()
+
+    def written(self) -> dict[str, bytes]:
+        """Every file of the results."""
         return {str(path.relative_to(self.out)): path.read_bytes() for path in self.out.rglob("*") if path.is_file()}
+
+    def undisturbed(self) -> dict[str, bytes]:
+        """What the same command writes in this process."""
+        script, *arguments = self.command()[1:]
+        assert Path(script) == ROOT / "main.py" and program.main([*arguments, "--workers", "1"]) == 0
+        return self.written()
 
     def kill_all(self, kills: int, each: int) -> int:
         """Kills runs, `each` times before one may end, and compares what they write with an undisturbed run's."""
-        expected = self.finish()
+        expected = self.undisturbed()
         assert len(expected) == 3 * 9 + 1, sorted(expected)
         while self.kills < kills:
             shutil.rmtree(self.work)
@@ -210,8 +224,9 @@ class ArchiveKiller(Processes):
 class Killer(Processes):
     """Runs, kills and checks in `folder`; what was killed where is counted in `stages`."""
 
-    def __init__(self, folder: Path, rng: np.random.Generator):
+    def __init__(self, folder: Path, rng: np.random.Generator, where: Sequence[str], options: list[str]):
         super().__init__(folder, rng)
+        self.where, self.options = where, options
         self.stages: Counter[str] = Counter()
         self.seconds: dict[str, float] = {}
         write_database(folder / "served", TRAINED + TESTED, minutes=1)
@@ -228,7 +243,7 @@ class Killer(Processes):
     # Runs -----------------------------------------------------------------------------------------------------------
 
     def command(self) -> list[str]:
-        return [sys.executable, "-c", SMALL, self.server.url]
+        return [sys.executable, "-c", SMALL, self.server.url, *self.options]
 
     def finish(self) -> dict:
         """Runs to the end; what must be the same each time."""
@@ -263,8 +278,7 @@ class Killer(Processes):
     def disturbed(self, kills: int):
         """A run from nothing, killed so many times, that must end as the undisturbed one."""
         for number in range(kills):
-            early = ("start", "ingest", "ingest", "beats", "beats")  # what is done once is not done again
-            stage = early[number] if number < len(early) else str(self.rng.choice(STAGES[2:]))
+            stage = self.where[number] if number < len(self.where) else str(self.rng.choice(STAGES[2:]))
             if not self.kill(stage):
                 break
         ended = self.finish()
@@ -315,7 +329,10 @@ class Killer(Processes):
         content = path.read_bytes()
         if path.parent.name == "mitdb":
             return content == self.served[path.name]
-        if path.suffix in (".npz", ".pt"):
+        if path.suffix == ".npy":
+            index = json.loads((path.parent / "index.json").read_bytes())
+            return index[path.stem]["crc32"] == zlib.crc32(content)
+        if path.suffix == ".pt":
             with zipfile.ZipFile(path) as archive:
                 return archive.testzip() is None
         if path.suffix == ".json":
@@ -341,24 +358,20 @@ def _size(path: Path) -> int:
     return sum(file.stat().st_size for file in files)
 
 
-def _living(mark: bytes) -> list[str]:
-    """Command lines of the processes with `mark` in their environment."""
+def living(variable: str, value: str) -> list[str]:
+    """Command lines of the processes that have `variable` with this `value` in their environment."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    for process in psutil.process_iter():
         try:
-            if mark in (folder / "environ").read_bytes().split(b"\0") and "Z" not in _state(folder):
-                found.append((folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")[:200])
-        except OSError:  # it has ended, or is another user's
+            if process.environ().get(variable) == value and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(" ".join(process.cmdline())[:200])
+        except psutil.Error:  # it has ended, or is another user's
             continue
     return found
 
 
-def _state(folder: Path) -> str:
-    return (folder / "stat").read_text().rpartition(")")[2].split()[0]
-
-
 def _in_memory() -> list[str]:
-    return [name for name in os.listdir(SHARED_MEMORY) if LEFT.fullmatch(name)]
+    return [path.name for path in SHARED_MEMORY.glob("*") if LEFT.fullmatch(path.name)]
 
 
 if __name__ == "__main__":

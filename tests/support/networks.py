@@ -1,5 +1,7 @@
 """Networks of random weights and beats of random numbers: what they answer does not matter."""
 
+import copy
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from config import Config
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.deploy.integer_network import IntegerNetwork, quantized
 from deep_ecg.networks.classifier import Classifier
 from deep_ecg.networks.description import Description
 from deep_ecg.records.database import Source
@@ -16,7 +19,18 @@ from model import HybridECGNet
 
 
 def network(mode="diagnostic", preset="edge", seed=0) -> HybridECGNet:
-    """Random weights, batch statistics of random beats."""
+    """Random weights, batch statistics of random beats; a network of the caller's own."""
+    return copy.deepcopy(_network(mode, preset, seed))
+
+
+@cache
+def integer_network(mode="diagnostic", seed=0) -> IntegerNetwork:
+    """`network` of the preset edge in integers, its ranges those of `made_up_beats`."""
+    return quantized(network(mode, seed=seed), made_up_beats(mode))
+
+
+@cache
+def _network(mode: str, preset: str, seed: int) -> HybridECGNet:
     torch.manual_seed(seed)
     model = HybridECGNet(**hybrid_arguments(Config(mode=mode, preset=preset)))
     with torch.no_grad():

@@ -1,8 +1,12 @@
 """Headings, times and banners as the user sees them."""
 
 import re
+import shlex
+import sys
+from pathlib import Path
 
 import pytest
+import torch
 
 from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError, PartlyDone
@@ -31,9 +35,8 @@ def test_stages_keep_their_seconds_and_the_total(clock, capsys):
 
 def test_a_stage_that_fails_is_not_counted_and_its_error_goes_on(clock):
     stages = console.Stages(1)
-    with pytest.raises(RuntimeError, match="broken"):
-        with stages("train", "Train"):
-            raise RuntimeError("broken")
+    with pytest.raises(RuntimeError, match="broken"), stages("train", "Train"):
+        raise RuntimeError("broken")
     assert set(stages.timings_s()) == {"total"}
 
 
@@ -64,7 +67,14 @@ def test_exit_status_and_its_one_line(error, status, said, capsys):
     assert lines == [] if not said else len(lines) == 1 and lines[0].startswith(said)
 
 
+def test_no_memory_for_torch_is_one_line(capsys):
+    assert console.exit_status(lambda: torch.empty(10**15), "Interrupted: so.") == 2
+    assert re.fullmatch(r"error: there is not enough memory[^\n]*\n", capsys.readouterr().err)
+
+
 def test_other_errors_are_not_hidden():
+    with pytest.raises(RuntimeError, match="broken"):
+        console.exit_status(raising(RuntimeError("broken")), "Interrupted: so.")
     with pytest.raises(ZeroDivisionError):
         console.exit_status(raising(ZeroDivisionError()), "Interrupted: so.")
 
@@ -89,6 +99,45 @@ def test_what_is_printed_is_plain(clock, capsys):
 def test_enter_means_yes(monkeypatch, answer, agreed):
     monkeypatch.setattr("builtins.input", lambda prompt: answer)
     assert console.ask("Go on?") is agreed
+
+
+@pytest.mark.parametrize(
+    "here, python, script",
+    [
+        ("project", ".venv/bin/python", "main.py"),
+        (".", "project/.venv/bin/python", "project/main.py"),
+        ("else where", "{0}/project/.venv/bin/python", "{0}/project/main.py"),
+    ],
+)
+def test_a_command_line_can_be_pasted_where_the_user_stands(tmp_path, monkeypatch, here, python, script):
+    """With the Python that runs, below the working folder relative to it; words with spaces are quoted."""
+    project = tmp_path / "project"
+    for folder in (project, tmp_path / "else where"):
+        folder.mkdir()
+    monkeypatch.chdir(tmp_path / here)
+    monkeypatch.setattr(sys, "executable", str(project / ".venv" / "bin" / "python"))
+    line = console.command_line(project / "main.py", "predict", Path("my data") / "100", "--seeds", 0)
+    expected = [python.format(tmp_path), script.format(tmp_path), "predict", "my data/100", "--seeds", "0"]
+    assert shlex.split(line) == expected and "'my data/100'" in line
+
+
+def test_a_command_line_is_quoted_as_windows_takes_it(tmp_path, monkeypatch):
+    """CommandLineToArgvW: double quotes around words with spaces; single quotes quote nothing."""
+    monkeypatch.setattr(console.machine, "WINDOWS", True)
+    monkeypatch.chdir(tmp_path)
+    line = console.command_line(tmp_path / "main.py", "predict", r"C:\my data\100")
+    assert line.endswith(r'main.py predict "C:\my data\100"')
+
+
+def test_an_activated_python_is_called_by_its_name(tmp_path, monkeypatch):
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\n")
+    python.chmod(0o755)
+    monkeypatch.setenv("PATH", str(python.parent))
+    monkeypatch.setattr(sys, "executable", str(python))
+    monkeypatch.chdir(tmp_path)
+    assert console.command_line(tmp_path / "main.py", "--mode", "causal") == "python main.py --mode causal"
 
 
 @pytest.mark.parametrize("stdin, stderr, expected", [(True, True, True), (False, True, False), (True, False, False)])

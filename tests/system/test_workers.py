@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from joblib import delayed
 
-from deep_ecg.system import workers
+from deep_ecg.system import machine, workers
 from deep_ecg.system.workers import WorkerDied, run_jobs
 from tests.support import ROOT
-from tests.support.kill import _living
+from tests.support.kill import living
 
 LIMIT_S = 60
 
@@ -33,20 +33,22 @@ def test_a_worker_that_dies_ends_the_jobs_but_not_the_program():
     assert list(run_jobs([delayed(pow)(2, 3)], 2)) == [8]
 
 
+@pytest.mark.skipif(machine.WINDOWS, reason="kills a group of processes, as Unix has them")
 @pytest.mark.parametrize("with_workers", [False, True])
 def test_nothing_outlives_a_killed_run(tmp_path, with_workers):
-    code = "import sys, time; sys.path.insert(0, sys.argv[1]); from workers import *; from joblib import delayed\n"
+    code = "import sys, time; sys.path.insert(0, sys.argv[1])\n"
+    code += "from deep_ecg.system.workers import *; from joblib import delayed\n"
     code += "def job(path): open(path, 'w').close(); time.sleep(600)\n"
     code += "list(run_jobs([delayed(job)(sys.argv[2] + k) for k in 'ab'], 2))"
-    mark = f"DEEP_ECG_TEST={os.getpid()}-{with_workers}"
-    environment = os.environ | dict([mark.split("=")])
+    mark = ("DEEP_ECG_TEST", f"{os.getpid()}-{with_workers}")
+    environment = os.environ | dict([mark])
     command = [sys.executable, "-c", code, str(ROOT), str(tmp_path / "began-")]
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     wait_for(lambda: len(list(tmp_path.iterdir())) == 2)
-    assert len(_living(mark.encode())) >= 3
+    assert len(living(*mark)) >= 3
     os.killpg(process.pid, signal.SIGKILL) if with_workers else process.kill()
     process.wait()
-    wait_for(lambda: not _living(mark.encode()))
+    wait_for(lambda: not living(*mark))
     for folder in (workers.SHARED_MEMORY, Path("/tmp")):
         workers._sweep(folder)
     assert not [name for name in os.listdir(workers.SHARED_MEMORY) if f"-{process.pid}-" in name]
@@ -65,7 +67,7 @@ def test_what_living_runs_have_in_memory_stays(tmp_path):
 def test_joblibs_helper_says_nothing_of_what_an_interrupted_run_has_left():
     """Ctrl-C is one line: the semaphores that it leaves are for the next run to remove."""
     program = (
-        "import os, workers\n"
+        "import os\nfrom deep_ecg.system import workers\n"
         "with workers.worker_pool(1): pass\n"
         "from joblib.externals.loky.backend import resource_tracker\n"
         "resource_tracker.ensure_running(); resource_tracker.register('/loky-1-left', 'semlock'); os._exit(0)"

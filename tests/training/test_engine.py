@@ -127,6 +127,15 @@ def test_it_learns_what_can_be_learnt(training, validation):
     assert [entry["epoch"] for entry in history.epochs] == list(range(1, 13))
 
 
+def test_lines_within_an_epoch_say_how_far_it_is(training, validation, monkeypatch):
+    """192 beats in batches of 32: after each of the 6, a sixth of the epoch more."""
+    told = []
+    monkeypatch.setattr(engine, "telling", lambda items, tell: (tell(item) or item for item in items))
+    fit(network(), training, validation, replace(SCHEDULE, epochs=2), tell=told.append)
+    assert told[:6] == [f"epoch 1 of 2, {percent} %" for percent in (0, 16, 33, 50, 66, 83)]
+    assert len(told) == 12 and told[-1] == "epoch 2 of 2, 83 %"
+
+
 def test_threads_and_seed_are_set():
     before = torch.get_num_threads()
     try:
@@ -174,7 +183,7 @@ def test_an_epoch_shows_the_share_of_each_stratum_drawn_anew(strata):
 def test_without_shares_an_epoch_shows_every_beat():
     net = Spy()
     fit(net, named_beats((50, 7, 3), True), None, Schedule(1, learning_rate=1e-4, batch_size=20, weight_decay=0))
-    assert sorted(sum(net.seen, [])) == list(range(60))
+    assert sorted(beat for batch in net.seen for beat in batch) == list(range(60))
 
 
 def test_shares_that_leave_less_than_a_batch_are_a_clear_error():

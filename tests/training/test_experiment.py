@@ -1,4 +1,4 @@
-"""Tests of pipeline.py: DS2 stays shut until training has ended, nothing of validation or test leaks into a network."""
+"""DS2 stays shut until training has ended; nothing of validation or test leaks into a network."""
 
 import dataclasses
 
@@ -9,7 +9,6 @@ import torch
 import config as settings
 import main
 from config import DS1, DS2, VALIDATION, Config
-from data_loader import SPLITS
 from deep_ecg.beats import arrays
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
@@ -108,7 +107,8 @@ def test_without_a_watcher_nothing_is_recorded(tmp_path, opened_files):
 
 def test_the_splits_share_no_patient_of_training_and_test():
     """Records 201 (DS1) and 202 (DS2) are of one subject, so 201 is no judge of when to stop."""
-    train_records, validation, test = (set(SPLITS[name]) for name in ("train", "validation", "test"))
+    validation, test = set(VALIDATION), set(DS2)
+    train_records = set(DS1) - validation
     assert not train_records & validation and not (train_records | validation) & test
     assert train_records | validation == set(DS1) and test == set(DS2)
     assert "201" not in validation
@@ -116,11 +116,11 @@ def test_the_splits_share_no_patient_of_training_and_test():
 
 def test_normalisation_comes_from_the_training_patients_alone(ds1, replays, tmp_path, short):
     features = ds1.features.copy()
-    features[np.isin(ds1.records, SPLITS["validation"])] += 100
+    features[np.isin(ds1.records, VALIDATION)] += 100
     replays = dataclasses.replace(replays, features=replays.features - 50)
     held_out = dataclasses.replace(ds1, features=features)
     trained = train(EDGE, held_out, tmp_path, replays, held_out=VALIDATION)
-    of_training = ds1.features[np.isin(ds1.records, SPLITS["train"])]
+    of_training = ds1.features[~np.isin(ds1.records, VALIDATION)]
     np.testing.assert_allclose(trained.model.features.mean, of_training.mean(axis=0), rtol=1e-3)
     np.testing.assert_allclose(trained.model.features.scale, of_training.std(axis=0, ddof=1), rtol=1e-3)
 
@@ -214,7 +214,15 @@ def test_a_training_is_gone_on_from_only_where_nothing_has_changed(ds1, replays,
     assert len(lines) == (1 if what == "nothing" else 2)
 
 
-def test_a_network_takes_the_temperature_and_the_priors_of_its_training_into_its_file(ds1, tmp_path, short, monkeypatch):
+def test_an_epochs_line_names_its_losses_and_whose_scores_follow():
+    scores = {"val_accuracy": 0.9758, "val_s_f1": 0.7, "val_v_f1": 1.0}
+    assert experiment.epoch_line({"epoch": 3, "train_loss": 0.01234, "val_loss": 0.0456} | scores) == (
+        "epoch  3  training loss 0.0123, validation loss 0.0456, accuracy 97.58 %, S F1 70.0 %, V F1 100.0 %"
+    )
+    assert experiment.epoch_line({"epoch": 12, "train_loss": 0.5}) == "epoch 12  training loss 0.5000"
+
+
+def test_a_network_takes_the_temperature_and_priors_of_its_training_into_its_file(ds1, tmp_path, short, monkeypatch):
     config = dataclasses.replace(EDGE, s_prior_weight=0.2, v_prior_weight=0.1)
     monkeypatch.setitem(settings.TEMPERATURES, ("diagnostic", "edge"), 1.5)
     train(config, ds1, tmp_path)

@@ -1,5 +1,7 @@
-"""Calibrated noise on a clean ECG, after the noise stress test of Moody, Muldrow and Mark (Computers in Cardiology 11:
-381-384, 1984) and the program `nst` of the WFDB Software Package, whose manual page defines what is done here.
+"""Calibrated noise on a clean ECG, as in the noise stress test.
+
+After Moody, Muldrow and Mark (Computers in Cardiology 11: 381-384, 1984) and the program `nst` of the WFDB Software
+Package, whose manual page defines what is done here.
 
 Noise comes from generators of four KINDS, seeded, or from noise records such as those of the MIT-BIH Noise Stress Test
 Database.
@@ -10,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deep_ecg.records.wfdb_files import read_header, read_record
+from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import resample
 
@@ -86,8 +88,8 @@ def read_noise(folder: Path, kind: str, fs_hz: float) -> np.ndarray:
 
     Raises DeepECGError where it is missing or cannot be read.
     """
-    path = folder / RECORDS[kind]
-    record = read_record(path, read_header(path).sig_name[0])
+    file = RecordFile.open(folder / RECORDS[kind])
+    record = file.lead(file.leads[0])
     return resample(record.signal_mv, record.fs_hz, fs_hz, causal=False)
 
 
@@ -108,7 +110,7 @@ def electrode(length: int, fs_hz: float, rng: np.random.Generator) -> np.ndarray
         0.3: wander(length, fs_hz, rng),
         0.15: muscle(length, fs_hz, rng),
     }
-    return sum(share * _unit(part) for share, part in parts.items())
+    return sum((share * _unit(part) for share, part in parts.items()), np.zeros(length))
 
 
 def muscle(length: int, fs_hz: float, rng: np.random.Generator) -> np.ndarray:

@@ -1,0 +1,128 @@
+"""The commands of `main.py` that label records or compare labels: `predict`, `stream` and `score`."""
+
+import argparse
+import sys
+from io import BufferedReader
+from pathlib import Path
+from typing import cast
+
+from config import MODES, PRESETS, Config, with_overrides
+from deep_ecg.labelling.archive import is_folder, label_archive, records_below, records_listed
+from deep_ecg.labelling.live import follow, line_feed, record_feed
+from deep_ecg.labelling.predict import predict_records
+from deep_ecg.networks.classifier import RUNTIMES, load_classifier
+from deep_ecg.scoring.ec57 import score_records
+from deep_ecg.system import console
+from deep_ecg.system.errors import DeepECGError
+
+
+def add_model_options(target: argparse.ArgumentParser, mode: str = Config.mode):
+    """The options that choose the network: mode and preset. `mode` is the one that is taken where none is given."""
+    about = f"diagnostic: one beat of lag; causal: nothing from the future (default {mode})"
+    target.add_argument("--mode", choices=MODES, help=about)
+    target.add_argument("--preset", choices=PRESETS, help="full: 1.2 M parameters; edge: weights within 15 KB in int8")
+
+
+def add_network_options(target: argparse.ArgumentParser):
+    """The options that choose the file of the network, what runs it, and when it abstains."""
+    target.add_argument("--runtime", choices=RUNTIMES, help="onnx: a .onnx file, without torch (default torch)")
+    about = "file of the network (default pretrained/MODE-PRESET.pt, or .onnx)"
+    target.add_argument("--checkpoint", type=Path, metavar="FILE", help=about)
+    about = "beats whose highest probability is below P are not classified: Q (0 to 1, default 0: all are)"
+    target.add_argument("--min-confidence", type=float, metavar="P", help=about)
+
+
+def add_predict(group: argparse._SubParsersAction):
+    """The command `predict`."""
+    target = group.add_parser(
+        "predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS
+    )
+    about = "path of a WFDB record, at any sampling rate, or one folder: every record in it, without pictures"
+    target.add_argument("records", nargs="*", default=[], metavar="RECORD", help=about)
+    about = "every record that FILE names, one a line, relative to its folder (as RECORDS of PhysioNet)"
+    target.add_argument("--list", type=Path, metavar="FILE", help=about)
+    about = "processes for a folder or a list (default 0: one a core); what is done is not done again"
+    target.add_argument("--workers", type=int, metavar="N", help=about)
+    target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
+    target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
+    target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
+    add_model_options(target)
+    add_network_options(target)
+    target.set_defaults(command=predict_command)
+
+
+def add_stream(group: argparse._SubParsersAction):
+    """The command `stream`."""
+    target = group.add_parser(
+        "stream", help="label beats as they come, from a record or standard input", argument_default=argparse.SUPPRESS
+    )
+    target.add_argument("record", nargs="?", metavar="RECORD", help="path of a WFDB record, replayed as a live feed")
+    target.add_argument("--speed", type=float, metavar="X", help="times real time (default 1; 0: as fast as possible)")
+    target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
+    target.add_argument("--stdin", action="store_true", help="one value a line in mV, nan where the signal is lost")
+    target.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of --stdin, 100 to 1000 Hz")
+    target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default streamed)")
+    add_model_options(target, mode="causal")
+    add_network_options(target)
+    target.set_defaults(command=stream_command)
+
+
+def add_score(group: argparse._SubParsersAction):
+    """The command `score`."""
+    target = group.add_parser(
+        "score", help="compare annotation files beat by beat (ANSI/AAMI EC57)", argument_default=argparse.SUPPRESS
+    )
+    target.add_argument("records", nargs="+", metavar="RECORD", help="path of a WFDB record, at any sampling rate")
+    target.add_argument("--test-ann", required=True, metavar="EXT", help="annotations to score: RECORD.EXT, e.g. pred")
+    target.add_argument("--ref-ann", metavar="EXT", help="reference annotations: RECORD.EXT (default atr)")
+    target.add_argument("--test-dir", type=Path, metavar="DIR", help="folder of the test annotations, if another")
+    target.add_argument("--json", type=Path, metavar="FILE", help="write every count and figure to FILE")
+    target.add_argument("--matrices", action="store_true", help="print the confusion matrix of each record too")
+    target.set_defaults(command=score_command)
+
+
+def predict_command(options: dict):
+    """`python main.py predict`: labels for anyone's records from the reference checkpoint of the mode and preset."""
+    config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
+    out = options.get("out", Path("predictions"))
+    names = ("peaks", "lead", "checkpoint", "runtime", "min_confidence")
+    chosen = {name: options[name] for name in names if name in options}
+    records, folders = options["records"], [record for record in options["records"] if is_folder(record)]
+    if len(folders) + ("list" in options) + bool(len(records) > len(folders)) != 1:
+        raise DeepECGError("name one source: `main.py predict RECORD...`, `predict FOLDER`, or `predict --list FILE`")
+    if folders or "list" in options:
+        root = Path(folders[0]) if folders else options["list"].parent
+        found = records_below(root) if folders else records_listed(options["list"])
+        label_archive(root, found, config, out, options.get("workers", 0), console.interactive(), **chosen)
+        return
+    if "workers" in options:
+        raise DeepECGError("--workers has no meaning for single records: name a folder or --list FILE")
+    predict_records(records, config, out, **chosen)
+
+
+def stream_command(options: dict):
+    """`python main.py stream`: a record or standard input as a live feed, labelled beat by beat."""
+    from_record = "record" in options
+    if from_record == ("stdin" in options):
+        raise DeepECGError("name one source: `main.py stream RECORD`, or `main.py stream --stdin --fs HZ`")
+    unused = {"fs"} & set(options) if from_record else {"speed", "lead"} & set(options)
+    if unused:
+        raise DeepECGError(f"--{min(unused)} has no meaning for {'a record' if from_record else 'standard input'}")
+    if not from_record and "fs" not in options:
+        raise DeepECGError("--stdin needs the sampling rate: add --fs HZ")
+    config = with_overrides(Config(), mode=options.get("mode", "causal"), preset=options.get("preset"))
+    classifier = load_classifier(config, options.get("checkpoint"), options.get("runtime", "torch"))
+    if from_record:
+        path = Path(options["record"].removesuffix(".hea"))
+        feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
+    else:
+        feed = line_feed(cast(BufferedReader, sys.stdin.buffer), options["fs"], classifier.synthetic)
+    out = options.get("out", Path("streamed"))
+    follow(feed, classifier, out, min_confidence=options.get("min_confidence", 0.0))
+
+
+def score_command(options: dict):
+    """`python main.py score`: the EC57 report of test annotation files against the reference ones."""
+    names = {"ref_ann": "reference_extension", "test_dir": "test_folder", "json": "json_path", "matrices": "matrices"}
+    given = {names[name]: value for name, value in options.items() if name in names}
+    score_records(options["records"], options["test_ann"], **given)

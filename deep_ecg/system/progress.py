@@ -1,0 +1,45 @@
+"""How far long work has come: a bar where a person is at a terminal, else a line every few seconds."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+from tqdm import tqdm
+
+EVERY_S = 8.0  # who waits sees a line at least every ten seconds, also where the processor is busy with other work
+Item = TypeVar("Item")
+
+
+def counted(items: Iterable[Item], title: str, total: int, units: str, bar: bool) -> Iterator[Item]:
+    """The `items`, and how many of `total` are done: as a `bar`, else as lines such as "beats: 3 of 22 records"."""
+    if bar:
+        return iter(tqdm(items, title, total, unit=f" {units}", leave=False))
+    return telling(items, lambda done: print(f"      {title}: {done:,} of {total:,} {units}", flush=True))
+
+
+def telling(items: Iterable[Item], tell: Callable[[int], None], every_s: float = EVERY_S) -> Iterator[Item]:
+    """The `items`; every `every_s` seconds `tell` gets the number that are done, also while one takes longer."""
+    done = 0
+    with repeated(lambda: tell(done), every_s):
+        for item in items:
+            yield item
+            done += 1
+
+
+@contextmanager
+def repeated(call: Callable[[], None], every_s: float = EVERY_S) -> Iterator[None]:
+    """Calls `call` every `every_s` seconds while the block lasts, from a thread of its own."""
+    ended = threading.Event()
+
+    def work():
+        while not ended.wait(every_s):
+            call()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
