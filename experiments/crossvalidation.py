@@ -18,7 +18,6 @@ from joblib import delayed
 
 from config import CLASSES, DS1, MODES, PRESETS, Config, with_overrides
 from data_loader import FOLDS, load_beats, load_replays
-from deep_ecg.beats import noise
 from deep_ecg.beats.arrays import Beats, concatenate
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.beats.replays import condensed
@@ -38,6 +37,7 @@ from deep_ecg.system.text import markdown_table, mean_sd_text
 from deep_ecg.system.workers import run_jobs
 from deep_ecg.training import engine, experiment
 from dsp_filters import resample
+from experiments import noise
 from loss import FocalLoss
 from model import HybridECGNet
 

@@ -34,7 +34,7 @@ from deep_ecg.scoring import strips
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked, write_text
 from deep_ecg.system.json_files import write_json
-from deep_ecg.training import engine
+from deep_ecg.training import engine, pictures
 from tests.support import ROOT
 
 resource = pytest.importorskip("resource", reason="limits of files are set as on Unix")

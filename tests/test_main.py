@@ -21,6 +21,7 @@ import pytest
 import config as settings
 import main
 from config import CLASSES, DATA_DIR_VARIABLE, Config
+from deep_ecg.labelling import commands
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training import pictures
 from tests.support import ROOT
@@ -192,7 +193,7 @@ def test_options_override_the_settings_for_one_run(monkeypatch):
 
 def test_predict_passes_its_options_on(monkeypatch):
     seen = []
-    monkeypatch.setattr(main, "predict_records", lambda *args, **options: seen.append((args, options)))
+    monkeypatch.setattr(commands, "predict_records", lambda *args, **options: seen.append((args, options)))
     options = "--peaks atr --mode causal --lead V5 --out there --min-confidence 0.8"
     assert main.main(f"predict a/100 b/101 {options}".split()) == 0
     (arguments, options) = seen[0]
@@ -334,7 +335,7 @@ def test_ctrl_c_where_nothing_trains_says_nothing_of_epochs(command, monkeypatch
     def interrupted(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(main, f"{name}_command", interrupted)
+    monkeypatch.setattr(main if name in ("run", "evaluate") else commands, f"{name}_command", interrupted)
     assert main.main(command.split()) == 130
     assert capsys.readouterr().err.strip() == "Interrupted: files that are there are whole."
 

@@ -10,8 +10,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -139,18 +139,19 @@ def _replayed(record: Record, speed: float) -> Iterator[np.ndarray]:
         yield chunk_mv
 
 
-def line_feed(stream: BinaryIO, fs_hz: float, synthetic: bool = False) -> Feed:
+def line_feed(stream: BufferedReader, fs_hz: float, synthetic: bool = False) -> Feed:
     """Samples from the lines of `stream`: one value a line in millivolts, "nan" where the signal is lost."""
     return Feed("stdin", "unnamed", fs_hz, _parsed(stream), synthetic)
 
 
-def _parsed(stream: BinaryIO) -> Iterator[np.ndarray]:
+def _parsed(stream: BufferedReader) -> Iterator[np.ndarray]:
     """What is there of the lines, as soon as it is there. Raises DeepECGError at the first that is no number."""
     rest, number, values_mv = b"", 0, []
     while block := stream.read1(BLOCK_BYTES):
         *lines, rest = (rest + block).split(b"\n")
         try:
-            for number, line in enumerate(lines, number + 1):
+            for line in lines:
+                number += 1
                 values_mv.append(_millivolts(line, number))
             if len(rest) > LINE_BYTES:
                 _millivolts(rest, number + 1)

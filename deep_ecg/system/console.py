@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 import warnings
@@ -56,7 +57,8 @@ def ask(question: str) -> bool:
 def command_line(script: Path, *arguments: object) -> str:
     """The command that runs `script` with `arguments` by the Python that is running, to be pasted where the user is."""
     python = "python" if shutil.which("python") == sys.executable else _from_here(Path(sys.executable))
-    return shlex.join([python, _from_here(script), *map(str, arguments)])
+    join = subprocess.list2cmdline if machine.WINDOWS else shlex.join
+    return join([python, _from_here(script), *map(str, arguments)])
 
 
 def _from_here(path: Path) -> str:

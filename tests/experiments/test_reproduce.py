@@ -68,7 +68,7 @@ def begun(mode: str, preset: str):
 def test_synthetic_results_never_replace_real_ones(synthetic_db, monkeypatch, tmp_path):
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
     monkeypatch.chdir(tmp_path)
-    committed = [path for path in (*RESULTS.rglob("*.*"), *PRETRAINED.iterdir(), ROOT / "README.md")]
+    committed = [*RESULTS.rglob("*.*"), *PRETRAINED.iterdir(), ROOT / "README.md"]
     before = {path: path.read_bytes() for path in committed}
     with pytest.raises(DeepECGError, match="synthetic"):
         reproduce.reproduce(ROOT, begun)
@@ -104,7 +104,7 @@ def test_each_network_is_trained_by_main_as_a_user_runs_it(monkeypatch):
     assert (name, program) == ("main.py", str(ROOT / "main.py"))
     expected = "--mode causal --preset edge --seeds 0 1 2 3 4 --data-source local --name reproduce/causal-edge"
     assert options == expected.split()
-    assert reproduce.BASE == Path("runs/reproduce")
+    assert Path("runs/reproduce") == reproduce.BASE
 
 
 def test_what_main_refuses_ends_it(monkeypatch, tmp_path, capfd):

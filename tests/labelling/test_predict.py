@@ -127,7 +127,8 @@ def unsure() -> predict.Labelled:
     proba = np.array(
         [[0.9, 0.1, 0, 0, 0], [0.3, 0.6, 0.1, 0, 0], [0, 0, 0.7, 0.3, 0], [0.4, 0.2, 0.4, 0, 0], [0, 0, 0, 0, 1]]
     )
-    return predict.Labelled(wfdb_files.Record("r", "MLII", 100.0, np.zeros(1)), np.arange(1, 6) * 80, proba, None, False)
+    record = wfdb_files.Record("r", "MLII", 100.0, np.zeros(1))
+    return predict.Labelled(record, np.arange(1, 6) * 80, proba, None, False)
 
 
 def test_unsure_beats_are_not_classified(tmp_path, capsys):
@@ -251,7 +252,7 @@ def test_reference_is_the_annotators_not_a_detectors(tmp_path, checkpoint, exten
     record = write_record(tmp_path, "known", spikes_mv(np.arange(1, 5), 6, 360)[:, None], 360)
     wfdb.wrann("known", extension, np.arange(1, 5) * 360, list(symbols), write_dir=str(tmp_path))
     labelled = predict.label_record(Path(record), load_classifier(Config(), checkpoint), Config(), extension)
-    assert reference is None and labelled.reference is None or list(labelled.reference) == reference
+    assert (reference is None and labelled.reference is None) or list(labelled.reference) == reference
 
 
 def test_name_that_wfdb_would_refuse(tmp_path, checkpoint, spike_record):

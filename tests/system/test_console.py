@@ -121,6 +121,14 @@ def test_a_command_line_can_be_pasted_where_the_user_stands(tmp_path, monkeypatc
     assert shlex.split(line) == expected and "'my data/100'" in line
 
 
+def test_a_command_line_is_quoted_as_windows_takes_it(tmp_path, monkeypatch):
+    """CommandLineToArgvW: double quotes around words with spaces; single quotes quote nothing."""
+    monkeypatch.setattr(console.machine, "WINDOWS", True)
+    monkeypatch.chdir(tmp_path)
+    line = console.command_line(tmp_path / "main.py", "predict", r"C:\my data\100")
+    assert line.endswith(r'main.py predict "C:\my data\100"')
+
+
 def test_an_activated_python_is_called_by_its_name(tmp_path, monkeypatch):
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()

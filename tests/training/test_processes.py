@@ -45,7 +45,8 @@ def pair(code: str, argument: str, folder: Path) -> list[subprocess.Popen]:
     pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return [
         subprocess.Popen(
-            [sys.executable, "-c", code, argument], cwd=folder, env=environment | {"RANK": str(rank)}, text=True, **pipes
+            [sys.executable, "-c", code, argument],
+            cwd=folder, env=environment | {"RANK": str(rank)}, text=True, **pipes,
         )
         for rank in (0, 1)
     ]
