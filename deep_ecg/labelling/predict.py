@@ -16,7 +16,7 @@ from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
 from deep_ecg.beats.signal_watch import SignalWatch
-from deep_ecg.beats.xqrs import detect_r_peaks
+from deep_ecg.beats.whole_record import r_peaks
 from deep_ecg.networks.classifier import (
     SYNTHETIC_NETWORK,
     UNCLASSIFIABLE,
@@ -177,7 +177,7 @@ def _check_names(paths: Sequence[Path]):
 
 def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
     try:
-        samples = (causal_r_peaks if inputs.causal else detect_r_peaks)(record.signal_mv, record.fs_hz)
+        samples = (causal_r_peaks if inputs.causal else r_peaks)(record.signal_mv, record.fs_hz)
     except DeepECGError as error:
         raise DeepECGError(f"record {path}: {error}: resample it, or give the R-peaks with --peaks") from None
     if len(samples) < 2:
