@@ -34,7 +34,8 @@ SETTINGS = {"preset": "edge", "epochs": 2, "threads": 1, "replays": 1}  # of who
 def start(folder: Path, data_folder: Path, cache: Path) -> subprocess.Popen:
     """The program in a process of its own, working in `folder`, with the settings of `runs`."""
     program = f"""import functools, sys; sys.path.insert(0, {str(ROOT)!r}); import main
-main.Config = functools.partial(main.Config, cache_dir={str(cache)!r}, **{SETTINGS}); sys.exit(main.main(sys.argv[1:]))"""
+main.Config = functools.partial(main.Config, cache_dir={str(cache)!r}, **{SETTINGS})
+sys.exit(main.main(sys.argv[1:]))"""
     return subprocess.Popen(
         [sys.executable, "-c", program, "--data-source", "local"],
         cwd=folder,
