@@ -1,9 +1,9 @@
 """Whether the trust that a record gets orders patients by the share of their labels that are wrong.
 
 Patients of DS1, each labelled by a network of the preset `edge` that was trained without it (four folds, one seed), and
-those of a folder of other people's records (`--folder`, default: the MIT-BIH Supraventricular Arrhythmia Database beside
-the data folder), labelled by the pretrained networks; R-peaks of the databases. Spearman's rank correlation of the
-expected with the real share. Takes some minutes.
+those of a folder of other people's records (`--folder`, default: the MIT-BIH Supraventricular Arrhythmia Database in
+svdb/ beside the data folder), labelled by the pretrained networks; R-peaks of the databases. Spearman's rank
+correlation of the expected with the real share. Takes some minutes.
 """
 
 import argparse

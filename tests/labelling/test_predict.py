@@ -78,7 +78,9 @@ def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
     [summary] = predict.predict_records([spike_record], Config(), tmp_path, checkpoint=checkpoint)
     rows = read_table(tmp_path / "spikes.csv")
     written = wfdb.rdann(str(tmp_path / "spikes"), "pred")
-    assert list(rows[0]) == ["sample", "time_s", "class", "p_N", "p_S", "p_V", "p_F", "p_Q"]
+    assert list(rows[0]) == (
+        "sample time_s class p_N p_S p_V p_F p_Q rr_ms rate_per_min signal sure".split()
+    )
     assert [int(row["sample"]) for row in rows] == list(written.sample)
     assert [row["class"] for row in rows] == written.symbol
     proba = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
@@ -290,6 +292,7 @@ def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthet
         f"{name}.pred",
         f"{name}-SYNTHETIC.csv",
         f"{name}-SYNTHETIC.png",
+        f"{name}.json",
     ]
     assert "SYNTHETIC" in (tmp_path / "out" / f"{name}.pred").read_text(errors="replace")
     assert drawn["stamp"] is True
@@ -440,7 +443,9 @@ def test_a_record_without_beats_gets_an_empty_table_and_its_own_status(tmp_path,
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
         "off.csv", "off.png", "spikes.csv", "spikes.png", "spikes.pred"
     ]  # fmt: skip
-    assert (tmp_path / "out" / "off.csv").read_text() == "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q\n"
+    assert (tmp_path / "out" / "off.csv").read_text() == (
+        "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure\n"
+    )
     assert "no beats for 30 s: 0:00:00-0:00:29 (signal too small: lead off?)" in capsys.readouterr().out
 
 
