@@ -428,7 +428,9 @@ def test_wrong_record_stops_with_one_line_that_names_it(tmp_path, spike_record, 
     with pytest.raises(DeepECGError, match=message) as error:
         predict.predict_records([spike_record, record], Config(), tmp_path / "out", checkpoint=checkpoint)
     assert "wrong" in str(error.value) and "\n" not in str(error.value)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["spikes.csv", "spikes.png", "spikes.pred"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        f"spikes.{ending}" for ending in ("csv", "json", "png", "pred")
+    ]
 
 
 def test_a_record_without_beats_gets_an_empty_table_and_its_own_status(tmp_path, spike_record, checkpoint, capsys):
@@ -441,7 +443,7 @@ def test_a_record_without_beats_gets_an_empty_table_and_its_own_status(tmp_path,
         predict.predict_records([record, spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
     assert error.value.status == 4
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "off.csv", "off.png", "spikes.csv", "spikes.png", "spikes.pred"
+        "off.csv", "off.json", "off.png", "spikes.csv", "spikes.json", "spikes.png", "spikes.pred"
     ]  # fmt: skip
     assert (tmp_path / "out" / "off.csv").read_text() == (
         "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure\n"
