@@ -16,6 +16,7 @@ from dsp_filters import bandpass_sos, filter_zero_phase
 
 SILENT_S = 5.0  # a longer stretch without beats is told: no pause that a heart gets over by itself is usually so long
 STEP_S = 0.1
+NEAR_S = 0.5  # a beat as near as that to lost signal is told with it
 MOST = 0.5  # of a stretch in which the signal is lost: that is why
 SMALL = "signal too small: lead off?"
 TOLD = 5  # stretches in words: the files have all
@@ -41,6 +42,14 @@ def silent_stretches(record: Record, samples: np.ndarray) -> list[Stretch]:
         return []
     span_mv = (np.nanmin(record.signal_mv), np.nanmax(record.signal_mv))
     return [Stretch(*pair, _why(record.signal_mv[slice(*pair)], record.fs_hz, span_mv)) for pair in found]
+
+
+def signal_at(record: Record, samples: np.ndarray) -> np.ndarray:
+    """The state of the signal at each of the beats at `samples`, (beats,): "ok", or "lost" where some is near."""
+    watch, reach = SignalWatch(record.fs_hz), round(NEAR_S * record.fs_hz)
+    watch(record.signal_mv)
+    lost = [watch.lost_between(max(sample - reach, 0), sample + reach) for sample in samples.tolist()]
+    return np.where(np.array(lost, bool), "lost", "ok")
 
 
 def _why(signal_mv: np.ndarray, fs_hz: float, span_mv: tuple[float, float]) -> str:

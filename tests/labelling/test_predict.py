@@ -78,7 +78,9 @@ def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
     [summary] = predict.predict_records([spike_record], Config(), tmp_path, checkpoint=checkpoint)
     rows = read_table(tmp_path / "spikes.csv")
     written = wfdb.rdann(str(tmp_path / "spikes"), "pred")
-    assert list(rows[0]) == ["sample", "time_s", "class", "p_N", "p_S", "p_V", "p_F", "p_Q"]
+    assert list(rows[0]) == (
+        "sample time_s class p_N p_S p_V p_F p_Q rr_ms rate_per_min signal sure".split()
+    )
     assert [int(row["sample"]) for row in rows] == list(written.sample)
     assert [row["class"] for row in rows] == written.symbol
     proba = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
@@ -290,6 +292,7 @@ def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthet
         f"{name}.pred",
         f"{name}-SYNTHETIC.csv",
         f"{name}-SYNTHETIC.png",
+        f"{name}.json",
     ]
     assert "SYNTHETIC" in (tmp_path / "out" / f"{name}.pred").read_text(errors="replace")
     assert drawn["stamp"] is True
@@ -425,7 +428,9 @@ def test_wrong_record_stops_with_one_line_that_names_it(tmp_path, spike_record, 
     with pytest.raises(DeepECGError, match=message) as error:
         predict.predict_records([spike_record, record], Config(), tmp_path / "out", checkpoint=checkpoint)
     assert "wrong" in str(error.value) and "\n" not in str(error.value)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["spikes.csv", "spikes.png", "spikes.pred"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        f"spikes.{ending}" for ending in ("csv", "json", "png", "pred")
+    ]
 
 
 def test_a_record_without_beats_gets_an_empty_table_and_its_own_status(tmp_path, spike_record, checkpoint, capsys):
@@ -438,9 +443,11 @@ def test_a_record_without_beats_gets_an_empty_table_and_its_own_status(tmp_path,
         predict.predict_records([record, spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
     assert error.value.status == 4
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
-        "off.csv", "off.png", "spikes.csv", "spikes.png", "spikes.pred"
+        "off.csv", "off.json", "off.png", "spikes.csv", "spikes.json", "spikes.png", "spikes.pred"
     ]  # fmt: skip
-    assert (tmp_path / "out" / "off.csv").read_text() == "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q\n"
+    assert (tmp_path / "out" / "off.csv").read_text() == (
+        "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure\n"
+    )
     assert "no beats for 30 s: 0:00:00-0:00:29 (signal too small: lead off?)" in capsys.readouterr().out
 
 
