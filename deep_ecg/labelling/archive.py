@@ -38,6 +38,7 @@ from deep_ecg.networks.classifier import (
 )
 from deep_ecg.networks.description import Description
 from deep_ecg.records import guard
+from deep_ecg.records.headers import segments_named
 from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.system.console import describe_fault
 from deep_ecg.system.errors import DeepECGError, PartlyDone
@@ -109,7 +110,7 @@ def is_folder(record: str) -> bool:
 def records_below(folder: Path) -> list[Found]:
     """Every record (*.hea) in `folder` and its subfolders, in order; linked folders are not entered.
 
-    A subfolder that cannot be listed is among them, with its problem. DeepECGError where there are none.
+    The segments of a record are none of their own. A subfolder that cannot be listed is among them, with its problem. DeepECGError where there are none.
     """
     found = []
 
@@ -119,7 +120,9 @@ def records_below(folder: Path) -> list[Found]:
 
     for parent, _, files in os.walk(folder, onerror=unlisted):
         below = PurePosixPath(Path(parent).relative_to(folder).as_posix())
-        found += [Found(str(below / name.removesuffix(".hea"))) for name in files if name.endswith(".hea")]
+        names = {name.removesuffix(".hea") for name in files if name.endswith(".hea")}
+        segments = set().union(*(segments_named(Path(parent, f"{name}.hea")) for name in names))
+        found += [Found(str(below / name)) for name in names - segments]
     if not found:
         raise DeepECGError(f"folder {folder} holds no record: a file NAME.hea is needed for each")
     return sorted(found, key=lambda one: one.name)
@@ -261,7 +264,8 @@ def label_one(job: Job, one: Found) -> Outcome:
         entry = entry or _label(job, one.name, record, identity)
         summary, line = entry["summary"], {"record": one.name, "status": "done"}
         line |= {name: entry[name] for name in ("inputs", "synthetic", "files", "summary")}
-        other_lead = job.lead is None and summary.get("lead") not in job.description.leads
+        lead = str(summary.get("lead")).partition(" (signal ")[0]
+        other_lead = job.lead is None and lead not in job.description.leads
         return Outcome(json.dumps(line), None, unchanged, entry["synthetic"], other_lead)
     except DeepECGError as error:
         why = str(error)

@@ -3,9 +3,9 @@
 For each record it writes the labels as a WFDB annotation file, as a table with probabilities, and as a picture.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,13 @@ from deep_ecg.networks.classifier import (
     load_classifier,
 )
 from deep_ecg.networks.description import RATES_HZ
-from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, read_beats
+from deep_ecg.records import leads
+from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, left_out_line
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from deep_ecg.system.text import number
 from dsp_filters import resample
 
-LEAD_II = re.compile(r"(ecg)?(lead)?(ml)?ii")  # of a lead's name in small letters and digits alone
 ECTOPIC = [CLASSES.index(name) for name in "SVF"]
 NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
 STRIP_S = 20.0  # length of the picture
@@ -44,7 +44,8 @@ class Labelled:
     """One record with its beats labelled: samples (beats,) at its own rate, proba (beats, 5).
 
     `reference` (beats,) holds the class indices of the annotation file, or None where it has none. Beats whose highest
-    probability is below `min_confidence` are not classified.
+    probability is below `min_confidence` are not classified. `left_out` beats of the annotation file lie outside the
+    signal.
     """
 
     record: Record
@@ -53,6 +54,7 @@ class Labelled:
     reference: np.ndarray | None
     synthetic: bool
     min_confidence: float = 0.0
+    left_out: int = 0
 
     @property
     def classified(self) -> np.ndarray:
@@ -116,9 +118,10 @@ def label_opened(
     if peaks is None:
         annotation = _detected(record, file.path, classifier.inputs)
     else:
-        annotation = _read_peaks(file.path, peaks, config)
+        annotation = _read_peaks(file, record, peaks, config)
     proba = probabilities(record, annotation, classifier)
-    return Labelled(record, annotation.samples, proba, _reference(annotation, peaks, config), synthetic)
+    reference = _reference(annotation, peaks, config)
+    return Labelled(record, annotation.samples, proba, reference, synthetic, left_out=annotation.left_out)
 
 
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
@@ -134,33 +137,42 @@ def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> 
 def read_lead(file: RecordFile, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
     """The lead `lead`, or that of `choose_lead`, of the record `file`, and whether it or the network is SYNTHETIC.
 
-    In causal mode samples that are not numbers are lost signal. Raises DeepECGError when the record cannot be read or
-    its rate is out of RATES_HZ.
+    Missing samples are NaN. Raises DeepECGError when the record cannot be read or the lead's rate is out of RATES_HZ.
     """
-    low, high = RATES_HZ
-    if not low <= file.header.fs <= high:
-        raise DeepECGError(f"record {file.path} is sampled at {file.header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
-    lead = lead or choose_lead(file, classifier.description.leads)
-    record = file.lead(lead, gaps=classifier.inputs.causal)
+    if lead is None:
+        number, record = choose_lead(file, classifier.description.leads)
+    else:
+        number = file.number_of(lead)
+        _check_rate(file, number)
+        record = file.lead(number)
     return record, classifier.synthetic or file.synthetic
 
 
-def choose_lead(file: RecordFile, preferred: Sequence[str]) -> str:
-    """The first name of `preferred` that there is, else a lead II of another name, else the first signal in millivolts.
+def choose_lead(file: RecordFile, preferred: Sequence[str]) -> tuple[int, Record]:
+    """The first usable of the signals that can be an ECG (`leads.candidates`), and its index.
 
-    Prints a line when it is not a preferred one. Raises DeepECGError when no signal is in millivolts.
+    Prints a line when it is not of a `preferred` name. Raises DeepECGError when there is none.
     """
-    for name in preferred:
-        if name in file.leads:
-            return name
-    there = ", ".join(file.leads)
-    in_mv = [name for name, units in zip(file.leads, file.header.units) if str(units).lower() == "mv"]
-    if not in_mv:
-        raise DeepECGError(f"record {file.path} has no signal in mV: name one of {there} with --lead")
-    second = [name for name in in_mv if LEAD_II.fullmatch(re.sub(r"[\W_]", "", name.lower()))]
-    chosen = (second or in_mv)[0]
-    print(f"{file.path.name}: no lead {' or '.join(preferred)}, taking {chosen!r} of {there} (--lead chooses)")
-    return chosen
+    numbers = leads.candidates(file.leads, file.units, preferred)
+    if not numbers:
+        there = ", ".join(f"{name} ({unit})" for name, unit in zip(file.leads, file.units))
+        raise DeepECGError(f"record {file.path} has no signal that is an ECG by name and unit: name one with --lead: {there}")
+    number, record = file.first_usable(numbers, partial(_check_rate, file))
+    name = file.leads[number]
+    if name not in preferred or number != numbers[0]:
+        there = ", ".join(file.leads)
+        flat = f"lead {leads.label(file.leads, numbers[0])} is flat"
+        why = f"no lead {' or '.join(preferred)}" if number == numbers[0] else flat
+        print(f"{file.path.name}: {why}, taking {record.lead!r} of {there} (--lead chooses)", flush=True)
+    return number, record
+
+
+def _check_rate(file: RecordFile, number: int):
+    low, high = RATES_HZ
+    fs_hz = file.fs_hz(number)
+    if not low <= fs_hz <= high:
+        which = f"lead {leads.label(file.leads, number)} of record {file.path}"
+        raise DeepECGError(f"{which} is sampled at {fs_hz:g} Hz: {low:g} to {high:g} Hz are needed")
 
 
 def _record_path(record: str) -> Path:
@@ -176,8 +188,12 @@ def _check_names(paths: Sequence[Path]):
 
 
 def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
+    filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)
     try:
-        samples = (causal_r_peaks if inputs.causal else detect_r_peaks)(record.signal_mv, record.fs_hz)
+        if inputs.causal:
+            samples = causal_r_peaks(record.signal_mv, record.fs_hz)
+        else:
+            samples = detect_r_peaks(filled_mv, record.fs_hz)
     except DeepECGError as error:
         raise DeepECGError(f"record {path}: {error}: resample it, or give the R-peaks with --peaks") from None
     if len(samples) < 2:
@@ -188,10 +204,14 @@ def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
     return Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
 
 
-def _read_peaks(path: Path, extension: str, config: Config) -> Annotation:
-    annotation = read_beats(path, extension, config.aami)
+def _read_peaks(file: RecordFile, record: Record, extension: str, config: Config) -> Annotation:
+    annotation = file.beats(extension, record, config.aami)
     if (np.diff(annotation.samples) <= 0).any():
-        raise DeepECGError(f"annotation file {path}.{extension}: its beats do not follow one another in time: mend it")
+        raise DeepECGError(
+            f"annotation file {file.path}.{extension}: its beats do not follow one another in time: mend it"
+        )
+    if annotation.left_out:
+        print(left_out_line(file, extension, annotation), flush=True)
     return annotation
 
 
@@ -232,10 +252,11 @@ def summarise(labelled: Labelled) -> dict:
     """Beats in all and of each class, and the ectopic burden (share of S, V and F) and V burden in percent.
 
     Where a least confidence is asked for, "not_classified" counts the beats below it; classes and burdens, which are
-    None where no beat is left, are of the others.
+    None where no beat is left, are of the others. "left_out" counts those of an annotation file outside the signal.
     """
     counts = np.bincount(labelled.predicted[labelled.classified], minlength=len(CLASSES))
     apart = {"not_classified": int((~labelled.classified).sum())} if labelled.min_confidence else {}
+    outside = {"left_out": labelled.left_out} if labelled.left_out else {}
     return {
         "record": labelled.record.name,
         "lead": labelled.record.lead,
@@ -243,6 +264,7 @@ def summarise(labelled: Labelled) -> dict:
         "beats": len(labelled.samples),
         "counts": {name: int(count) for name, count in zip(CLASSES, counts)},
         **apart,
+        **outside,
         "ectopic_percent": _percent(counts[ECTOPIC].sum(), counts.sum()),
         "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
     }
