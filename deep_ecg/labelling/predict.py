@@ -3,6 +3,7 @@
 For each record it writes the labels as a WFDB annotation file, as a table with probabilities, and as a picture.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -77,7 +78,7 @@ def predict_records(
     runtime: str = "torch",
     min_confidence: float = 0.0,
 ) -> list[dict]:
-    """Labels the beats of WFDB `records` (paths, with or without .hea), prints and returns a summary of each.
+    """Labels the beats of WFDB `records` (as `record_path` takes them), prints and returns a summary of each.
 
     Writes NAME.pred (WFDB annotations), NAME.csv and NAME.png into `out`; where the network or the record is
     SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with
@@ -89,7 +90,7 @@ def predict_records(
     written for the records before it stays.
     """
     check_min_confidence(min_confidence)
-    paths = [_record_path(record) for record in records]
+    paths = [record_path(record, config) for record in records]
     _check_names(paths)
     classifier = load_classifier(config, checkpoint, runtime)
     check_writable(out)
@@ -175,7 +176,21 @@ def _check_rate(file: RecordFile, number: int):
         raise DeepECGError(f"{which} is sampled at {fs_hz:g} Hz: {low:g} to {high:g} Hz are needed")
 
 
-def _record_path(record: str) -> Path:
+def record_path(record: str, config: Config) -> Path:
+    """The path, without extension, of the record that the command line calls `record`.
+
+    That is a path, also of one of its files (NAME.hea, NAME.dat, NAME.atr), or else a record of the data folder, as
+    `evaluate` has them, which is then said. DeepECGError for an empty name.
+    """
+    if not record.strip():
+        raise DeepECGError("a record has an empty name: give the path of a WFDB record, or a folder")
+    names = dict.fromkeys([record.removesuffix(".hea"), record, os.path.splitext(record)[0]])
+    for folder in (Path(), config.data_folder):
+        for name in names:
+            if os.path.isfile(folder / f"{name}.hea") and Path(name).name:
+                if folder != Path() and not Path(name).is_absolute():
+                    print(f"{record}: record {name} of the data folder {folder}", flush=True)
+                return folder / name
     return Path(record.removesuffix(".hea"))
 
 

@@ -6,6 +6,7 @@ raises ValueError with the reason in a few words; the caller names the record or
 """
 
 import math
+import os
 import re
 import zipfile
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 import wfdb
 from wfdb.io._signal import BYTES_PER_SAMPLE
 
+FOLLOW_LINKS_VARIABLE = "DEEP_ECG_FOLLOW_LINKS"  # data sets under version control keep their files elsewhere
 MAX_HEADER_BYTES = 1_000_000
 MAX_HEADER_LINES = 20_000  # a record of many segments has a line for each
 MAX_LINE_BYTES = 1_000  # wfdb's patterns take the square of it in time
@@ -21,7 +23,9 @@ MAX_ANNOTATION_BYTES = 16_000_000  # weeks of beats
 MAX_SIGNALS = 512
 MAX_SAMPLES = 2**30  # in one signal file: two weeks of three leads at 250 Hz
 MAX_FRAMES = 2**40
-MAX_SAMPLES_PER_BYTE = 1000  # of a compressed signal file
+MAX_SAMPLES_PER_BYTE = 1000  # of a compressed signal file of up to MAX_UNPACKED samples, which a flat lead can be
+MAX_UNPACKED = 2**26  # a day of three leads at 250 Hz: 1 GB while it is read
+ECG_SAMPLES_PER_BYTE = 20  # of a longer one, far above any ECG
 RATES_HZ = (1e-4, 1e5)  # of frames, which can hold many samples of a signal, and of annotations
 GAINS = (1e-9, 1e12)  # steps of the converter a unit
 MAX_OFFSET = 2**40  # of a baseline or a first value, in steps of the converter
@@ -49,26 +53,25 @@ _FILE_NOTE = re.compile(rb"(.)[\xfc-\xff](?=## )", re.DOTALL)
 _NOTES_IN_ORDER = re.compile("t?(de)*|(de)*t(de)*")
 
 
-class LeadsOut(ValueError):
-    """A link to a file outside the folder of its record."""
-
-
 def check_file(path: Path, at_most: int | None = None, beside: Path | None = None) -> int:
     """Bytes of the regular file at `path`, no more than `at_most`.
 
     With `beside`, the file must lie in the folder of that path, links followed, its own included: a folder of links
-    into one other folder is as good as that one, a link to anywhere else is not. FileNotFoundError where it is
-    missing.
+    into one other folder is as good as that one, a link to anywhere else is not, unless the environment variable
+    FOLLOW_LINKS_VARIABLE allows it. FileNotFoundError where it is missing.
     """
     _check_name(path)
     if not path.exists():
         raise FileNotFoundError(2, "No such file or directory", str(path))
     if not path.is_file():
         raise ValueError(f"{path.name} is no regular file")
-    if beside is not None:
+    if beside is not None and os.environ.get(FOLLOW_LINKS_VARIABLE, "0") in ("", "0"):
         homes = {beside.parent.resolve(), beside.resolve().parent}
         if not any(path.resolve().is_relative_to(home) for home in homes):
-            raise LeadsOut(f"{path.name} is a link that leads out of the record's folder")
+            raise ValueError(
+                f"{path.name} is a link that leads out of the record's folder: set {FOLLOW_LINKS_VARIABLE}=1 where "
+                "what it leads to is to be trusted"
+            )
     size = path.stat().st_size
     if at_most is not None and size > at_most:
         raise ValueError(f"{path.name} has {size:,} bytes, more than {at_most:,}")
@@ -174,7 +177,10 @@ def _check_length(name: str, header: wfdb.Record, rows: Sequence[int], size: int
     if min(per_frame) < 1:
         raise ValueError(f"its header gives a signal of {name} no sample in a frame")
     bytes_each, offset = BYTES_PER_SAMPLE[header.fmt[rows[0]]], header.byte_offset[rows[0]] or 0
-    held = max(size - offset, 0) / bytes_each if bytes_each else size * MAX_SAMPLES_PER_BYTE
+    if frames is None and not bytes_each:
+        raise ValueError(f"its header states no length, which {name}, a compressed file, needs")
+    unpacked = max(min(size * MAX_SAMPLES_PER_BYTE, MAX_UNPACKED), size * ECG_SAMPLES_PER_BYTE)
+    held = max(size - offset, 0) / bytes_each if bytes_each else unpacked
     frames = int(held / sum(per_frame)) if frames is None else frames
     if frames * sum(per_frame) > MAX_SAMPLES:
         raise ValueError(f"{frames * sum(per_frame):,} samples of {name} are more than {MAX_SAMPLES:,}")

@@ -282,17 +282,19 @@ def _read_mv(segment: Segment, places: list[int]) -> list[np.ndarray]:
             raise DeepECGError(f"record {path}: its signal is in {unit!r}: millivolts, microvolts or volts are needed")
     try:
         guard.check_signal_files(path, header, segment.frames)
+    except FileNotFoundError as error:
+        raise DeepECGError(f"record {path}: signal file {error.filename} is missing: put it beside the header") from None
+    except (OSError, ValueError) as error:
+        why = f"its signal file is truncated or another than its header says: {_reason(error)}"
+        raise DeepECGError(f"record {path} cannot be read, {why}") from None
+    try:
         digital = _read_digital(path.absolute().parent, header, segment.frames, places)
         return [_physical_mv(values, header, place) for values, place in zip(digital, places)]
-    except FileNotFoundError as error:
-        raise DeepECGError(f"record {path}: signal file {error.filename} is missing: fetch it again") from None
     except MemoryError:
         raise
-    except guard.LeadsOut as error:
-        raise DeepECGError(f"record {path} cannot be read: {error}") from None
     except Exception as error:  # wfdb raises whatever its parser stumbles over
-        why = f"its signal file is truncated or broken: {error}"
-        raise DeepECGError(f"record {path} cannot be read, {why}") from None
+        files = ", ".join(dict.fromkeys(header.file_name))
+        raise DeepECGError(f"record {path} cannot be read: {files} is truncated or broken") from None
 
 
 def _read_digital(folder: Path, header: wfdb.Record, frames: int | None, places: list[int]) -> list[np.ndarray]:
@@ -339,10 +341,14 @@ def parse_header(path: Path) -> wfdb.Record | wfdb.MultiRecord:
     except FileNotFoundError:
         raise DeepECGError(f"record {path}: there is no {path}.hea: check the path and the record's name") from None
     except OSError as error:
-        raise DeepECGError(f"record {path}: {path}.hea cannot be read ({error.strerror or error})") from None
+        raise DeepECGError(f"record {path}: {path}.hea cannot be read ({_reason(error)})") from None
     except ValueError as error:
         raise DeepECGError(f"record {path}: its header cannot be read ({error})") from None
     return header
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _header_of(path: Path) -> Path:
@@ -407,21 +413,29 @@ def to_rate(samples: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
 def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
     """All of annotation file `path`.`extension`. Raises DeepECGError when the file is missing or broken."""
     file = Path(f"{path}.{extension}")
+    if extension == "hea":
+        raise DeepECGError(f"{file} is a header: name the extension of an annotation file, such as atr")
     try:
         guard.check_annotations(file, beside=_header_of(path))
         if _header_of(path).exists():  # wfdb asks it for the rate
             guard.check_header_text(_header_of(path))
-        annotation = wfdb.rdann(str(path.absolute()), extension)
-        if annotation.fs is not None:
-            guard.check_rate(annotation.fs)
     except FileNotFoundError:
         raise DeepECGError(f"record {path}: there is no annotation file {file}") from None
+    except (OSError, ValueError) as error:
+        raise DeepECGError(f"annotation file {file} cannot be read: {_reason(error)}") from None
+    try:
+        annotation = wfdb.rdann(str(path.absolute()), extension)
     except MemoryError:
         raise
     except Exception as error:  # wfdb raises whatever its parser stumbles over
-        raise DeepECGError(f"annotation file {file} cannot be read: {error}") from None
+        raise DeepECGError(f"{file} is no annotation file in the format of WFDB, or a broken one") from None
+    if annotation.fs is not None:
+        try:
+            guard.check_rate(annotation.fs)
+        except ValueError as error:
+            raise DeepECGError(f"annotation file {file} cannot be read: {error}") from None
     if not file.read_bytes().endswith(b"\0\0"):  # the format's end mark
-        raise DeepECGError(f"annotation file {file} is truncated: fetch it again")
+        raise DeepECGError(f"annotation file {file} is truncated, or another kind of file: it lacks the format's end")
     return annotation
 
 

@@ -95,6 +95,38 @@ def test_segments_are_no_records_of_their_own(data, tmp_path):
     assert lines["own"]["status"] == "failed" and "segments itself" in lines["own"]["why"]
 
 
+def test_other_recordings_are_counted_and_named(data, tmp_path, capsys):
+    for name in ("x.edf", "ward 2/y.CSV", "notes.txt", "100.csv", "203-SYNTHETIC.csv", "z.edf.hea"):
+        (data / name).write_text("")
+    assert archive.other_recordings(data) == ["ward 2/y.CSV", "x.edf"]
+    (data / "z.edf.hea").unlink()
+    assert predict(data, "--out", tmp_path / "out") == 0
+    assert "; 2 that look like recordings of another format were left out: ward 2/y.CSV, x.edf\n" in capsys.readouterr().out
+
+
+def test_a_folder_of_other_recordings_alone_is_refused_by_name(tmp_path):
+    for number in range(7):
+        (tmp_path / f"{number}.edf").write_text("")
+    with pytest.raises(DeepECGError, match=r"holds no record.*; 7 that look like .*: 0.edf, 1.edf, .*4.edf, \.\.\.$"):
+        records_below(tmp_path)
+
+
+def test_folders_however_deep_are_looked_into_or_named(tmp_path):
+    """A path of more than 4096 bytes cannot be listed; os.walk would call itself 1,500 times."""
+    (tmp_path / "r.hea").write_text("r 1 360 600\n")
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("ddd", dir_fd=here)
+        below = os.open("ddd", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    found = records_below(tmp_path)
+    assert [one.name for one in found if not one.problem] == ["r"]
+    assert [("shorten its path" in one.problem) for one in found if one.problem] == [True]
+    assert archive.other_recordings(tmp_path) == []
+
+
 def test_the_lead_is_said_where_it_is_not_the_networks(made, tmp_path, capsys):
     data = tmp_path / "data"
     shutil.copytree(made / "ward 2", data)

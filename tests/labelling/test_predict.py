@@ -515,6 +515,39 @@ def test_missing_annotation_file_is_named(spike_record, tmp_path, checkpoint):
         predict.predict_records([spike_record], Config(), tmp_path, peaks="atr", checkpoint=checkpoint)
 
 
+@pytest.mark.parametrize("extension, message", [("hea", "is a header"), ("dat", "is truncated, or another kind of file")])
+def test_a_file_that_holds_no_annotations_is_told_in_plain_words(spike_record, tmp_path, checkpoint, extension, message):
+    with pytest.raises(DeepECGError, match=rf"spikes\.{extension} {message}") as refusal:
+        predict.predict_records([spike_record], Config(), tmp_path, peaks=extension, checkpoint=checkpoint)
+    assert not re.search(r"index|byte|object|codec", str(refusal.value).replace(str(tmp_path), ""))
+
+
+def test_a_record_is_named_by_any_of_its_files(spike_record):
+    (Path(spike_record).parent / "spikes.atr").write_bytes(bytes(2))
+    for name in ("spikes", "spikes.hea", "spikes.dat", "spikes.atr"):
+        assert predict.record_path(str(Path(spike_record).parent / name), Config()) == Path(spike_record)
+    assert predict.record_path("no/such.dat", Config()) == Path("no/such.dat")
+    assert predict.record_path("x" * 5000, Config()) == Path("x" * 5000)
+
+
+def test_a_record_of_the_data_folder_is_found_there_and_that_is_said(spike_record, tmp_path, monkeypatch, capsys):
+    away = tmp_path / "herzschl\u00e4ge \u00df"
+    away.mkdir()
+    monkeypatch.chdir(away)
+    monkeypatch.setenv(settings.DATA_DIR_VARIABLE, str(Path(spike_record).parent))
+    assert predict.record_path("spikes", Config()) == Path(spike_record)
+    assert f"spikes: record spikes of the data folder {Path(spike_record).parent}" in capsys.readouterr().out
+    for ending in (".hea", ".dat"):
+        shutil.copy(spike_record + ending, away / f"\u00df{ending}")
+    assert predict.record_path("\u00df", Config()) == Path("\u00df") and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_refused(tmp_path, checkpoint, name):
+    with pytest.raises(DeepECGError, match="empty name"):
+        predict.predict_records([name], Config(), tmp_path, checkpoint=checkpoint)
+
+
 def test_two_records_of_one_name_are_refused(spike_record, tmp_path, checkpoint):
     with pytest.raises(DeepECGError, match="share a name"):
         predict.predict_records([spike_record, spike_record + ".hea"], Config(), tmp_path, checkpoint=checkpoint)

@@ -65,6 +65,28 @@ def test_a_link_out_of_the_folder_is_refused_and_one_within_it_is_read(record):
     assert len(read_record(record, "MLII").signal_mv) == 5000
 
 
+def test_links_out_of_the_folder_are_followed_where_the_user_says_so(record, monkeypatch):
+    """As data sets under version control have them (git-annex): each file a link into another folder."""
+    away = record.parent.parent / "objects"
+    away.mkdir()
+    Path(f"{record}.dat").rename(away / "ab12")
+    Path(f"{record}.dat").symlink_to(away / "ab12")
+    refused(lambda: read_record(record, "MLII"), record, "r.dat is a link", "DEEP_ECG_FOLLOW_LINKS=1")
+    monkeypatch.setenv("DEEP_ECG_FOLLOW_LINKS", "1")
+    assert len(read_record(record, "MLII").signal_mv) == 5000
+    (away / "ab12").unlink()
+    (away / "ab12").mkdir()
+    refused(lambda: read_record(record, "MLII"), record, "no regular file")
+
+
+@pytest.mark.parametrize("frames, message", [("400000000", "too few"), ("", "states no length")])
+def test_a_compressed_file_takes_no_more_memory_than_an_ecg_of_its_size(record, frames, message):
+    """400 million zeros fit into 1.3 MB of FLAC and take 6.8 GB while they are read."""
+    Path(f"{record}.dat").write_bytes(bytes(1_300_000))
+    rewrite(record, SIGNAL_LINE.replace(" 16 200", " 516 200"), first=f"r 1 250 {frames}")
+    refused(lambda: read_record(record, "MLII"), record, message)
+
+
 def test_a_folder_of_links_to_one_other_folder_is_read(record, tmp_path):
     linked = tmp_path / "linked"
     linked.mkdir()
