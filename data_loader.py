@@ -17,7 +17,7 @@ from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import beats_of
 from deep_ecg.beats.strip import beats_of_strip, strip_of
 from deep_ecg.records.database import Source, open_records
-from deep_ecg.records.wfdb_files import RecordFile, aami_labels, read_beats
+from deep_ecg.records.wfdb_files import RecordFile, aami_labels, left_out_line
 from deep_ecg.system.progress import counted
 from deep_ecg.system.workers import Run
 
@@ -54,9 +54,12 @@ def load_beats(
 
 
 def _beats_of_record(record: RecordFile, config: Config) -> Beats:
-    annotation = read_beats(record.path, config.annotation_extension, config.aami)
+    lead = record.lead(config.leads)
+    annotation = record.beats(config.annotation_extension, lead, config.aami)
+    if annotation.left_out:
+        print(f"      {left_out_line(record, config.annotation_extension, annotation)}", flush=True)
     labels = aami_labels(annotation.symbols, config.aami)
-    return beats_of(record.lead(config.leads), annotation, labels, InputSettings.of(config))
+    return beats_of(lead, annotation, labels, InputSettings.of(config))
 
 
 def load_replays(

@@ -1,6 +1,7 @@
 """A stretch of ECG with all its leads and its beats: what replays are made of, and what they are."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from config import CLASSES, Config
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import beats_of, cleaned
-from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, read_beats, read_record
+from deep_ecg.beats.signal_watch import SignalWatch
+from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, read_record
 from dsp_filters import FLAT_MV, resample
 
 
@@ -38,16 +40,28 @@ def strip_of(record: RecordFile, config: Config) -> Strip:
 
     Raises DeepECGError as `RecordFile.lead` and `read_beats` do.
     """
-    first = record.lead(config.leads)
-    others_mv = record.signals_mv([name for name in record.voltages if name != first.lead])
-    usable_mv = [signal_mv for signal_mv in others_mv if np.isfinite(signal_mv).all() and np.ptp(signal_mv) > FLAT_MV]
-    leads_mv = [
-        resample(signal_mv, first.fs_hz, config.fs_hz, causal=False) for signal_mv in (first.signal_mv, *usable_mv)
+    number = record.number_of(config.leads)
+    first = record.lead(number)
+    others = [other for other in record.voltage_numbers if other != number]
+    usable = [
+        (signal_mv, record.fs_hz(other))
+        for other, signal_mv in zip(others, record.signals_mv(others))
+        if np.isfinite(signal_mv).all() and np.ptp(signal_mv) > FLAT_MV
     ]
-    annotation = read_beats(record.path, config.annotation_extension, config.aami)
+    watch = SignalWatch(first.fs_hz)
+    filled_mv, missing = watch(first.signal_mv)
+    leads_mv = [
+        resample(signal_mv, fs_hz, config.fs_hz, causal=False) for signal_mv, fs_hz in [(filled_mv, first.fs_hz), *usable]
+    ]
+    length = min(map(len, leads_mv))  # a rate of their own can round them differently
+    annotation = record.beats(config.annotation_extension, first, config.aami)
     peaks = np.round(annotation.samples * config.fs_hz / first.fs_hz).astype(np.int64)
     labels = aami_labels(annotation.symbols, config.aami)
-    return Strip(np.stack(leads_mv, axis=1), config.fs_hz, peaks, labels, annotation.after_gap)
+    after_gap = annotation.after_gap
+    if missing.any():  # filled, they cannot be told from signal any more
+        after_gap = after_gap | [False, *(watch.lost_between(*pair) for pair in pairwise(annotation.samples.tolist()))]
+    leads_mv = np.stack([signal_mv[:length] for signal_mv in leads_mv], axis=1)
+    return Strip(leads_mv, config.fs_hz, np.minimum(peaks, length - 1), labels, after_gap)
 
 
 def beats_of_strip(name: str, strip: Strip, config: Config, kept: np.ndarray | slice = slice(None)) -> Beats:
@@ -61,7 +75,8 @@ def read_clean(folder: Path, name: str, config: Config, start_s: float, length_s
     """A strip of record `name` in `folder` at `config.fs_hz`, raw and cleaned as the mode does, (samples,) in mV."""
     settings = InputSettings.of(config)
     record = read_record(folder / name, config.leads)
-    raw_mv = resample(record.signal_mv, record.fs_hz, settings.fs_hz, settings.causal)
+    filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)
+    raw_mv = resample(filled_mv, record.fs_hz, settings.fs_hz, settings.causal)
     clean_mv = cleaned(raw_mv, settings)
     strip = slice(round(start_s * settings.fs_hz), round((start_s + length_s) * settings.fs_hz))
     return raw_mv[strip], clean_mv[strip]

@@ -6,6 +6,7 @@ made. That one is written last: a run that goes on after a kill, or is repeated,
 is missing or tells of something else. At its end a run writes manifest.jsonl, one line of JSON for each record.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -37,6 +38,7 @@ from deep_ecg.networks.classifier import (
 )
 from deep_ecg.networks.description import Description
 from deep_ecg.records import guard
+from deep_ecg.records.headers import segments_named
 from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.system.console import describe_fault
 from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
@@ -50,6 +52,8 @@ MAX_LIST_BYTES = 64_000_000
 MAX_STORED_BYTES = 10_000_000  # of a NAME.json
 ROOM_BYTES = 65_536  # for results: a full disk still takes an empty file
 ALONE = 4  # records a worker that are done one by one after a worker process has died
+OTHER_FORMATS = frozenset("bdf csv dcm ecg edf gdf hl7 ishne mfer mwf scp tsv xml".split())
+OTHERS_NAMED = 5
 INTERRUPTED = "Interrupted: the same command does the records that are left."
 
 
@@ -103,26 +107,71 @@ class Outcome:
 
 def is_folder(record: str) -> bool:
     """Whether `record` of the command line is a folder and not also the name of a record."""
-    return Path(record).is_dir() and not Path(f"{record.removesuffix('.hea')}.hea").is_file()
+    header = f"{record.removesuffix('.hea')}.hea"
+    return bool(record.strip()) and os.path.isdir(record) and not os.path.isfile(header)
 
 
 def records_below(folder: Path) -> list[Found]:
     """Every record (*.hea) in `folder` and its subfolders, in order; linked folders are not entered.
 
-    A subfolder that cannot be listed is among them, with its problem. DeepECGError where there are none.
+    The segments of a record are none of their own. A subfolder that cannot be listed is among them, with its problem. DeepECGError where there are none.
     """
     found = []
-
-    def unlisted(error: OSError):
-        name = Path(error.filename).relative_to(folder).as_posix()
-        found.append(Found(name, f"folder {error.filename} cannot be listed ({error.strerror}): mend its permissions"))
-
-    for parent, _, files in os.walk(folder, onerror=unlisted):
-        below = PurePosixPath(Path(parent).relative_to(folder).as_posix())
-        found += [Found(str(below / name.removesuffix(".hea"))) for name in files if name.endswith(".hea")]
+    for below, names, problem in _walk(folder):
+        if problem:
+            found.append(Found(below.as_posix(), problem))
+        headers = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
+        segments = set().union(*(segments_named(folder / below / f"{name}.hea") for name in headers))
+        found += [Found(str(PurePosixPath(below.as_posix()) / name)) for name in headers - segments]
     if not found:
-        raise DeepECGError(f"folder {folder} holds no record: a file NAME.hea is needed for each")
+        others = _said(other_recordings(folder))
+        raise DeepECGError(f"folder {folder} holds no record: a file NAME.hea is needed for each{others}")
     return sorted(found, key=lambda one: one.name)
+
+
+def other_recordings(folder: Path) -> list[str]:
+    """Files in `folder` and its subfolders that look like recordings of another format than WFDB's, in order.
+
+    Tables that `predict` has written are none.
+    """
+    found = []
+    for below, names, _ in _walk(folder):
+        known = {name.rpartition(".")[0] for name in names if name.endswith((".hea", ".pred"))}
+        for name in names:
+            stem, _, ending = name.rpartition(".")
+            table = ending.lower() == "csv" and (stem in known or stem.endswith("-SYNTHETIC"))
+            if ending.lower() in OTHER_FORMATS and not table:
+                found.append((below / name).as_posix())
+    return sorted(found)
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str], str | None]]:
+    """Each folder in `folder`, as a path in there, with the names of its files, and why it cannot be listed, if so.
+
+    However deep they are: os.walk calls itself for each.
+    """
+    left = [Path()]
+    while left:
+        below, names, problem = left.pop(), [], None
+        try:
+            with os.scandir(folder / below) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(below / entry.name)
+                    else:
+                        names.append(entry.name)
+        except OSError as error:
+            mend = "shorten its path" if error.errno == errno.ENAMETOOLONG else "mend its permissions"
+            problem = f"folder {folder / below} cannot be listed ({error.strerror}): {mend}"
+        yield below, names, problem
+
+
+def _said(others: Sequence[str]) -> str:
+    """Of files that look like recordings: how many there are, and the first few."""
+    if not others:
+        return ""
+    named = ", ".join([*others[:OTHERS_NAMED], *["..."] * (len(others) > OTHERS_NAMED)])
+    return f"; {len(others):,} that look like recordings of another format were left out: {named}"
 
 
 def records_listed(path: Path) -> list[Found]:
@@ -164,6 +213,7 @@ def label_archive(
     out: Path,
     workers: int = 0,
     progress: bool = False,
+    others: Sequence[str] = (),
     peaks: str | None = None,
     lead: str | None = None,
     checkpoint: Path | None = None,
@@ -172,9 +222,10 @@ def label_archive(
 ):
     """Labels the records `found` in `root` with `workers` processes (0: one a core) and writes the manifest.
 
-    The settings are those of `predict_records`. A record that cannot be used is reported and left out; PartlyDone is
-    raised at the end where there were any, else NoBeats where one holds no beat. DeepECGError where nothing can be
-    done: a wrong setting or network, an output folder in use or without room.
+    `others` are files that were left out, which is said. The settings are those of `predict_records`. A record that
+    cannot be used is reported and left out; PartlyDone is raised at the end where there were any, else NoBeats where
+    one holds no beat. DeepECGError where nothing can be done: a wrong setting or network, an output folder in use or
+    without room.
     """
     check_min_confidence(min_confidence)
     if workers < 0:
@@ -191,7 +242,7 @@ def label_archive(
             counts = _label_all(job, found, min(workers or os.cpu_count() or 1, len(found)), progress)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(INTERRUPTED) from None
-    _report(counts, out / MANIFEST)
+    _report(counts, out / MANIFEST, others)
 
 
 def _label_all(job: Job, found: Sequence[Found], workers: int, progress: bool) -> Counter:
@@ -230,7 +281,7 @@ def _alone(job: Job, one: Found) -> Outcome:
         return _failed(one.name, str(DeepECGError(f"record {job.root / one.name}: {error}")))
 
 
-def _report(counts: Counter, manifest: Path):
+def _report(counts: Counter, manifest: Path, others: Sequence[str]):
     total = counts["done"] + counts["failed"]
     stamp = "SYNTHETIC: " if counts["synthetic"] else ""
     said = [f"{counts['done']:,} labelled"]
@@ -239,7 +290,7 @@ def _report(counts: Counter, manifest: Path):
     said += [f"{counts['failed']:,} failed"] * bool(counts["failed"])
     said += [f"{counts['synthetic']:,} SYNTHETIC"] * bool(counts["synthetic"])
     said += [f"{counts['other_lead']:,} by another lead than the network's"] * bool(counts["other_lead"])
-    print(f"{stamp}{total:,} records: {', '.join(said)}\n    {manifest}", flush=True)
+    print(f"{stamp}{total:,} records: {', '.join(said)}{_said(others)}\n    {manifest}", flush=True)
     if counts["failed"]:
         raise PartlyDone(f"{counts['failed']:,} of {total:,} records failed: the lines above and {manifest} say why")
     if counts["no_beats"]:
@@ -264,12 +315,15 @@ def label_one(job: Job, one: Found) -> Outcome:
         entry = entry or _label(job, one.name, record, identity)
         summary, line = entry["summary"], {"record": one.name, "status": "done"}
         line |= {name: entry[name] for name in ("inputs", "synthetic", "files", "summary")}
-        other_lead = job.lead is None and summary.get("lead") not in job.description.leads
+        lead = str(summary.get("lead")).partition(" (signal ")[0]
+        other_lead = job.lead is None and lead not in job.description.leads
         return Outcome(json.dumps(line), None, unchanged, not summary["beats"], entry["synthetic"], other_lead)
     except DeepECGError as error:
         why = str(error)
     except (OSError, MemoryError) as error:
         why = describe_fault(error)
+    except RecursionError:
+        why = f"record {job.root / one.name}: its folder lies too deep: shorten its path"
     _classifier(job)
     check_writable(job.out, ROOM_BYTES)
     return _failed(one.name, why)

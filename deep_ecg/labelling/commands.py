@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from config import MODES, PRESETS, Config, with_overrides
-from deep_ecg.labelling.archive import is_folder, label_archive, records_below, records_listed
+from deep_ecg.labelling.archive import is_folder, label_archive, other_recordings, records_below, records_listed
 from deep_ecg.labelling.live import follow, line_feed, record_feed
-from deep_ecg.labelling.predict import predict_records
+from deep_ecg.labelling.predict import predict_records, record_path
 from deep_ecg.networks.classifier import RUNTIMES, load_classifier
 from deep_ecg.scoring.ec57 import score_records
 from deep_ecg.system import console
@@ -37,14 +37,14 @@ def add_predict(group: argparse._SubParsersAction):
     target = group.add_parser(
         "predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS
     )
-    about = "path of a WFDB record, at any sampling rate, or one folder: every record in it, without pictures"
+    about = "WFDB record, by its path or of the data folder, or one folder: every record in it, without pictures"
     target.add_argument("records", nargs="*", default=[], metavar="RECORD", help=about)
     about = "every record that FILE names, one a line, relative to its folder (as RECORDS of PhysioNet)"
     target.add_argument("--list", type=Path, metavar="FILE", help=about)
     about = "processes for a folder or a list (default 0: one a core); what is done is not done again"
     target.add_argument("--workers", type=int, metavar="N", help=about)
     target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
-    target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
+    target.add_argument("--lead", metavar="NAME", help="lead by name or number (default MLII, else another, which is then said)")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
     add_model_options(target)
     add_network_options(target)
@@ -58,7 +58,7 @@ def add_stream(group: argparse._SubParsersAction):
     )
     target.add_argument("record", nargs="?", metavar="RECORD", help="path of a WFDB record, replayed as a live feed")
     target.add_argument("--speed", type=float, metavar="X", help="times real time (default 1; 0: as fast as possible)")
-    target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
+    target.add_argument("--lead", metavar="NAME", help="lead by name or number (default MLII, else another, which is then said)")
     target.add_argument("--stdin", action="store_true", help="one value a line in mV, nan where the signal is lost")
     target.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of --stdin, 100 to 1000 Hz")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default streamed)")
@@ -93,7 +93,8 @@ def predict_command(options: dict):
     if folders or "list" in options:
         root = Path(folders[0]) if folders else options["list"].parent
         found = records_below(root) if folders else records_listed(options["list"])
-        label_archive(root, found, config, out, options.get("workers", 0), console.interactive(), **chosen)
+        others = other_recordings(root) if folders else []
+        label_archive(root, found, config, out, options.get("workers", 0), console.interactive(), others, **chosen)
         return
     if "workers" in options:
         raise DeepECGError("--workers has no meaning for single records: name a folder or --list FILE")
@@ -113,7 +114,7 @@ def stream_command(options: dict):
     config = with_overrides(Config(), mode=options.get("mode", "causal"), preset=options.get("preset"))
     classifier = load_classifier(config, options.get("checkpoint"), options.get("runtime", "torch"))
     if from_record:
-        path = Path(options["record"].removesuffix(".hea"))
+        path = record_path(options["record"], config)
         feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
     else:
         feed = line_feed(cast(BufferedReader, sys.stdin.buffer), options["fs"], classifier.synthetic)

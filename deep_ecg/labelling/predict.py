@@ -3,9 +3,10 @@
 For each record it writes the labels as a WFDB annotation file, as a table with probabilities, and as a picture.
 """
 
-import re
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,14 +30,14 @@ from deep_ecg.networks.classifier import (
     load_classifier,
 )
 from deep_ecg.networks.description import RATES_HZ
-from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, read_beats
+from deep_ecg.records import leads
+from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, left_out_line
 from deep_ecg.system.errors import DeepECGError, NoBeats
 from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.text import number
 from dsp_filters import resample
 
-LEAD_II = re.compile(r"(ecg)?(lead)?(ml)?ii")  # of a lead's name in small letters and digits alone
 ECTOPIC = [CLASSES.index(name) for name in "SVF"]
 NO_BEATS_MEND = "choose another lead with --lead, or give the R-peaks with --peaks"
 PACED_SYMBOL = "/"  # of an annotated paced beat
@@ -52,7 +53,8 @@ class Labelled:
     `reference` (beats,) holds the class indices of the annotation file, or None where it has none. Beats whose highest
     probability is below `min_confidence` are not classified. `silent` are the long stretches without beats, `unit` says
     so where the unit of the signal was taken from the signal itself, `signal` (beats,) is its state at each beat ("ok"
-    where it is None), `paced` whether notes or annotations speak of a pacemaker.
+    where it is None), `paced` whether notes or annotations speak of a pacemaker; `left_out` beats of the
+    annotation file lie outside the signal.
     """
 
     record: Record
@@ -65,6 +67,7 @@ class Labelled:
     unit: str | None = None
     signal: np.ndarray | None = None
     paced: bool = False
+    left_out: int = 0
 
     @property
     def classified(self) -> np.ndarray:
@@ -87,11 +90,11 @@ def predict_records(
     runtime: str = "torch",
     min_confidence: float = 0.0,
 ) -> list[dict]:
-    """Labels the beats of WFDB `records` (paths, with or without .hea), prints and returns a summary of each.
+    """Labels the beats of WFDB `records` (as `record_path` takes them), prints and returns a summary of each.
 
     Writes NAME.pred (WFDB annotations), NAME.csv, NAME.png and NAME.json (the summary) into `out`; where the network or
-    the record is SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with
-    extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live stream
+    the record is SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation
+    file with extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live stream
     (`stream.BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
     they are written as Q, with a note in the annotation file, and counted apart. `checkpoint` and `runtime` are those
     of `load_classifier`. What the network has been trained with is in its file; `config` says which one it is by
@@ -100,7 +103,7 @@ def predict_records(
     stays; NoBeats at the end where there were records without a beat.
     """
     check_min_confidence(min_confidence)
-    paths = [_record_path(record) for record in records]
+    paths = [record_path(record, config) for record in records]
     _check_names(paths)
     classifier = load_classifier(config, checkpoint, runtime)
     check_writable(out)
@@ -133,13 +136,20 @@ def label_opened(
     if peaks is None:
         annotation = _detected(record, file.path, classifier.inputs)
     else:
-        annotation = _read_peaks(file.path, peaks, config)
+        annotation = _read_peaks(file, record, peaks, config)
     samples = annotation.samples
     proba = probabilities(record, annotation, classifier) if len(samples) else np.empty((0, len(CLASSES)), np.float32)
-    reference, silent = _reference(annotation, peaks, config), silent_stretches(record, samples)
-    paced = speaks_of_pacing(file.header.comments) or PACED_SYMBOL in annotation.symbols
-    state = signal_at(record, samples)
-    return Labelled(record, samples, proba, reference, synthetic, silent=silent, signal=state, paced=paced)
+    return Labelled(
+        record,
+        samples,
+        proba,
+        _reference(annotation, peaks, config),
+        synthetic,
+        silent=silent_stretches(record, samples),
+        signal=signal_at(record, samples),
+        paced=speaks_of_pacing(file.header.comments) or PACED_SYMBOL in annotation.symbols,
+        left_out=annotation.left_out,
+    )
 
 
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
@@ -155,36 +165,59 @@ def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> 
 def read_lead(file: RecordFile, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
     """The lead `lead`, or that of `choose_lead`, of the record `file`, and whether it or the network is SYNTHETIC.
 
-    In causal mode samples that are not numbers are lost signal. Raises DeepECGError when the record cannot be read or
-    its rate is out of RATES_HZ.
+    Missing samples are NaN. Raises DeepECGError when the record cannot be read or the lead's rate is out of RATES_HZ.
     """
-    low, high = RATES_HZ
-    if not low <= file.header.fs <= high:
-        raise DeepECGError(f"record {file.path} is sampled at {file.header.fs:g} Hz: {low:g} to {high:g} Hz are needed")
-    lead = lead or choose_lead(file, classifier.description.leads)
-    record = file.lead(lead, gaps=classifier.inputs.causal)
+    if lead is None:
+        number, record = choose_lead(file, classifier.description.leads)
+    else:
+        number = file.number_of(lead)
+        _check_rate(file, number)
+        record = file.lead(number)
     return record, classifier.synthetic or file.synthetic
 
 
-def choose_lead(file: RecordFile, preferred: Sequence[str]) -> str:
-    """The first name of `preferred` that there is, else a lead II of another name, else the first signal in millivolts.
+def choose_lead(file: RecordFile, preferred: Sequence[str]) -> tuple[int, Record]:
+    """The first usable of the signals that can be an ECG (`leads.candidates`), and its index.
 
-    Prints a line when it is not a preferred one. Raises DeepECGError when no signal is in millivolts.
+    Prints a line when it is not of a `preferred` name. Raises DeepECGError when there is none.
     """
-    for name in preferred:
-        if name in file.leads:
-            return name
-    there = ", ".join(file.leads)
-    in_mv = [name for name, units in zip(file.leads, file.header.units) if str(units).lower() == "mv"]
-    if not in_mv:
-        raise DeepECGError(f"record {file.path} has no signal in mV: name one of {there} with --lead")
-    second = [name for name in in_mv if LEAD_II.fullmatch(re.sub(r"[\W_]", "", name.lower()))]
-    chosen = (second or in_mv)[0]
-    print(f"{file.path.name}: no lead {' or '.join(preferred)}, taking {chosen!r} of {there} (--lead chooses)")
-    return chosen
+    numbers = leads.candidates(file.leads, file.units, preferred)
+    if not numbers:
+        there = ", ".join(f"{name} ({unit})" for name, unit in zip(file.leads, file.units))
+        raise DeepECGError(f"record {file.path} has no signal that is an ECG by name and unit: name one with --lead: {there}")
+    number, record = file.first_usable(numbers, partial(_check_rate, file))
+    name = file.leads[number]
+    if name not in preferred or number != numbers[0]:
+        there = ", ".join(file.leads)
+        flat = f"lead {leads.label(file.leads, numbers[0])} is flat"
+        why = f"no lead {' or '.join(preferred)}" if number == numbers[0] else flat
+        print(f"{file.path.name}: {why}, taking {record.lead!r} of {there} (--lead chooses)", flush=True)
+    return number, record
 
 
-def _record_path(record: str) -> Path:
+def _check_rate(file: RecordFile, number: int):
+    low, high = RATES_HZ
+    fs_hz = file.fs_hz(number)
+    if not low <= fs_hz <= high:
+        which = f"lead {leads.label(file.leads, number)} of record {file.path}"
+        raise DeepECGError(f"{which} is sampled at {fs_hz:g} Hz: {low:g} to {high:g} Hz are needed")
+
+
+def record_path(record: str, config: Config) -> Path:
+    """The path, without extension, of the record that the command line calls `record`.
+
+    That is a path, also of one of its files (NAME.hea, NAME.dat, NAME.atr), or else a record of the data folder, as
+    `evaluate` has them, which is then said. DeepECGError for an empty name.
+    """
+    if not record.strip():
+        raise DeepECGError("a record has an empty name: give the path of a WFDB record, or a folder")
+    names = dict.fromkeys([record.removesuffix(".hea"), record, os.path.splitext(record)[0]])
+    for folder in (Path(), config.data_folder):
+        for name in names:
+            if os.path.isfile(folder / f"{name}.hea") and Path(name).name:
+                if folder != Path() and not Path(name).is_absolute():
+                    print(f"{record}: record {name} of the data folder {folder}", flush=True)
+                return folder / name
     return Path(record.removesuffix(".hea"))
 
 
@@ -206,10 +239,14 @@ def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
     return Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
 
 
-def _read_peaks(path: Path, extension: str, config: Config) -> Annotation:
-    annotation = read_beats(path, extension, config.aami)
+def _read_peaks(file: RecordFile, record: Record, extension: str, config: Config) -> Annotation:
+    annotation = file.beats(extension, record, config.aami)
     if (np.diff(annotation.samples) <= 0).any():
-        raise DeepECGError(f"annotation file {path}.{extension}: its beats do not follow one another in time: mend it")
+        raise DeepECGError(
+            f"annotation file {file.path}.{extension}: its beats do not follow one another in time: mend it"
+        )
+    if annotation.left_out:
+        print(left_out_line(file, extension, annotation), flush=True)
     return annotation
 
 
@@ -264,10 +301,11 @@ def summarise(labelled: Labelled) -> dict:
 
     Where a least confidence is asked for, "not_classified" counts the beats below it; classes and burdens, which are
     None where no beat is left, are of the others. "silent" are the long stretches without beats; "unit" is there where
-    the unit was taken from the signal itself.
+    the unit was taken from the signal itself. "left_out" counts those of an annotation file outside the signal.
     """
     counts = np.bincount(labelled.predicted[labelled.classified], minlength=len(CLASSES))
     apart = {"not_classified": int((~labelled.classified).sum())} if labelled.min_confidence else {}
+    outside = {"left_out": labelled.left_out} if labelled.left_out else {}
     return {
         "record": labelled.record.name,
         "lead": labelled.record.lead,
@@ -275,6 +313,7 @@ def summarise(labelled: Labelled) -> dict:
         "beats": len(labelled.samples),
         "counts": {name: int(count) for name, count in zip(CLASSES, counts)},
         **apart,
+        **outside,
         "ectopic_percent": _percent(counts[ECTOPIC].sum(), counts.sum()),
         "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
         "silent": as_json(labelled.silent, labelled.record.fs_hz),

@@ -6,6 +6,7 @@ raises ValueError with the reason in a few words; the caller names the record or
 """
 
 import math
+import os
 import re
 import zipfile
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 import wfdb
 from wfdb.io._signal import BYTES_PER_SAMPLE
 
+FOLLOW_LINKS_VARIABLE = "DEEP_ECG_FOLLOW_LINKS"  # data sets under version control keep their files elsewhere
 MAX_HEADER_BYTES = 1_000_000
 MAX_HEADER_LINES = 20_000  # a record of many segments has a line for each
 MAX_LINE_BYTES = 1_000  # wfdb's patterns take the square of it in time
@@ -21,20 +23,30 @@ MAX_ANNOTATION_BYTES = 16_000_000  # weeks of beats
 MAX_SIGNALS = 512
 MAX_SAMPLES = 2**30  # in one signal file: two weeks of three leads at 250 Hz
 MAX_FRAMES = 2**40
-MAX_SAMPLES_PER_BYTE = 1000  # of a compressed signal file
-RATES_HZ = (1.0, 1e5)
+MAX_SAMPLES_PER_BYTE = 1000  # of a compressed signal file of up to MAX_UNPACKED samples, which a flat lead can be
+MAX_UNPACKED = 2**26  # a day of three leads at 250 Hz: 1 GB while it is read
+ECG_SAMPLES_PER_BYTE = 20  # of a longer one, far above any ECG
+RATES_HZ = (1e-4, 1e5)  # of frames, which can hold many samples of a signal, and of annotations
 GAINS = (1e-9, 1e12)  # steps of the converter a unit
 MAX_OFFSET = 2**40  # of a baseline or a first value, in steps of the converter
 
-# Of a header, header(5) of the WFDB Applications Guide: the record line, and a signal's or a segment's line.
-_RECORD_LINE = re.compile(
-    r"[-\w]+(/\d+)?\s+\d+(\s+\d+\.?\d*(/-?\d*\.?\d*(\(-?\d*\.?\d*\))?)?(\s+\d+(\s.*)?)?)?", re.ASCII
-)
-_SIGNAL_LINE = re.compile(
-    r"\S+\s+\d+|\S+\s+\d+(x\d+)?(:\d+)?(\+\d+)?(\s+-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?(\(-?\d+\))?(/[\w^?%/-]*)?"
-    r"((\s+-?\d+){5}(\s.*)?|(\s+-?\d+){0,4}(\s+[^-\d\s].*)?))?",
+# Of a header, header(5) of the WFDB Applications Guide, and what published ones have in its place: the record line, a
+# signal's line, a segment's line. After the length comes what it likes: only time and date are looked for there.
+RECORD_LINE = re.compile(
+    r"(?P<name>[^\s/]+)(/(?P<segments>\d+))?\s+(?P<signals>\d+)"
+    r"(\s+(?P<fs>\d+\.?\d*|\.\d+)(/-?\d*\.?\d*(\(-?\d*\.?\d*\))?)?"
+    r"(\s+(?P<length>\d+)(?P<start>\s.*)?|(?P<clock>\s+\d{1,2}:\d.*))?)?",
     re.ASCII,
 )
+_WHOLE = r"[-+]?\d+(\.0*)?"
+_NUMBERS = rf"(\s+{_WHOLE}(?!\S))"
+SIGNAL_LINE = re.compile(
+    r"(?P<file>\S+)\s+(?P<format>\d+)(x(?P<per_frame>\d+))?(:(?P<skew>\d+))?(\+(?P<offset>\d+))?"
+    rf"(\s+(?P<gain>[-+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)(\((?P<baseline>{_WHOLE})\))?(/(?P<units>\S*))?(?!\S)"
+    rf"(?P<numbers>{_NUMBERS}{{5}}|{_NUMBERS}{{0,4}}(?=\s+[^-\d\s]|$))(?P<name>\s.*)?)?",
+    re.ASCII,
+)
+SEGMENT_LINE = re.compile(r"([-\w]+|~)\s+\d+", re.ASCII)
 
 # A note on the file and not on the signal: its length, the code of a note (six bits), and its first words.
 _FILE_NOTE = re.compile(rb"(.)[\xfc-\xff](?=## )", re.DOTALL)
@@ -45,18 +57,21 @@ def check_file(path: Path, at_most: int | None = None, beside: Path | None = Non
     """Bytes of the regular file at `path`, no more than `at_most`.
 
     With `beside`, the file must lie in the folder of that path, links followed, its own included: a folder of links
-    into one other folder is as good as that one, a link to anywhere else is not. FileNotFoundError where it is
-    missing.
+    into one other folder is as good as that one, a link to anywhere else is not, unless the environment variable
+    FOLLOW_LINKS_VARIABLE allows it. FileNotFoundError where it is missing.
     """
     _check_name(path)
     if not path.exists():
         raise FileNotFoundError(2, "No such file or directory", str(path))
     if not path.is_file():
         raise ValueError(f"{path.name} is no regular file")
-    if beside is not None:
+    if beside is not None and os.environ.get(FOLLOW_LINKS_VARIABLE, "0") in ("", "0"):
         homes = {beside.parent.resolve(), beside.resolve().parent}
         if not any(path.resolve().is_relative_to(home) for home in homes):
-            raise ValueError(f"{path.name} is a link that leads out of the record's folder")
+            raise ValueError(
+                f"{path.name} is a link that leads out of the record's folder: set {FOLLOW_LINKS_VARIABLE}=1 where "
+                "what it leads to is to be trusted"
+            )
     size = path.stat().st_size
     if at_most is not None and size > at_most:
         raise ValueError(f"{path.name} has {size:,} bytes, more than {at_most:,}")
@@ -68,24 +83,36 @@ def _check_name(path: Path):
         raise ValueError("its path holds '::' or characters that cannot be printed: rename it")
 
 
-def check_header_text(path: Path):
-    """The header file at `path` is one that wfdb can parse in little time and memory, and means what it takes it for.
+def check_header_text(path: Path) -> tuple[list[str], list[str]]:
+    """The lines of the header file at `path`, each of the format, and its comments without their marks.
 
-    wfdb takes of a field what it understands and passes over the rest: "inf" for a gain would read as the default
-    gain, "\u00b5V" as V, and all that follows would move into the name of the signal.
+    What would be passed over is refused: "inf" for a gain must not read as the default gain, nor as part of a name.
+    UTF-8, with or without a mark at its start, and Latin-1 are read; any of the ends of lines that systems have.
     """
     check_file(path, MAX_HEADER_BYTES)
-    lines = [line.strip() for line in path.read_bytes().decode("ascii", "replace").splitlines()]
-    if len(lines) > MAX_HEADER_LINES or any(len(line) > MAX_LINE_BYTES for line in lines):
+    lines = [line.strip(" \t\f\v") for line in re.split(r"\r\n|\r|\n", _text(path.read_bytes()))]
+    if len(lines) > MAX_HEADER_LINES or any(len(line.encode()) > MAX_LINE_BYTES for line in lines):
         raise ValueError(f"it has more than {MAX_HEADER_LINES:,} lines, or one of more than {MAX_LINE_BYTES:,} bytes")
     fields = [line for line in lines if line and not line.startswith("#")]
-    for number, line in enumerate(fields):
-        if not (_RECORD_LINE if number == 0 else _SIGNAL_LINE).fullmatch(line):
+    pattern = RECORD_LINE
+    for line in fields:
+        found = pattern.fullmatch(line)
+        if not found:
             raise ValueError(f"the line {line[:60]!r} is not of the format")
+        if pattern is RECORD_LINE:
+            pattern = SIGNAL_LINE if found["segments"] is None else SEGMENT_LINE
+    return fields, [line.strip(" \t#") for line in lines if line.startswith("#")]
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return content.decode("latin-1")
 
 
 def check_rate(rate_hz: float):
-    """A sampling rate or time resolution that a recorder of ECG may have."""
+    """A rate of frames or a time resolution that a recorder of ECG may have."""
     low, high = RATES_HZ
     if not low <= rate_hz <= high:
         raise ValueError(f"a rate of {rate_hz:g} Hz is not within {low:g} to {high:g} Hz")
@@ -98,31 +125,40 @@ def check_header(header: wfdb.Record | wfdb.MultiRecord):
         raise ValueError(f"a length of {header.sig_len} samples cannot be")
 
 
-def check_signals(header: wfdb.Record):
-    """The lines of a header of one segment, which describe its signals, agree and lie within reason."""
+def check_signals(header: wfdb.Record, layout: bool = False):
+    """The lines of a header of one segment, which describe its signals, agree and lie within reason.
+
+    A `layout` describes the signals of other segments and has no files.
+    """
     count = len(header.sig_name)
     if count != header.n_sig or count > MAX_SIGNALS:
         raise ValueError(f"it announces {header.n_sig} signals and describes {count}, at most {MAX_SIGNALS} can be")
+    if count == 0:
+        raise ValueError("it describes no signals")
     for name in header.sig_name:
-        if name and not name.isprintable():
+        if not name.isprintable():
             raise ValueError(f"the signal name {name!r} cannot be printed")
-    for file, fmt, gain in zip(header.file_name, header.fmt, header.adc_gain):
-        if Path(file).name != file or file.startswith("~"):
+    for gain, per_frame in zip(header.adc_gain, header.samps_per_frame):
+        if not GAINS[0] <= abs(gain) <= GAINS[1]:
+            raise ValueError(f"a gain of {gain:g} cannot be")
+        if per_frame is not None and not 1 <= per_frame <= RATES_HZ[1] / header.fs:
+            raise ValueError(f"a signal with {per_frame} samples in a frame cannot be")
+    for file, fmt in () if layout else zip(header.file_name, header.fmt):
+        if Path(file).name != file or file in ("..", ".") or file.startswith("~") or re.search(r"[\\:]", file):
             raise ValueError(f"{file!r} is no name of a file in its folder")
         if fmt not in BYTES_PER_SAMPLE:
             raise ValueError(f"the signal format {fmt} is unknown")
-        if not GAINS[0] <= abs(gain) <= GAINS[1]:
-            raise ValueError(f"a gain of {gain:g} cannot be")
     for name in ("baseline", "adc_zero", "init_value"):
         if any(abs(value or 0) > MAX_OFFSET for value in getattr(header, name)):
             raise ValueError(f"a value of its {name} cannot be")
 
 
-def check_signal_files(path: Path, header: wfdb.Record):
-    """The signal files of `header`, of the record at `path`, are there and as long as it says.
+def check_signal_files(path: Path, header: wfdb.Record, frames: int | None = None):
+    """The signal files of `header`, of the record at `path`, are there and as long as it says, or hold `frames`.
 
     FileNotFoundError names one that is missing.
     """
+    frames = header.sig_len if frames is None else frames
     first: dict[str, int] = {}
     for number, name in enumerate(header.file_name):
         if first.setdefault(name, number) != number and header.file_name[number - 1] != name:
@@ -130,19 +166,22 @@ def check_signal_files(path: Path, header: wfdb.Record):
     for name in first:
         rows = [row for row, other in enumerate(header.file_name) if other == name]
         size = check_file(path.parent / name, beside=Path(f"{path}.hea"))
-        _check_length(name, header, rows, size)
+        _check_length(name, header, rows, size, frames)
 
 
-def _check_length(name: str, header: wfdb.Record, rows: Sequence[int], size: int):
-    """Signals `rows` of `header` fit the file `name` of `size` bytes."""
+def _check_length(name: str, header: wfdb.Record, rows: Sequence[int], size: int, frames: int | None):
+    """Signals `rows` of `header`, of so many `frames`, fit the file `name` of `size` bytes."""
     if len({(header.fmt[row], header.byte_offset[row]) for row in rows}) > 1:
         raise ValueError(f"its header gives {name} more than one format or offset")
     per_frame = [1 if header.samps_per_frame[row] is None else header.samps_per_frame[row] for row in rows]
     if min(per_frame) < 1:
         raise ValueError(f"its header gives a signal of {name} no sample in a frame")
     bytes_each, offset = BYTES_PER_SAMPLE[header.fmt[rows[0]]], header.byte_offset[rows[0]] or 0
-    held = max(size - offset, 0) / bytes_each if bytes_each else size * MAX_SAMPLES_PER_BYTE
-    frames = int(held / sum(per_frame)) if header.sig_len is None else header.sig_len
+    if frames is None and not bytes_each:
+        raise ValueError(f"its header states no length, which {name}, a compressed file, needs")
+    unpacked = max(min(size * MAX_SAMPLES_PER_BYTE, MAX_UNPACKED), size * ECG_SAMPLES_PER_BYTE)
+    held = max(size - offset, 0) / bytes_each if bytes_each else unpacked
+    frames = int(held / sum(per_frame)) if frames is None else frames
     if frames * sum(per_frame) > MAX_SAMPLES:
         raise ValueError(f"{frames * sum(per_frame):,} samples of {name} are more than {MAX_SAMPLES:,}")
     if math.floor(frames * sum(per_frame)) > math.ceil(held):

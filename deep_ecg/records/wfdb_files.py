@@ -5,24 +5,22 @@ Classes of beats: ANSI/AAMI EC57. What is wrong with a file is one DeepECGError 
 before wfdb does.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from copy import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import wfdb
-from wfdb.io._signal import _infer_sig_len, _rd_segment
+from wfdb.io._signal import _digi_nan, _infer_sig_len, _rd_segment
 
 from config import AAMI_SYMBOLS, CLASSES, classes_of_symbols
-from deep_ecg.records import guard
+from deep_ecg.records import guard, headers, leads
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import FLAT_MV
 
 AAMI = classes_of_symbols(AAMI_SYMBOLS)
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
-MILLIVOLTS = {"mv": 1.0, "uv": 1e-3, "v": 1e3}  # in one unit of a signal
-SEGMENT_FIELDS = ("file_name", "fmt", "n_sig", "sig_len", "byte_offset", "samps_per_frame", "skew", "init_value")
+SEGMENT_FIELDS = ("file_name", "fmt", "n_sig", "byte_offset", "samps_per_frame", "skew", "init_value")
 MAX_MV = 1e9  # beyond any uncalibrated signal, and still a number after filters of any order
 
 
@@ -38,146 +36,319 @@ class Record:
 
 @dataclass(frozen=True)
 class Annotation:
-    """Beats of one record: R-peak samples (beats,), symbols (beats,), and whether flutter lies just before each."""
+    """Beats of one record: R-peak samples (beats,), symbols (beats,), and whether flutter lies just before each.
+
+    `left_out` says how many more there were, outside the signal.
+    """
 
     samples: np.ndarray
     symbols: np.ndarray
     after_gap: np.ndarray
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a record with files of its own: `frames` of them, as `header` at `path` describes; a gap has none.
+
+    `frames` is None where the only segment of a record is as long as its file.
+    """
+
+    path: Path | None
+    header: wfdb.Record | None
+    frames: int | None
 
 
 @dataclass(frozen=True)
 class RecordFile:
-    """A WFDB record of one segment whose header has been read: its signals and files, without reading that again.
+    """A WFDB record whose headers have been read: its signals and files, without reading those again.
 
     `path` is without extension, `name` what results call the record; `header_stat` is the header file's size in bytes
-    and time of change in ns, as they were just before it was read.
+    and time of change in ns, as they were just before it was read. `signals` describes its signals: it is the header
+    of a record of one segment, the layout of one of several, or the first of these where it has no layout.
     """
 
     path: Path
     name: str
-    header: wfdb.Record
+    header: wfdb.Record | wfdb.MultiRecord
     header_stat: tuple[int, int] | None
+    signals: wfdb.Record
+    segments: tuple[Segment, ...]
 
     @classmethod
     def open(cls, path: Path, name: str | None = None) -> "RecordFile":
-        """Reads the header of the record at `path`; `name` is by default that of its files.
+        """Reads the header of the record at `path`, and those of its segments; `name` is by default that of its files.
 
-        Raises DeepECGError when it is missing or broken, or names no signals.
+        Raises DeepECGError when one is missing or broken, or names no signals.
         """
         stat = _stat_of(_header_of(path))
         header = parse_header(path)
-        if not all(getattr(header, "sig_name", None) or [None]):
-            raise DeepECGError(f"record {path}: its header names no signals: a single-segment record is needed")
         try:
-            guard.check_signals(header)
+            signals, segments = _segments_of(path, header)
         except ValueError as error:
-            why = f"its header cannot be used ({error})"
-            raise DeepECGError(f"record {path}: {why}: mend it or fetch it again") from None
-        return cls(path, name or path.name, header, stat)
+            if isinstance(error, DeepECGError):
+                raise
+            raise DeepECGError(f"record {path}: its header cannot be used ({error})") from None
+        return cls(path, name or path.name, header, stat, signals, segments)
 
     @property
     def leads(self) -> list[str]:
         """The names of its signals."""
-        return self.header.sig_name
+        return self.signals.sig_name
+
+    @property
+    def units(self) -> list[str]:
+        """The units of its signals."""
+        return self.signals.units
 
     @property
     def voltages(self) -> list[str]:
         """The names of those of its signals that are voltages."""
-        units = zip(self.leads, self.header.units)
-        return [name for name, unit in units if str(unit).lower() in MILLIVOLTS]
+        return [self.leads[number] for number in self.voltage_numbers]
+
+    @property
+    def voltage_numbers(self) -> list[int]:
+        """Which of its signals are voltages."""
+        return [number for number, unit in enumerate(self.units) if leads.in_millivolts(unit) is not None]
 
     @property
     def synthetic(self) -> bool:
         """Whether it says that it is SYNTHETIC."""
         return any("SYNTHETIC" in comment for comment in self.header.comments)
 
+    def fs_hz(self, number: int) -> float:
+        """The sampling rate of signal `number`: a frame can hold several samples of it."""
+        return float(self.header.fs) * (self.signals.samps_per_frame[number] or 1)
+
     def files(self, *annotations: str) -> list[str]:
         """Names of its files, all in one folder: header, signals, and annotations of these extensions."""
-        base = self.path.name
-        return [f"{base}.hea", *dict.fromkeys(self.header.file_name), *(f"{base}.{ending}" for ending in annotations)]
+        base, own = self.path.name, []
+        if self.header is not self.signals:
+            names = self.header.seg_name
+            own = [f"{name}.hea" for name in names if name != headers.GAP]
+        own += [file for segment in self.segments if segment.header for file in segment.header.file_name]
+        return [f"{base}.hea", *dict.fromkeys(own), *(f"{base}.{ending}" for ending in annotations)]
 
     def is_unchanged(self) -> bool:
         """Whether its header is still the one that was read."""
         return self.header_stat == _stat_of(_header_of(self.path))
 
-    def lead(self, wanted: str | Sequence[str], gaps: bool = False) -> Record:
-        """The lead named `wanted`, or the first of several names that it has.
+    def number_of(self, wanted: str | Sequence[str]) -> int:
+        """The signal called `wanted`, or the first of several names that it has; `leads.find` says what a name can be.
 
-        Raises DeepECGError naming the record when it is truncated, has no such lead, or its signal is flat or, unless
-        `gaps` are allowed, holds samples that are not numbers.
+        Raises DeepECGError naming the record where it has none.
         """
         names = [wanted] if isinstance(wanted, str) else wanted
-        lead = next((name for name in names if name in self.leads), None)
-        if lead is None:
+        found = (leads.find(self.leads, name) for name in names)
+        number = next((number for number in found if number is not None), None)
+        if number is None:
             there = ", ".join(self.leads)
             raise DeepECGError(f"record {self.path} has no lead {' or '.join(map(repr, names))}: it has {there}")
-        (signal_mv,) = self.signals_mv([lead])
-        _check_signal(signal_mv, self.path, lead, gaps)
-        return Record(self.name, lead, float(self.header.fs), signal_mv)
+        return number
 
-    def signals_mv(self, leads: Sequence[str]) -> list[np.ndarray]:
-        """The signals (samples,) of `leads`, in millivolts. Raises DeepECGError when they cannot be read."""
-        if not leads:
+    def lead(self, wanted: str | int | Sequence[str]) -> Record:
+        """The lead `wanted`, as in `number_of`, or the signal of that index. Missing samples are NaN.
+
+        Raises DeepECGError naming the record when it is truncated, has no such lead, or its signal is flat.
+        """
+        number = wanted if isinstance(wanted, int) else self.number_of(wanted)
+        (signal_mv,) = self.signals_mv([number])
+        label = leads.label(self.leads, number)
+        _check_signal(signal_mv, self.path, label)
+        return Record(self.name, label, self.fs_hz(number), signal_mv)
+
+    def first_usable(self, numbers: Sequence[int], check: Callable[[int], None]) -> tuple[int, Record]:
+        """The first of the signals `numbers` that is not flat, and its index; `check` may refuse each before.
+
+        Raises DeepECGError for the first of them where there is none.
+        """
+        refusal: DeepECGError | None = None
+        for number in numbers:
+            try:
+                check(number)
+                return number, self.lead(number)
+            except FlatSignal as error:
+                refusal = refusal or error
+        raise refusal or ValueError("no signals to choose from")
+
+    def beats(self, extension: str, record: Record, aami: Mapping[str, str]) -> Annotation:
+        """`read_beats` of this record in samples of `record`, one of its leads, without what lies outside that.
+
+        Raises DeepECGError as that does, and where most beats lie outside.
+        """
+        found = read_beats(self.path, extension, aami, float(self.header.fs), record.fs_hz)
+        inside = (found.samples >= 0) & (found.samples < len(record.signal_mv))
+        if 2 * inside.sum() < len(inside):
+            raise DeepECGError(
+                f"record {self.name}: {(~inside).sum()} of {len(inside)} annotations of {self.path}.{extension} lie "
+                "outside the signal: they do not belong together"
+            )
+        kept = (found.samples[inside], found.symbols[inside], found.after_gap[inside])
+        return Annotation(*kept, left_out=int((~inside).sum()))
+
+    def signals_mv(self, wanted: Sequence[str | int]) -> list[np.ndarray]:
+        """The signals (samples,) `wanted`, each at its own rate, in millivolts. Where nothing was recorded they are NaN.
+
+        Raises DeepECGError when they cannot be read.
+        """
+        if not wanted:
             return []
-        path = self.path
-        try:
-            guard.check_signal_files(path, self.header)
-            record = _read_signals(path.absolute().parent, self.header, [self.leads.index(lead) for lead in leads])
-        except FileNotFoundError as error:
-            raise DeepECGError(f"record {path}: signal file {error.filename} is missing: fetch it again") from None
-        except MemoryError:
-            raise
-        except Exception as error:  # wfdb raises whatever its parser stumbles over
-            why = f"its signal file is truncated or broken: {error}"
-            raise DeepECGError(f"record {path} cannot be read, {why}") from None
-        return [_in_millivolts(*signal, path) for signal in zip(record.p_signal.T, record.units)]
+        numbers = [number if isinstance(number, int) else self.number_of(number) for number in wanted]
+        parts = [self._of_segment(segment, numbers) for segment in self.segments]
+        return [one[0] if len(one) == 1 else np.concatenate(one) for one in zip(*parts)]
+
+    def _of_segment(self, segment: Segment, numbers: Sequence[int]) -> list[np.ndarray]:
+        """What `segment` holds of the signals `numbers` of the record, in millivolts."""
+        header = segment.header
+        places = [None if header is None else self._place(header, number) for number in numbers]
+        held = sorted({place for place in places if place is not None})
+        read = dict(zip(held, _read_mv(segment, held))) if held else {}
+        empty = segment.frames or 0
+        per_frame = [self.signals.samps_per_frame[number] or 1 for number in numbers]
+        return [
+            np.full(empty * each, np.nan) if place is None else read[place] for place, each in zip(places, per_frame)
+        ]
+
+    def _place(self, header: wfdb.Record, number: int) -> int | None:
+        """Where a segment with `header` has signal `number`; None where it does not have it."""
+        if header is self.signals or getattr(self.header, "layout", None) == "fixed":
+            return number
+        name = self.leads[number]
+        which = self.leads[:number].count(name)  # of signals of one name
+        there = [place for place, other in enumerate(header.sig_name) if other == name]
+        return there[which] if which < len(there) else None
 
 
-def _read_signals(folder: Path, header: wfdb.Record, channels: list[int]) -> wfdb.Record:
-    """What wfdb.rdrecord gives of these `channels`, by the steps that it takes once it has read the header (4.3.1)."""
-    record = copy(header)
-    if record.sig_len is None:
-        first = record.file_name[0]
-        of_first = (count for count, file in zip(record.samps_per_frame, record.file_name) if file == first)
-        record.sig_len = _infer_sig_len(first, record.fmt[0], sum(of_first), record.byte_offset[0], str(folder))
-    record.check_read_inputs(0, record.sig_len, channels, True, True, 64)
-    record.e_d_signal = _rd_segment(
-        **{name: getattr(record, name) for name in SEGMENT_FIELDS},
+class FlatSignal(DeepECGError):
+    """A signal that never changes, or of which no sample is known."""
+
+
+def _segments_of(path: Path, header: wfdb.Record | wfdb.MultiRecord) -> tuple[wfdb.Record, tuple[Segment, ...]]:
+    """What describes the signals of the record, and its segments. ValueError where these do not fit together."""
+    if isinstance(header, wfdb.Record):
+        guard.check_signals(header)
+        return header, (Segment(path, header, header.sig_len),)
+    layout = header.layout == "variable"
+    known = {name: _segment_header(path, name, header, layout and name == header.seg_name[0]) for name in header.seg_name}
+    listed = list(zip(header.seg_name, header.seg_len))
+    signals = next((known[name] for name, _ in listed if known[name] is not None), None)
+    if signals is None:
+        raise ValueError("it has gaps alone")
+    segments = tuple(_segment(path, name, frames, known[name], signals) for name, frames in listed[layout:])
+    total = sum(segment.frames for segment in segments)
+    if header.sig_len not in (None, total):
+        raise ValueError(f"it announces {header.sig_len:,} samples and its segments have {total:,}")
+    samples = total * max(each or 1 for each in signals.samps_per_frame)
+    if samples > guard.MAX_SAMPLES:
+        raise ValueError(f"{samples:,} samples of a signal are more than {guard.MAX_SAMPLES:,}")
+    if not layout and any(segment.header and segment.header.n_sig != signals.n_sig for segment in segments):
+        raise ValueError("its segments have different numbers of signals and no layout")
+    return signals, segments
+
+
+def _segment_header(path: Path, name: str, whole: wfdb.MultiRecord, layout: bool) -> wfdb.Record | None:
+    if name == headers.GAP:
+        return None
+    own = path.with_name(name)
+    if _header_of(own).exists():
+        guard.check_file(_header_of(own), beside=_header_of(path))
+    header = parse_header(own)
+    if not isinstance(header, wfdb.Record):
+        raise ValueError(f"its segment {name} has segments itself")
+    guard.check_signals(header, layout)
+    if header.fs != whole.fs:
+        raise ValueError(f"its segment {name} has {header.fs:g} frames a second, not {whole.fs:g}")
+    return header
+
+
+def _segment(path: Path, name: str, frames: int, header: wfdb.Record | None, signals: wfdb.Record) -> Segment:
+    if header is None:
+        return Segment(None, None, frames)
+    if header.sig_len not in (None, frames):
+        raise ValueError(f"its segment {name} has {header.sig_len:,} samples, not {frames:,}")
+    rates = dict(zip(signals.sig_name, signals.samps_per_frame))
+    for signal, per_frame in zip(header.sig_name, header.samps_per_frame):
+        if (rates.get(signal, per_frame) or 1) != (per_frame or 1):
+            raise ValueError(f"its segment {name} has another rate of {signal} than the others")
+    return Segment(path.with_name(name), header, frames)
+
+
+def _read_mv(segment: Segment, places: list[int]) -> list[np.ndarray]:
+    """The signals at `places` of the segment's own header, in millivolts."""
+    path, header = segment.path, segment.header
+    for place in places:
+        if leads.in_millivolts(header.units[place]) is None and not leads.is_unknown_unit(header.units[place]):
+            unit = header.units[place]
+            raise DeepECGError(f"record {path}: its signal is in {unit!r}: millivolts, microvolts or volts are needed")
+    try:
+        guard.check_signal_files(path, header, segment.frames)
+    except FileNotFoundError as error:
+        raise DeepECGError(f"record {path}: signal file {error.filename} is missing: put it beside the header") from None
+    except (OSError, ValueError) as error:
+        why = f"its signal file is truncated or another than its header says: {_reason(error)}"
+        raise DeepECGError(f"record {path} cannot be read, {why}") from None
+    try:
+        digital = _read_digital(path.absolute().parent, header, segment.frames, places)
+        return [_physical_mv(values, header, place) for values, place in zip(digital, places)]
+    except MemoryError:
+        raise
+    except Exception:  # wfdb raises whatever its parser stumbles over
+        files = ", ".join(dict.fromkeys(header.file_name))
+        raise DeepECGError(f"record {path} cannot be read: {files} is truncated or broken") from None
+
+
+def _read_digital(folder: Path, header: wfdb.Record, frames: int | None, places: list[int]) -> list[np.ndarray]:
+    """What wfdb.rdrecord gives of these signals, as numbers of the converter, by the steps that it takes (4.3.1)."""
+    if frames is None:
+        first = header.file_name[0]
+        of_first = (count or 1 for count, file in zip(header.samps_per_frame, header.file_name) if file == first)
+        frames = _infer_sig_len(first, header.fmt[0], sum(of_first), header.byte_offset[0], str(folder))
+    return _rd_segment(
+        **{name: getattr(header, name) for name in SEGMENT_FIELDS},
+        sig_len=frames,
         dir_name=str(folder),
         pn_dir=None,
         sampfrom=0,
-        sampto=record.sig_len,
-        channels=channels,
+        sampto=frames,
+        channels=places,
         ignore_skew=False,
     )
-    record._arrange_fields(channels, sampfrom=0, smooth_frames=True)
-    record.dac(inplace=True)
-    return record
 
 
-def read_record(path: Path, lead: str | Sequence[str], gaps: bool = False) -> Record:
+def _physical_mv(digital: np.ndarray, header: wfdb.Record, place: int) -> np.ndarray:
+    """`digital` (n,) in millivolts; NaN where the value is the one that stands for none in its format."""
+    signal = digital.astype(np.float64)
+    signal -= header.baseline[place]
+    signal /= header.adc_gain[place]
+    signal[digital == _digi_nan([header.fmt[place]])[0]] = np.nan
+    scale = leads.in_millivolts(header.units[place])
+    return signal * (1.0 if scale is None else scale)
+
+
+def read_record(path: Path, lead: str | Sequence[str]) -> Record:
     """`RecordFile.lead` of the WFDB record at `path` (no extension)."""
-    return RecordFile.open(path).lead(lead, gaps)
-
-
-def read_header(path: Path) -> wfdb.Record:
-    """The header of the WFDB record at `path` (no extension), which names its signals; errors as `RecordFile.open`."""
-    return RecordFile.open(path).header
+    return RecordFile.open(path).lead(lead)
 
 
 def parse_header(path: Path) -> wfdb.Record | wfdb.MultiRecord:
-    """The header of the WFDB record at `path`, of any kind. Raises DeepECGError when it is missing or broken."""
+    """The header of the WFDB record at `path` (no extension), of any kind.
+
+    Raises DeepECGError when it is missing or broken.
+    """
     try:
-        guard.check_header_text(_header_of(path))
-        header = wfdb.rdheader(str(path.absolute()))
+        header = headers.read_header(path)
         guard.check_header(header)
     except FileNotFoundError:
         raise DeepECGError(f"record {path}: there is no {path}.hea: check the path and the record's name") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # wfdb raises whatever its parser stumbles over
-        raise DeepECGError(f"record {path}: its header cannot be read ({error}): fetch it again") from None
+    except OSError as error:
+        raise DeepECGError(f"record {path}: {path}.hea cannot be read ({_reason(error)})") from None
+    except ValueError as error:
+        raise DeepECGError(f"record {path}: its header cannot be read ({error})") from None
     return header
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
 
 
 def _header_of(path: Path) -> Path:
@@ -193,32 +364,28 @@ def _stat_of(file: Path) -> tuple[int, int] | None:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _in_millivolts(signal: np.ndarray, units: str, path: Path) -> np.ndarray:
-    scale = MILLIVOLTS.get(units.lower())
-    if scale is None:
-        raise DeepECGError(f"record {path}: its signal is in {units!r}: millivolts, microvolts or volts are needed")
-    return signal * scale
-
-
-def _check_signal(signal_mv: np.ndarray, path: Path, lead: str, gaps: bool):
+def _check_signal(signal_mv: np.ndarray, path: Path, lead: str):
     known_mv = signal_mv[np.isfinite(signal_mv)]
-    bad = len(signal_mv) - len(known_mv)
-    if bad and not gaps:
-        raise DeepECGError(
-            f"record {path}, lead {lead}: {bad} samples are not numbers: cut or fill them first, or label the record "
-            "in causal mode, which takes them for lost signal"
-        )
     if np.abs(known_mv).max(initial=0) > MAX_MV:
         raise DeepECGError(f"record {path}, lead {lead}: no ECG is beyond {MAX_MV:g} mV: mend its gain or units")
-    if len(known_mv) == 0 or np.ptp(known_mv) < FLAT_MV:
-        raise DeepECGError(f"record {path}, lead {lead}: the signal is flat: choose another lead")
+    if len(known_mv) == 0:
+        raise FlatSignal(f"record {path}, lead {lead}: none of its samples is a number: choose another lead")
+    if np.ptp(known_mv) < FLAT_MV:
+        raise FlatSignal(f"record {path}, lead {lead}: the signal is flat: choose another lead")
 
 
-def read_beats(path: Path, extension: str, aami: Mapping[str, str] = AAMI) -> Annotation:
+def read_beats(
+    path: Path,
+    extension: str,
+    aami: Mapping[str, str] = AAMI,
+    frames_hz: float | None = None,
+    fs_hz: float | None = None,
+) -> Annotation:
     """The beats of annotation file `path`.`extension`: non-beat marks are dropped before anything is differenced.
 
-    Beats are the symbols that `aami` gives a class. Raises DeepECGError when the file is missing or broken, or holds
-    fewer than two beats.
+    Beats are the symbols that `aami` gives a class. With `fs_hz` their times are brought to that rate, each to the
+    nearest sample: they are in the time resolution that the file states, else in the record's frames of `frames_hz`.
+    Raises DeepECGError when the file is missing or broken, or holds fewer than two beats.
     """
     annotation = read_annotations(path, extension)
     symbols = np.array(annotation.symbol, dtype=str)  # an undefined code reads as "nan"
@@ -226,27 +393,49 @@ def read_beats(path: Path, extension: str, aami: Mapping[str, str] = AAMI) -> An
     if beat.sum() < 2:
         raise DeepECGError(f"annotation file {path}.{extension} holds {beat.sum()} beats: at least two are needed")
     gaps = np.cumsum(np.isin(symbols, list(GAP_SYMBOLS)))[beat]
-    return Annotation(annotation.sample[beat], symbols[beat], np.diff(gaps, prepend=0) > 0)
+    samples, file_hz = annotation.sample[beat], annotation.fs or frames_hz
+    if fs_hz is not None and file_hz is not None and file_hz != fs_hz:
+        samples = to_rate(samples, file_hz, fs_hz)
+    return Annotation(samples, symbols[beat], np.diff(gaps, prepend=0) > 0)
+
+
+def left_out_line(record: RecordFile, extension: str, annotation: Annotation) -> str:
+    """Says which beats of `record`.`extension` are not in `annotation`."""
+    total = len(annotation.samples) + annotation.left_out
+    return f"{record.path.name}.{extension}: {annotation.left_out} of {total:,} beats outside the signal, left out"
+
+
+def to_rate(samples: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
+    """Times (n,) in samples at `from_hz`, at `to_hz`: the nearest samples, half up as in the WFDB library."""
+    return np.floor(samples * (to_hz / from_hz) + 0.5).astype(np.int64)
 
 
 def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
     """All of annotation file `path`.`extension`. Raises DeepECGError when the file is missing or broken."""
     file = Path(f"{path}.{extension}")
+    if extension == "hea":
+        raise DeepECGError(f"{file} is a header: name the extension of an annotation file, such as atr")
     try:
         guard.check_annotations(file, beside=_header_of(path))
         if _header_of(path).exists():  # wfdb asks it for the rate
             guard.check_header_text(_header_of(path))
-        annotation = wfdb.rdann(str(path.absolute()), extension)
-        if annotation.fs is not None:
-            guard.check_rate(annotation.fs)
     except FileNotFoundError:
         raise DeepECGError(f"record {path}: there is no annotation file {file}") from None
+    except (OSError, ValueError) as error:
+        raise DeepECGError(f"annotation file {file} cannot be read: {_reason(error)}") from None
+    try:
+        annotation = wfdb.rdann(str(path.absolute()), extension)
     except MemoryError:
         raise
-    except Exception as error:  # wfdb raises whatever its parser stumbles over
-        raise DeepECGError(f"annotation file {file} cannot be read: {error}") from None
+    except Exception:  # wfdb raises whatever its parser stumbles over
+        raise DeepECGError(f"{file} is no annotation file in the format of WFDB, or a broken one") from None
+    if annotation.fs is not None:
+        try:
+            guard.check_rate(annotation.fs)
+        except ValueError as error:
+            raise DeepECGError(f"annotation file {file} cannot be read: {error}") from None
     if not file.read_bytes().endswith(b"\0\0"):  # the format's end mark
-        raise DeepECGError(f"annotation file {file} is truncated: fetch it again")
+        raise DeepECGError(f"annotation file {file} is truncated, or another kind of file: it lacks the format's end")
     return annotation
 
 

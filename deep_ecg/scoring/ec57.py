@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deep_ecg.records.wfdb_files import parse_header, read_annotations
+from deep_ecg.records.wfdb_files import parse_header, read_annotations, to_rate
 from deep_ecg.scoring.report import SYNTHETIC_LINE
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.json_files import write_json
@@ -128,15 +128,16 @@ def _shutdown(marks: Marks, sample: int, follows: Sequence | None, window: int) 
     return [(min(max(last_beat, last_flutter) + window, end), end)] if end >= last_beat else []
 
 
-def read_marks(path: Path, extension: str, fs_hz: float) -> Marks:
-    """The marks of annotation file `path`.`extension` of a record sampled at `fs_hz`.
+def read_marks(path: Path, extension: str, fs_hz: float, frames_hz: float | None = None) -> Marks:
+    """The marks of annotation file `path`.`extension` of a record sampled at `fs_hz`, in `frames_hz` frames a second.
 
-    A file in another time resolution, which it states itself or a header beside it, is brought to the record's.
+    A file in another time resolution, which it states itself or a header beside it, is brought to the record's. One
+    that states none is in frames.
     Raises DeepECGError when the file is missing or broken, or its beats are not in the order of time.
     """
     annotation = read_annotations(path, extension)
-    file_hz = fs_hz if annotation.fs is None else annotation.fs
-    samples = np.floor(annotation.sample * (fs_hz / file_hz) + 0.5).astype(np.int64).tolist()
+    file_hz = annotation.fs or frames_hz or fs_hz
+    samples = to_rate(annotation.sample, file_hz, fs_hz).tolist()
     marks = parse_marks(samples, annotation.symbol, annotation.subtype.tolist(), to_samples(WINDOW_S, fs_hz))
     if any(later < earlier for earlier, later in zip(marks.samples, marks.samples[1:])):
         raise DeepECGError(f"annotation file {path}.{extension}: its beats are not in the order of time: sort them")
@@ -314,10 +315,11 @@ def score_record(
     missing or broken, or when the beats of a file lie outside the record.
     """
     header = parse_header(path)
-    fs_hz, length = float(header.fs), header.sig_len or None
-    reference = read_marks(path, reference_extension, fs_hz)
+    per_frame = max((each or 1 for each in getattr(header, "samps_per_frame", None) or ()), default=1)
+    fs_hz, length = float(header.fs) * per_frame, header.sig_len and header.sig_len * per_frame
+    reference = read_marks(path, reference_extension, fs_hz, float(header.fs))
     test_path = path if test_folder is None else test_folder / path.name
-    test = read_marks(test_path, test_extension, fs_hz)
+    test = read_marks(test_path, test_extension, fs_hz, float(header.fs))
     for marks, file in ((reference, f"{path}.{reference_extension}"), (test, f"{test_path}.{test_extension}")):
         _check_inside(marks, file, fs_hz, length)
     last = max(reference.samples, default=0) if length is None else length

@@ -9,7 +9,7 @@ from config import Config, name_of_test
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.strip import read_clean
 from deep_ecg.records.database import Source
-from deep_ecg.records.wfdb_files import read_header
+from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.scoring.figures import confidence_figure, dashboard_figure
 from deep_ecg.scoring.strips import predictions_figure, signal_figure
 from deep_ecg.training.experiment import Trained, network_proba
@@ -61,13 +61,13 @@ def draw_tested(
     )
     record, start_s, length_s = strip_of(PREDICTION_STRIP, config.test_records)
     _, clean_mv = read_clean(source.folder, record, config, start_s, length_s)
-    of_record = beats.records == record
+    shown, of_record = RecordFile.open(source.folder / record), beats.records == record
     strip = predictions_figure(
         folder / "images" / "predictions.png",
         clean_mv,
         config.fs_hz,
         start_s,
-        beats.samples[of_record] / read_header(source.folder / record).fs,
+        beats.samples[of_record] / shown.fs_hz(shown.number_of(config.leads)),
         proba[of_record].argmax(axis=1),
         beats.labels[of_record],
         record,

@@ -81,6 +81,63 @@ def test_every_record_has_what_predict_writes_for_it_alone(made, tmp_path, capsy
     assert set(files(out)) == expected
 
 
+def test_segments_are_no_records_of_their_own(data, tmp_path):
+    """Two records as the segments of a third; a header that names itself alone, and a broken one, hide nothing."""
+    (data / "whole.hea").write_text("whole/3 2 360\n100 21600\n~ 360\n203 21600\n")
+    (data / "own.hea").write_text("own/1 1 360\nown 21600\n")
+    (data / "broken.hea").write_text("broken/1\nown 21600\n")
+    assert [one.name for one in records_below(data)] == ["broken", "own", "ward 2/100", "ward 2/203", "whole"]
+    assert predict(data, "--out", tmp_path / "out") == 3
+    _, lines = manifest(tmp_path / "out")
+    assert lines["whole"]["status"] == "done" and set(lines["whole"]["inputs"]) == {
+        "whole.hea", "100.hea", "203.hea", "100.dat", "203.dat"
+    }  # fmt: skip
+    assert lines["own"]["status"] == "failed" and "segments itself" in lines["own"]["why"]
+
+
+def test_other_recordings_are_counted_and_named(data, tmp_path, capsys):
+    for name in ("x.edf", "ward 2/y.CSV", "notes.txt", "100.csv", "203-SYNTHETIC.csv", "z.edf.hea"):
+        (data / name).write_text("")
+    assert archive.other_recordings(data) == ["ward 2/y.CSV", "x.edf"]
+    (data / "z.edf.hea").unlink()
+    assert predict(data, "--out", tmp_path / "out") == 0
+    assert "; 2 that look like recordings of another format were left out: ward 2/y.CSV, x.edf\n" in capsys.readouterr().out
+
+
+def test_a_folder_of_other_recordings_alone_is_refused_by_name(tmp_path):
+    for number in range(7):
+        (tmp_path / f"{number}.edf").write_text("")
+    with pytest.raises(DeepECGError, match=r"holds no record.*; 7 that look like .*: 0.edf, 1.edf, .*4.edf, \.\.\.$"):
+        records_below(tmp_path)
+
+
+def test_folders_however_deep_are_looked_into_or_named(tmp_path):
+    """A path of more than 4096 bytes cannot be listed; os.walk would call itself 1,500 times."""
+    (tmp_path / "r.hea").write_text("r 1 360 600\n")
+    here = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("ddd", dir_fd=here)
+        below = os.open("ddd", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+    found = records_below(tmp_path)
+    assert [one.name for one in found if not one.problem] == ["r"]
+    assert [("shorten its path" in one.problem) for one in found if one.problem] == [True]
+    assert archive.other_recordings(tmp_path) == []
+
+
+def test_the_lead_is_said_where_it_is_not_the_networks(made, tmp_path, capsys):
+    data = tmp_path / "data"
+    shutil.copytree(made / "ward 2", data)
+    header = data / "100.hea"
+    header.write_text(header.read_text().replace("MLII", "ECG").replace("V5", "ECG"))
+    assert predict(data, "--out", tmp_path / "out") == 0
+    assert "1 by another lead than the network's" in capsys.readouterr().out
+    _, lines = manifest(tmp_path / "out")
+    assert lines["100"]["summary"]["lead"] == "ECG (signal 1)" and lines["203"]["summary"]["lead"] == "MLII"
+
+
 def test_the_manifest_says_what_was_made_from_what_with_what(made, tmp_path):
     assert predict(made, "--out", tmp_path, "--min-confidence", "0.5") == 0
     made_with, lines = manifest(tmp_path)

@@ -335,6 +335,77 @@ def test_lead_is_taken_by_name_and_a_fallback_is_said(tmp_path, checkpoint, caps
     assert (f"no lead MLII, taking '{chosen}'" in capsys.readouterr().out) == said
 
 
+@pytest.mark.parametrize("leads, units", [(("RESP", "ECG"), "mV"), (("PLETH", "V"), "mV"), (("DI", "DII"), "\u00b5V")])
+def test_what_is_no_ecg_is_not_taken_unasked(tmp_path, checkpoint, leads, units):
+    """The other signal has the larger swings."""
+    ecg = spikes_mv(beat_times_s(20), 20, 250)
+    record = write_record(tmp_path, "r", np.column_stack([np.cumsum(ecg), ecg]), 250, leads, "uV")
+    header = Path(f"{record}.hea")
+    header.write_text(header.read_text().replace("uV", units), encoding="utf-8")
+    labelled = predict.label_record(Path(record), load_classifier(Config(), checkpoint), Config())
+    assert labelled.record.lead == leads[1] and len(labelled.samples) == len(beat_times_s(20))
+
+
+def test_the_first_signal_that_is_not_flat_is_taken_and_twins_are_told_apart(tmp_path, checkpoint, capsys):
+    signals = np.column_stack([np.zeros(5000), spikes_mv(beat_times_s(20), 20, 250)])
+    record = write_record(tmp_path, "dup", signals, 250, ("ECG", "ECG0"))
+    Path(f"{record}.hea").write_text(Path(f"{record}.hea").read_text().replace("ECG0", "ECG"))  # wfdb writes no twins
+    for lead in (None, "2"):
+        [summary] = predict.predict_records([record], Config(), tmp_path / "out", lead=lead, checkpoint=checkpoint)
+        assert summary["lead"] == "ECG (signal 2)" and summary["beats"] == len(beat_times_s(20))
+        said = "lead ECG (signal 1) is flat, taking 'ECG (signal 2)'" in capsys.readouterr().out
+        assert said == (lead is None)
+    with pytest.raises(DeepECGError, match=r"lead ECG \(signal 1\): the signal is flat"):
+        predict.predict_records([record], Config(), tmp_path / "out", lead="1", checkpoint=checkpoint)
+
+
+def test_a_lead_is_named_in_any_letters(tmp_path, checkpoint):
+    signals = np.column_stack([spikes_mv(beat_times_s(20), 20, 250)] * 2)
+    record = write_record(tmp_path, "two", signals, 250, ("MLII", "V1"))
+    [summary] = predict.predict_records([record], Config(), tmp_path / "out", lead="v1", checkpoint=checkpoint)
+    assert summary["lead"] == "V1"
+
+
+@pytest.mark.parametrize("mode", ["diagnostic", "causal"])
+def test_a_short_gap_is_bridged_and_a_long_one_is_lost_signal(tmp_path, mode):
+    """All beats are found but those in the gap; the interval across it is none: the beat after it has no past one."""
+    classifier = load_classifier(Config(mode=mode), write_checkpoint(tmp_path / "random.pt", mode=mode))
+    times_s, found = beat_times_s(40), {}
+    for name, missing in (("whole", 0), ("short", 1), ("long", 1000)):
+        signal_mv = spikes_mv(times_s, 40, 250)
+        between = int(250 * (times_s[20] + times_s[21]) / 2)
+        signal_mv[between : between + missing] = np.nan
+        record = write_record(tmp_path, name, signal_mv[:, None], 250)
+        found[name] = predict.label_record(Path(record), classifier, Config(mode=mode))
+    assert len(found["whole"].samples) == len(found["short"].samples) == len(times_s)
+    np.testing.assert_allclose(found["short"].samples, found["whole"].samples, atol=1)
+    inside = (times_s * 250 > between) & (times_s * 250 < between + 1000)
+    seen = np.abs(found["long"].samples[:, None] / 250 - times_s[~inside]).min(axis=0) < 0.05
+    assert inside.sum() > 3 and seen.all()
+
+
+@pytest.mark.parametrize("file_hz", [250, 257.5])
+def test_peaks_at_another_resolution_are_at_the_same_times(tmp_path, checkpoint, file_hz):
+    """Of a file that states it: the labels are those of the same beats at the record's own rate."""
+    times_s = beat_times_s(30)
+    record = write_record(tmp_path, "r", spikes_mv(times_s, 30, 360)[:, None], 360)
+    for extension, fs_hz in (("atr", 360), ("qrs", file_hz)):
+        samples = np.round(times_s * fs_hz).astype(int)
+        wfdb.wrann("r", extension, samples, ["N"] * len(samples), fs=fs_hz, write_dir=str(tmp_path))
+    classifier = load_classifier(Config(), checkpoint)
+    own, other = (predict.label_record(Path(record), classifier, Config(), name) for name in ("atr", "qrs"))
+    assert np.abs(own.samples - other.samples).max() <= 1
+    assert np.array_equal(own.predicted, other.predicted)
+
+
+def test_a_beat_after_the_end_is_left_out_and_said(spike_record, tmp_path, checkpoint, capsys):
+    samples = [*np.round(beat_times_s(30) * 250).astype(int), 7500]
+    wfdb.wrann("spikes", "atr", np.array(samples), ["N"] * len(samples), fs=250, write_dir=str(tmp_path))
+    [summary] = predict.predict_records([spike_record], Config(), tmp_path, peaks="atr", checkpoint=checkpoint)
+    assert summary["beats"] == len(samples) - 1 and summary["left_out"] == 1
+    assert f"spikes.atr: 1 of {len(samples)} beats outside the signal, left out" in capsys.readouterr().out
+
+
 def test_lead_asked_for_goes_before_mlii(tmp_path, checkpoint):
     signals = np.column_stack([spikes_mv(beat_times_s(20), 20, 250)] * 2)
     record = write_record(tmp_path, "two", signals, 250, ("MLII", "V1"))
@@ -362,12 +433,6 @@ def test_missing_checkpoint_is_named(spike_record, tmp_path):
 
 
 # Wrong records ---------------------------------------------------------------------------------------------------
-
-
-def wrong_nan(folder: Path) -> str:
-    signal_mv = spikes_mv(beat_times_s(20), 20, 250)
-    signal_mv[1000:1100] = np.nan
-    return write_record(folder, "wrong", signal_mv[:, None], 250)
 
 
 def wrong_flat(folder: Path) -> str:
@@ -411,13 +476,12 @@ def wrong_shorter_than_a_beat(folder: Path) -> str:
 @pytest.mark.parametrize(
     "make, message",
     [
-        (wrong_nan, "100 samples are not numbers"),
         (wrong_flat, "flat"),
         (wrong_truncated, "truncated"),
         (wrong_without_signal_file, "missing"),
         (wrong_missing, "there is no"),
         (wrong_header, "header"),
-        (wrong_units, "no signal in mV"),
+        (wrong_units, r"no signal that is an ECG by name and unit: .*--lead: RESP \(Ohm\)"),
         (wrong_too_slow, "sampled at 25 Hz"),
         (wrong_shorter_than_a_beat, "less than a second"),
     ],
@@ -465,7 +529,7 @@ def test_unknown_lead_is_refused(spike_record, tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize(
-    "samples, message", [([250], "holds 1 beats"), ([250, 250, 500], "follow one another"), ([250, 9000], "outside")]
+    "samples, message", [([250], "holds 1 beats"), ([250, 250, 500], "follow one another"), ([250, 9000, 9300], "outside")]
 )
 def test_wrong_annotations_are_refused(spike_record, tmp_path, checkpoint, samples, message):
     wfdb.wrann("spikes", "qrs", np.array(samples), ["N"] * len(samples), write_dir=str(tmp_path))
@@ -476,6 +540,39 @@ def test_wrong_annotations_are_refused(spike_record, tmp_path, checkpoint, sampl
 def test_missing_annotation_file_is_named(spike_record, tmp_path, checkpoint):
     with pytest.raises(DeepECGError, match="spikes.atr"):
         predict.predict_records([spike_record], Config(), tmp_path, peaks="atr", checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("extension, message", [("hea", "is a header"), ("dat", "is truncated, or another kind of file")])
+def test_a_file_that_holds_no_annotations_is_told_in_plain_words(spike_record, tmp_path, checkpoint, extension, message):
+    with pytest.raises(DeepECGError, match=rf"spikes\.{extension} {message}") as refusal:
+        predict.predict_records([spike_record], Config(), tmp_path, peaks=extension, checkpoint=checkpoint)
+    assert not re.search(r"index|byte|object|codec", str(refusal.value).replace(str(tmp_path), ""))
+
+
+def test_a_record_is_named_by_any_of_its_files(spike_record):
+    (Path(spike_record).parent / "spikes.atr").write_bytes(bytes(2))
+    for name in ("spikes", "spikes.hea", "spikes.dat", "spikes.atr"):
+        assert predict.record_path(str(Path(spike_record).parent / name), Config()) == Path(spike_record)
+    assert predict.record_path("no/such.dat", Config()) == Path("no/such.dat")
+    assert predict.record_path("x" * 5000, Config()) == Path("x" * 5000)
+
+
+def test_a_record_of_the_data_folder_is_found_there_and_that_is_said(spike_record, tmp_path, monkeypatch, capsys):
+    away = tmp_path / "herzschl\u00e4ge \u00df"
+    away.mkdir()
+    monkeypatch.chdir(away)
+    monkeypatch.setenv(settings.DATA_DIR_VARIABLE, str(Path(spike_record).parent))
+    assert predict.record_path("spikes", Config()) == Path(spike_record)
+    assert f"spikes: record spikes of the data folder {Path(spike_record).parent}" in capsys.readouterr().out
+    for ending in (".hea", ".dat"):
+        shutil.copy(spike_record + ending, away / f"\u00df{ending}")
+    assert predict.record_path("\u00df", Config()) == Path("\u00df") and not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_refused(tmp_path, checkpoint, name):
+    with pytest.raises(DeepECGError, match="empty name"):
+        predict.predict_records([name], Config(), tmp_path, checkpoint=checkpoint)
 
 
 def test_two_records_of_one_name_are_refused(spike_record, tmp_path, checkpoint):

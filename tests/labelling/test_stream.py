@@ -191,7 +191,7 @@ def test_predict_of_a_record_with_gaps_gives_the_labels_of_the_stream(mitdb, tmp
     predict.predict_records([str(tmp_path / "gaps")], CAUSAL, tmp_path / "out", checkpoint=tmp_path / "random.pt")
     written = wfdb.rdann(str(tmp_path / "out" / "gaps"), "pred")
     classifier = load_classifier(CAUSAL, tmp_path / "random.pt")
-    record = read_record(tmp_path / "gaps", "MLII", gaps=True)
+    record = read_record(tmp_path / "gaps", "MLII")
     assert np.isnan(record.signal_mv).sum() == 924
     beats = beats_of(BeatStream(classifier, FS_HZ), record.signal_mv, 360)
     assert len(beats) > 50
