@@ -28,6 +28,7 @@ from experiments import (
     speed,
     streaming,
     torchrun,
+    trust,
 )
 from experiments.crossvalidation import COLUMNS, ideas_table, records_table
 from quantize import artefacts_table
@@ -63,6 +64,7 @@ MEASUREMENTS = {  # the tables that an experiment makes of its own report
     "endurance": endurance,
     "noise": noise_stress,
     "confidence": calibration,
+    "trust": trust,
     "embedded": embedded,
     "archive": archive_speed,
     "torchrun": torchrun,

@@ -2,7 +2,7 @@
 
 Patients of DS1, each labelled by a network of the preset `edge` that was trained without it (four folds, one seed), and
 those of a folder of other people's records (`--folder`, default: the MIT-BIH Supraventricular Arrhythmia Database in
-svdb/ beside the data folder), labelled by the pretrained networks; R-peaks of the databases. Spearman's rank
+svdb/ beside the data folder), labelled by the pretrained network; R-peaks of the databases. Spearman's rank
 correlation of the expected with the real share. Takes some minutes.
 """
 
@@ -14,19 +14,19 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import spearmanr
 
-from config import PRESETS, Config
+from config import Config
 from deep_ecg.labelling.predict import label_record
 from deep_ecg.labelling.trust import GRADES, trust_of
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.temperature import tempered
-from deep_ecg.records.database import real_source
+from deep_ecg.records.database import Source, real_source
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.machine import versions
 from deep_ecg.system.text import markdown_table, number
 from experiments.crossvalidation import held_out_probabilities
 
 REPORT = "trust.json"
-PRESET = "edge"  # of the cross-validation
+PRESET = "edge"
 
 
 def add_options(parser: argparse.ArgumentParser):
@@ -42,12 +42,11 @@ def run(options: argparse.Namespace) -> dict:
         raise DeepECGError(f"{folder} has no file RECORDS: name a folder of annotated records with --folder")
     report = {"versions": versions(), "sets": {}}
     report["sets"][f"DS1, held out, {PRESET}"] = summary(held_out(source))
-    for preset in PRESETS:
-        report["sets"][f"{folder.name}, {preset}"] = summary(of_folder(folder, preset))
+    report["sets"][f"{folder.name}, {PRESET}"] = summary(of_folder(folder, PRESET))
     return report
 
 
-def held_out(source) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def held_out(source: Source) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Labels (beats,) and calibrated probabilities (beats, classes) of each patient of DS1, held out of training."""
     config = Config(preset=PRESET, seeds=(0,))
     records, labels, proba = held_out_probabilities(config, source)
