@@ -8,7 +8,7 @@ from typing import cast
 
 from config import MODES, PRESETS, Config, with_overrides
 from deep_ecg.labelling.archive import is_folder, label_archive, records_below, records_listed
-from deep_ecg.labelling.live import follow, line_feed, record_feed
+from deep_ecg.labelling.live import UNITS, follow, line_feed, record_feed
 from deep_ecg.labelling.predict import predict_records
 from deep_ecg.networks.classifier import RUNTIMES, load_classifier
 from deep_ecg.scoring.ec57 import score_records
@@ -34,9 +34,7 @@ def add_network_options(target: argparse.ArgumentParser):
 
 def add_predict(group: argparse._SubParsersAction):
     """The command `predict`."""
-    target = group.add_parser(
-        "predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS
-    )
+    target = group.add_parser("predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS)
     about = "path of a WFDB record, at any sampling rate, or one folder: every record in it, without pictures"
     target.add_argument("records", nargs="*", default=[], metavar="RECORD", help=about)
     about = "every record that FILE names, one a line, relative to its folder (as RECORDS of PhysioNet)"
@@ -59,8 +57,12 @@ def add_stream(group: argparse._SubParsersAction):
     target.add_argument("record", nargs="?", metavar="RECORD", help="path of a WFDB record, replayed as a live feed")
     target.add_argument("--speed", type=float, metavar="X", help="times real time (default 1; 0: as fast as possible)")
     target.add_argument("--lead", metavar="NAME", help="lead to use (default MLII, else the first, which is then said)")
-    target.add_argument("--stdin", action="store_true", help="one value a line in mV, nan where the signal is lost")
+    about = "samples from standard input: one value a line, or time and value; nan, ! or nothing where it is lost"
+    target.add_argument("--stdin", action="store_true", help=about)
     target.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of --stdin, 100 to 1000 Hz")
+    about = "of --stdin, where a line holds several values: name or number, from 1, of the ECG's"
+    target.add_argument("--column", metavar="NAME", help=about)
+    target.add_argument("--units", choices=UNITS, help="of the values of --stdin (default: taken for mV)")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default streamed)")
     add_model_options(target, mode="causal")
     add_network_options(target)
@@ -105,7 +107,7 @@ def stream_command(options: dict):
     from_record = "record" in options
     if from_record == ("stdin" in options):
         raise DeepECGError("name one source: `main.py stream RECORD`, or `main.py stream --stdin --fs HZ`")
-    unused = {"fs"} & set(options) if from_record else {"speed", "lead"} & set(options)
+    unused = {"fs", "column", "units"} & set(options) if from_record else {"speed", "lead"} & set(options)
     if unused:
         raise DeepECGError(f"--{min(unused)} has no meaning for {'a record' if from_record else 'standard input'}")
     if not from_record and "fs" not in options:
@@ -116,7 +118,9 @@ def stream_command(options: dict):
         path = Path(options["record"].removesuffix(".hea"))
         feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
     else:
-        feed = line_feed(cast(BufferedReader, sys.stdin.buffer), options["fs"], classifier.synthetic)
+        stdin = cast(BufferedReader, sys.stdin.buffer)
+        chosen = {name: options[name] for name in ("column", "units") if name in options}
+        feed = line_feed(stdin, options["fs"], classifier.synthetic, **chosen)
     out = options.get("out", Path("streamed"))
     follow(feed, classifier, out, min_confidence=options.get("min_confidence", 0.0))
 

@@ -20,6 +20,7 @@ from deep_ecg.beats.detector import ON_TIME_S
 from deep_ecg.labelling.predict import Labelled, open_record, print_summary, summarise, write_annotations, write_table
 from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, Classifier, check_min_confidence, is_sure
+from deep_ecg.records.text_samples import SampleLines
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.console import abandon_output, draw_in_place
 from deep_ecg.system.errors import DeepECGError
@@ -27,7 +28,7 @@ from deep_ecg.system.files import check_writable
 
 CHUNK_S = 0.1  # of a replay
 BLOCK_BYTES = 65_536  # of standard input at a time, less where less is there
-LINE_BYTES = 100  # no number is longer
+UNITS = {"mV": 1.0, "uV": 1e-3, "V": 1e3}  # what a line's value may be in, in millivolts
 RUN_BEATS = 3  # V beats in a row: a ventricular run
 PAUSE_S = 3.0
 RATE_BEATS = 8  # heart rate is the median over so many intervals
@@ -139,41 +140,30 @@ def _replayed(record: Record, speed: float) -> Iterator[np.ndarray]:
         yield chunk_mv
 
 
-def line_feed(stream: BufferedReader, fs_hz: float, synthetic: bool = False) -> Feed:
-    """Samples from the lines of `stream`: one value a line in millivolts, "nan" where the signal is lost."""
-    return Feed("stdin", "unnamed", fs_hz, _parsed(stream), synthetic)
+def line_feed(
+    stream: BufferedReader,
+    fs_hz: float,
+    synthetic: bool = False,
+    column: str | None = None,
+    units: str | None = None,
+) -> Feed:
+    """Samples from the lines of `stream`, as `records.text_samples` reads them; `column` is the ECG's.
+
+    They are taken as they are, or, where `units` are given (UNITS), brought to millivolts.
+    """
+    return Feed("stdin", "unnamed", fs_hz, _parsed(stream, column, UNITS[units] if units else 1.0), synthetic)
 
 
-def _parsed(stream: BufferedReader) -> Iterator[np.ndarray]:
-    """What is there of the lines, as soon as it is there. Raises DeepECGError at the first that is no number."""
-    rest, number, values_mv = b"", 0, []
-    while block := stream.read1(BLOCK_BYTES):
-        *lines, rest = (rest + block).split(b"\n")
-        try:
-            for line in lines:
-                number += 1
-                values_mv.append(_millivolts(line, number))
-            if len(rest) > LINE_BYTES:
-                _millivolts(rest, number + 1)
-        finally:
-            yield np.array(values_mv, float)  # before an error is raised, too
-            values_mv = []
-    if rest:
-        yield np.array([_millivolts(rest, number + 1)])
-
-
-def _millivolts(line: bytes, number: int) -> float:
-    text = line[: LINE_BYTES + 1].decode(errors="replace").strip()
+def _parsed(stream: BufferedReader, column: str | None, scale: float) -> Iterator[np.ndarray]:
+    """What is there of the lines, as soon as it is there. Raises DeepECGError at the first that holds no sample."""
+    lines = SampleLines("standard input", column)
     try:
-        value_mv = float(text)
-    except ValueError:
-        value_mv = float("inf")
-    if np.isinf(value_mv) or len(line) > LINE_BYTES:
-        said = repr(text if len(text) <= 30 else f"{text[:30]}...")
-        raise DeepECGError(
-            f"standard input, line {number}: {said} is no number: one value a line in mV, nan where it is lost"
-        )
-    return value_mv
+        while block := stream.read1(BLOCK_BYTES):
+            yield scale * lines.push(block)
+        yield scale * lines.finish()
+    except DeepECGError:
+        yield scale * lines.rescued()
+        raise
 
 
 # What has been seen ----------------------------------------------------------------------------------------------

@@ -168,7 +168,7 @@ def test_lines_are_read_however_they_come(count, end):
     np.testing.assert_array_equal(np.concatenate(chunks_mv), [0.25, -0.1, np.nan, np.nan, 3])
 
 
-@pytest.mark.parametrize("bad", [b"abc", b"", b"1,2", b"inf", b"1 2", b"\xff\xfe", b"9" * 5000])
+@pytest.mark.parametrize("bad", [b"abc", b"1_000", b"1,2", b"inf", b"1 2", b"\xff\xfe", b"9" * 5000])
 @pytest.mark.parametrize("count", [1, 100_000])
 def test_a_bad_line_is_named_by_its_number_after_the_good_ones(bad, count):
     seen = []
@@ -183,6 +183,50 @@ def test_a_bad_line_does_not_lose_the_beats_before_it(classifier, tmp_path):
     with pytest.raises(DeepECGError, match="line 4301"):
         follow(line_feed(io.BytesIO(text_of(ecg()) + b"stop\n"), FS_HZ), classifier, tmp_path)
     assert len(wfdb.rdann(str(tmp_path / "stdin"), "pred").sample) == 20
+
+
+CLEAN = 0.001 * np.round(1000 * ecg())
+FORMS = {
+    "CRLF": [f"{value:.3f}\r\n" for value in CLEAN],
+    "names, time and value": ["time,ecg\n", *(f"{4 * place},{value:.3f}\n" for place, value in enumerate(CLEAN))],
+    "decimal commas": [f"{value:.3f}\n".replace(".", ",") for value in CLEAN],
+    "semicolons": [f"{place};{value:.3f}\n".replace(".", ",") for place, value in enumerate(CLEAN)],
+    "tabs": ["t\tII\n", *(f"{place}\t{value:.3f}\n" for place, value in enumerate(CLEAN))],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_lines_gives_the_same_beats(form, classifier, tmp_path):
+    """As the same samples give that no text has held."""
+    lines = "".join(FORMS[form])
+    for name, feed in (
+        ("clean", Feed("clean", "unnamed", FS_HZ, [CLEAN])),
+        ("stdin", line_feed(Trickle(lines.encode(), 999), FS_HZ)),
+    ):
+        follow(feed, classifier, tmp_path)
+    clean, told = (wfdb.rdann(str(tmp_path / name), "pred") for name in ("clean", "stdin"))
+    assert np.array_equal(clean.sample, told.sample) and clean.symbol == told.symbol and len(told.sample) == 20
+
+
+@pytest.mark.parametrize("lost", ["!", "", "nan"])
+def test_a_stream_goes_on_over_lost_samples(lost, classifier, tmp_path):
+    """Leads off for 4 s from the 10th second, as lines of `lost`: the beats are those of the same samples as NaN."""
+    signal_mv = ecg()
+    signal_mv[2500:3500] = np.nan
+    lines = "".join(f"{lost}\n" if np.isnan(value) else f"{value:.5f}\n" for value in signal_mv)
+    follow(line_feed(Trickle(lines.encode(), 999), FS_HZ), classifier, tmp_path)
+    follow(Feed("clean", "unnamed", FS_HZ, [np.round(signal_mv, 5)]), classifier, tmp_path)
+    clean, told = (wfdb.rdann(str(tmp_path / name), "pred") for name in ("clean", "stdin"))
+    assert np.array_equal(clean.sample, told.sample) and clean.symbol == told.symbol
+    assert 13 <= (~((told.sample > 2500) & (told.sample < 3500))).sum() <= 16  # 11 before and 4 after, 2 at the edges
+
+
+def test_columns_and_units_can_be_chosen():
+    text = b"time,a,b\n0,1,2000\n4,3,4000\n"
+    (chunk, _) = line_feed(io.BufferedReader(io.BytesIO(text)), FS_HZ, column="b", units="uV").chunks_mv
+    assert chunk.tolist() == [2, 4]
+    (chunk, _) = line_feed(io.BufferedReader(io.BytesIO(b"0.002\n")), FS_HZ, units="V").chunks_mv
+    assert chunk.tolist() == [2]
 
 
 # Alarms and figures, by hand -----------------------------------------------------------------------------------------
@@ -306,6 +350,9 @@ def test_lines_tell_time_class_and_delay(capsys):
         (["--stdin"], "--fs"),
         (["--stdin", "--fs", "250", "--speed", "1"], "--speed has no meaning for standard input"),
         (["100", "--fs", "250"], "--fs has no meaning for a record"),
+        (["100", "--units", "mV"], "--units has no meaning for a record"),
+        (["100", "--column", "2"], "--column has no meaning for a record"),
+        (["--stdin", "--fs", "250", "--column", "3"], "no column '3'"),
         (["--stdin", "--fs", "20"], "100 to 1000 Hz"),
         (["absent"], "absent.hea"),
         (["absent", "--speed", "-2"], "--speed"),
