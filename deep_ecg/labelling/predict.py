@@ -234,13 +234,23 @@ def summarise(labelled: Labelled) -> dict:
     Where a least confidence is asked for, "not_classified" counts the beats below it; classes and burdens, which are
     None where no beat is left, are of the others.
     """
-    counts = np.bincount(labelled.predicted[labelled.classified], minlength=len(CLASSES))
-    apart = {"not_classified": int((~labelled.classified).sum())} if labelled.min_confidence else {}
+    not_classified = int((~labelled.classified).sum()) if labelled.min_confidence else None
+    return summary_of(labelled.record, len(labelled.samples), class_counts(labelled), not_classified)
+
+
+def class_counts(labelled: Labelled) -> np.ndarray:
+    """Classified beats of each class, (5,)."""
+    return np.bincount(labelled.predicted[labelled.classified], minlength=len(CLASSES))
+
+
+def summary_of(record: Record, beats: int, counts: np.ndarray, not_classified: int | None) -> dict:
+    """`summarise` of so many `beats`, from the `counts` (5,) of the classified ones."""
+    apart = {} if not_classified is None else {"not_classified": not_classified}
     return {
-        "record": labelled.record.name,
-        "lead": labelled.record.lead,
-        "fs_hz": labelled.record.fs_hz,
-        "beats": len(labelled.samples),
+        "record": record.name,
+        "lead": record.lead,
+        "fs_hz": record.fs_hz,
+        "beats": beats,
         "counts": {name: int(count) for name, count in zip(CLASSES, counts)},
         **apart,
         "ectopic_percent": _percent(counts[ECTOPIC].sum(), counts.sum()),
@@ -273,17 +283,25 @@ def write_annotations(path: Path, labelled: Labelled):
     of V or S nor as a false one; its note tells it from a beat that the network takes for Q.
     WFDB's tools find the file by the record's name, so a SYNTHETIC one says so in a comment annotation at its start.
     """
-    samples, symbols = labelled.samples, [CLASSES[label] for label in labelled.predicted]
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(encoded_annotations(labelled, path.parent))
+
+
+def encoded_annotations(labelled: Labelled, parent: Path, after: int | None = None) -> bytes:
+    """The annotation file of `labelled`, made in the folder `parent`.
+
+    With `after`, what is to follow the annotations of a file whose last beat is at that sample.
+    """
+    samples, symbols = labelled.samples - (after or 0), [CLASSES[label] for label in labelled.predicted]
     notes = ["" if sure else NOTE for sure in labelled.classified]
-    if labelled.synthetic:
+    if labelled.synthetic and after is None:
         samples, symbols, notes = np.append(0, samples), ['"', *symbols], ["SYNTHETIC", *notes]
-    with atomic_file(path) as temporary, scratch_folder(path.parent) as folder:
+    fs_hz = labelled.record.fs_hz if after is None else None
+    with scratch_folder(parent) as folder:
         # wfdb takes only plain names, so the file gets its own afterwards: the name is not part of its contents.
-        wfdb.wrann(
-            "beats", "pred", samples, symbols, aux_note=notes, fs=labelled.record.fs_hz, write_dir=str(folder)
-        )  # fmt: skip
+        wfdb.wrann("beats", "pred", samples, symbols, aux_note=notes, fs=fs_hz, write_dir=str(folder))
         _check_written(folder / "beats.pred", samples[-1])
-        temporary.write_bytes((folder / "beats.pred").read_bytes())
+        return (folder / "beats.pred").read_bytes()
 
 
 def _check_written(path: Path, last: int):
@@ -296,7 +314,12 @@ def _check_written(path: Path, last: int):
 
 
 def write_table(path: Path, labelled: Labelled):
-    """Writes one line a beat: sample and time at the record's own rate, class, probability of each class.
+    """Writes `table_lines` to `path`."""
+    write_text(path, "\n".join(table_lines(labelled)) + "\n")
+
+
+def table_lines(labelled: Labelled) -> list[str]:
+    """A line of names and one a beat: sample and time at the record's own rate, class, probability of each class.
 
     Where a least confidence is asked for, a last column says whether the beat is classified (1) or not (0).
     """
@@ -307,7 +330,7 @@ def write_table(path: Path, labelled: Labelled):
     for sample, time_s, label, proba, classified in zip(*(column.tolist() for column in columns)):
         line = f"{sample},{time_s:.4f},{CLASSES[label]}," + ",".join(f"{p:.6f}" for p in proba)
         lines.append(line + f",{classified}" * apart)
-    write_text(path, "\n".join(lines) + "\n")
+    return lines
 
 
 def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings):

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,14 +15,16 @@ import wfdb
 
 import main
 from config import CLASSES, Config
-from deep_ecg.labelling import live, predict
+from deep_ecg.labelling import beat_files, live, predict
 from deep_ecg.labelling.live import Event, Feed, Lines, Monitor, Screen, follow, line_feed, record_feed, trace
 from deep_ecg.labelling.stream import Beat
 from deep_ecg.networks import classifier as networks
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records.database import Source
-from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system import machine
+from deep_ecg.system.errors import DeepECGError, NoBeats
+from deep_ecg.system.files import GrowingFile
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
 from tests.support import ROOT
@@ -112,10 +115,13 @@ def test_synthetic_is_said_and_stamped(classifier, tmp_path, capsys):
     assert b"SYNTHETIC" in (tmp_path / "made.pred").read_bytes()
 
 
-def test_nothing_is_written_where_nothing_beats(classifier, tmp_path, capsys):
-    assert follow(Feed("flat", "MLII", FS_HZ, [np.zeros(5000)]), classifier, tmp_path) == []
-    assert "flat: no beats were found, nothing is written" in capsys.readouterr().out
-    assert not list(tmp_path.iterdir())
+def test_where_nothing_beats_that_is_told_and_the_table_is_empty(classifier, tmp_path):
+    """What an earlier stream of that name has left would tell of another signal."""
+    follow(Feed("flat", "MLII", FS_HZ, [ecg()]), classifier, tmp_path)
+    with pytest.raises(NoBeats, match=r"flat: no beat was found in 20.0 s of signal"):
+        follow(Feed("flat", "MLII", FS_HZ, [np.zeros(5000)]), classifier, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["flat.csv"]
+    assert (tmp_path / "flat.csv").read_text() == "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q\n"
 
 
 def test_an_interruption_saves_what_was_seen(classifier, tmp_path):
@@ -131,7 +137,7 @@ def test_an_interruption_saves_what_was_seen(classifier, tmp_path):
 
 def test_unsure_beats_are_shown_and_written_as_not_classified(classifier, tmp_path, capsys):
     """The network of random weights is never sure of five classes."""
-    beats = follow(Feed("unsure", "MLII", FS_HZ, [ecg()]), classifier, tmp_path, min_confidence=0.999)
+    beats = follow(Feed("unsure", "MLII", FS_HZ, [ecg()]), classifier, tmp_path, min_confidence=0.999).beats
     assert {CLASSES[beat.label] for beat in beats} == {"Q"} and max(beat.proba.max() for beat in beats) < 0.999
     printed = capsys.readouterr().out
     assert printed.count(", not classified") == 21 and "not classified 20;" in printed
@@ -408,3 +414,97 @@ def test_a_reader_that_goes_away_is_no_error(pretrained, tmp_path):
     process.stdin.close()
     errors = process.stderr.read()
     assert process.wait(LIMIT_S) == 0 and errors == b""
+
+
+# What is left however the process ends -------------------------------------------------------------------------------
+
+
+def told_lines(process: subprocess.Popen, beats: int) -> list[str]:
+    """The lines told by the process up to its beat of that number."""
+    lines: list[str] = []
+    while sum("label after" in line for line in lines) < beats:
+        lines.append(process.stdout.readline().decode())
+        assert lines[-1], "it ended before"
+    return lines
+
+
+def told_beats(lines: list[str]) -> list[list[str]]:
+    """Time and class of each beat told."""
+    return [[line.split()[0], line.split()[2]] for line in lines if "label after" in line]
+
+
+def table_beats(folder: Path) -> list[list[str]]:
+    """The same of each beat in the table, all of whose lines must be whole."""
+    text = (folder / "stdin.csv").read_text()
+    assert text.endswith("\n")
+    rows = [line.split(",") for line in text.splitlines()]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    return [[f"{float(row[1]):.3f}", row[2]] for row in rows[1:]]
+
+
+@pytest.mark.skipif(machine.WINDOWS, reason="it has no such signals")
+@pytest.mark.parametrize("name, status", [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130), ("SIGQUIT", 131)])
+def test_a_signal_leaves_every_beat_that_was_told(name, status, pretrained, tmp_path):
+    process = started(pretrained, tmp_path)
+    process.stdin.write(text_of(ecg()))
+    process.stdin.flush()
+    lines = told_lines(process, 19)  # the 20th waits for samples that do not come
+    process.send_signal(getattr(signal, name))
+    rest, errors = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == status
+    assert re.fullmatch(rf"\n(Interrupted|Ended by {name}) after 1\d\.\d s of signal\.\n", errors.decode())
+    told = told_beats(lines + rest.decode().splitlines())
+    assert len(told) >= 19 and table_beats(tmp_path) == told
+    annotations = wfdb.rdann(str(tmp_path / "stdin"), "pred")
+    assert [[f"{sample / FS_HZ:.3f}", symbol] for sample, symbol in zip(annotations.sample, annotations.symbol)] == told
+
+
+@pytest.mark.skipif(machine.WINDOWS, reason="it has no such signals")
+def test_a_killed_stream_leaves_whole_lines_of_what_was_told(pretrained, tmp_path):
+    process = started(pretrained, tmp_path)
+    process.stdin.write(text_of(ecg()))
+    process.stdin.flush()
+    told = told_beats(told_lines(process, 19))
+    process.kill()
+    process.communicate(timeout=LIMIT_S)
+    assert table_beats(tmp_path)[:19] == told
+    symbols = wfdb.rdann(str(tmp_path / "stdin"), "pred").symbol  # of the first beats: SAVE_S have not passed
+    assert symbols == [name for _, name in told[: len(symbols)]] and symbols
+
+
+def test_files_that_grow_are_those_that_are_written_at_once(classifier, tmp_path, monkeypatch):
+    """With an annotation file saved at each beat, notes and the SYNTHETIC mark too."""
+    for folder, save_s in (("grown", 0.0), ("whole", 1e9)):
+        monkeypatch.setattr(beat_files, "SAVE_S", save_s)
+        feed = Feed("made", "MLII", FS_HZ, np.array_split(ecg(), 200), synthetic=True)
+        follow(feed, classifier, tmp_path / folder, min_confidence=0.3)
+    for name in ("made-SYNTHETIC.csv", "made.pred"):
+        assert (tmp_path / "grown" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    read = wfdb.rdann(str(tmp_path / "grown" / "made"), "pred")
+    assert read.fs == FS_HZ and len(read.sample) == 21 and read.aux_note[0] == "SYNTHETIC"
+
+
+def test_what_a_stream_keeps_does_not_grow(classifier, tmp_path):
+    monitor = Monitor(100, "causal")
+    for place in range(1000):
+        monitor.update(80, [beat(0.8 * place)], "ok")
+    assert len(monitor.beats) == live.KEPT_BEATS and monitor.counts["N"] == 1000
+
+
+def test_two_streams_do_not_write_one_file(tmp_path):
+    first = GrowingFile(tmp_path / "stdin.csv")
+    first.append("a\n")
+    if not machine.WINDOWS:
+        with pytest.raises(DeepECGError, match=r"stdin.csv is being written by another run"):
+            GrowingFile(tmp_path / "stdin.csv")
+    first.append("b\n")
+    first.close()
+    assert (tmp_path / "stdin.csv").read_text() == "a\nb\n"
+
+
+@pytest.mark.parametrize("text, status, said", [(b"0\n" * 3000, 4, b"no beat was found"), (b"x\n", 2, b"no number")])
+def test_no_beat_and_no_numbers_have_a_status_of_their_own(text, status, said, pretrained, tmp_path):
+    process = started(pretrained, tmp_path)
+    _, errors = process.communicate(text, timeout=LIMIT_S)
+    assert process.returncode == status
+    assert errors.count(b"\n") == 1 and said in errors
