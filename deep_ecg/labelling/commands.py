@@ -15,6 +15,8 @@ from deep_ecg.scoring.ec57 import score_records
 from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError
 
+WAITS = "waiting for samples from the terminal, one value a line; Ctrl-C ends: SOURCE | main.py stream --stdin is meant"
+
 
 def add_model_options(target: argparse.ArgumentParser, mode: str = Config.mode):
     """The options that choose the network: mode and preset. `mode` is the one that is taken where none is given."""
@@ -119,6 +121,8 @@ def stream_command(options: dict):
         feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
     else:
         stdin = cast(BufferedReader, sys.stdin.buffer)
+        if sys.stdin.isatty():
+            print(WAITS, file=sys.stderr, flush=True)
         chosen = {name: options[name] for name in ("column", "units") if name in options}
         feed = line_feed(stdin, options["fs"], classifier.synthetic, **chosen)
     out = options.get("out", Path("streamed"))

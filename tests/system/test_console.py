@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 import torch
 
 from deep_ecg.system import console
-from deep_ecg.system.errors import DeepECGError, PartlyDone
+from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
+from deep_ecg.system.stopping import Stopped
 
 
 @pytest.fixture
@@ -56,6 +58,8 @@ def raising(error: BaseException | None):
         (PartlyDone("3 of 7 records failed"), 3, "error: 3 of 7 records failed"),
         (KeyboardInterrupt(), 130, "Interrupted: so."),
         (KeyboardInterrupt("Interrupted after 3 s."), 130, "Interrupted after 3 s."),
+        (Stopped("Ended by SIGTERM after 3 s.", signal.SIGTERM), 143, "Ended by SIGTERM after 3 s."),
+        (NoBeats("no beat was found"), 4, "no beat was found"),
         (MemoryError(), 2, "error: there is not enough memory for this: "),
         (PermissionError(13, "Permission denied", "x.json"), 2, "error: x.json cannot be used (Permission denied)"),
         (ModuleNotFoundError("no", name="torch"), 2, "error: package torch is not installed: install"),
