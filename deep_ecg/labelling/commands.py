@@ -8,12 +8,16 @@ from typing import cast
 
 from config import MODES, PRESETS, Config, with_overrides
 from deep_ecg.labelling.archive import is_folder, label_archive, other_recordings, records_below, records_listed
-from deep_ecg.labelling.live import follow, line_feed, record_feed
+from deep_ecg.labelling.live import UNITS, follow, line_feed, record_feed
 from deep_ecg.labelling.predict import predict_records, record_path
 from deep_ecg.networks.classifier import RUNTIMES, load_classifier
 from deep_ecg.scoring.ec57 import score_records
 from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError
+
+WAITS = "waiting for samples from the terminal, one value a line; Ctrl-C ends: SOURCE | main.py stream --stdin is meant"
+
+LEAD = "lead by name or number (default MLII, else another, which is then said)"
 
 
 def add_model_options(target: argparse.ArgumentParser, mode: str = Config.mode):
@@ -34,9 +38,7 @@ def add_network_options(target: argparse.ArgumentParser):
 
 def add_predict(group: argparse._SubParsersAction):
     """The command `predict`."""
-    target = group.add_parser(
-        "predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS
-    )
+    target = group.add_parser("predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS)
     about = "WFDB record, by its path or of the data folder, or one folder: every record in it, without pictures"
     target.add_argument("records", nargs="*", default=[], metavar="RECORD", help=about)
     about = "every record that FILE names, one a line, relative to its folder (as RECORDS of PhysioNet)"
@@ -44,7 +46,7 @@ def add_predict(group: argparse._SubParsersAction):
     about = "processes for a folder or a list (default 0: one a core); what is done is not done again"
     target.add_argument("--workers", type=int, metavar="N", help=about)
     target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
-    target.add_argument("--lead", metavar="NAME", help="lead by name or number (default MLII, else another, which is then said)")
+    target.add_argument("--lead", metavar="NAME", help=LEAD)
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
     add_model_options(target)
     add_network_options(target)
@@ -58,9 +60,13 @@ def add_stream(group: argparse._SubParsersAction):
     )
     target.add_argument("record", nargs="?", metavar="RECORD", help="path of a WFDB record, replayed as a live feed")
     target.add_argument("--speed", type=float, metavar="X", help="times real time (default 1; 0: as fast as possible)")
-    target.add_argument("--lead", metavar="NAME", help="lead by name or number (default MLII, else another, which is then said)")
-    target.add_argument("--stdin", action="store_true", help="one value a line in mV, nan where the signal is lost")
+    target.add_argument("--lead", metavar="NAME", help=LEAD)
+    about = "samples from standard input: one value a line, or time and value; nan, ! or nothing where it is lost"
+    target.add_argument("--stdin", action="store_true", help=about)
     target.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of --stdin, 100 to 1000 Hz")
+    about = "of --stdin, where a line holds several values: name or number, from 1, of the ECG's"
+    target.add_argument("--column", metavar="NAME", help=about)
+    target.add_argument("--units", choices=UNITS, help="of the values of --stdin (default: taken for mV)")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default streamed)")
     add_model_options(target, mode="causal")
     add_network_options(target)
@@ -106,7 +112,7 @@ def stream_command(options: dict):
     from_record = "record" in options
     if from_record == ("stdin" in options):
         raise DeepECGError("name one source: `main.py stream RECORD`, or `main.py stream --stdin --fs HZ`")
-    unused = {"fs"} & set(options) if from_record else {"speed", "lead"} & set(options)
+    unused = {"fs", "column", "units"} & set(options) if from_record else {"speed", "lead"} & set(options)
     if unused:
         raise DeepECGError(f"--{min(unused)} has no meaning for {'a record' if from_record else 'standard input'}")
     if not from_record and "fs" not in options:
@@ -117,7 +123,11 @@ def stream_command(options: dict):
         path = record_path(options["record"], config)
         feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
     else:
-        feed = line_feed(cast(BufferedReader, sys.stdin.buffer), options["fs"], classifier.synthetic)
+        stdin = cast(BufferedReader, sys.stdin.buffer)
+        if sys.stdin.isatty():
+            print(WAITS, file=sys.stderr, flush=True)
+        chosen = {name: options[name] for name in ("column", "units") if name in options}
+        feed = line_feed(stdin, options["fs"], classifier.synthetic, **chosen)
     out = options.get("out", Path("streamed"))
     follow(feed, classifier, out, min_confidence=options.get("min_confidence", 0.0))
 

@@ -1,10 +1,11 @@
 """`python main.py stream`: a record replayed as a live feed, or samples from standard input, labelled beat by beat.
 
-Lines of text where the output is no terminal, else a view of trace, beats and alarms. When the feed ends, or Ctrl-C
-ends it, the beats seen are written as `predict` writes them.
+Lines of text where the output is no terminal, else a view of trace, beats and alarms. The beats are written as
+`predict` writes them, as they are told.
 """
 
 import shutil
+import signal
 import sys
 import time
 from collections import Counter, deque
@@ -17,22 +18,25 @@ import numpy as np
 
 from config import CLASSES
 from deep_ecg.beats.detector import ON_TIME_S
-from deep_ecg.labelling.predict import Labelled, open_record, print_summary, summarise, write_annotations, write_table
+from deep_ecg.labelling.beat_files import BeatFiles
+from deep_ecg.labelling.predict import open_record, print_summary
 from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, Classifier, check_min_confidence, is_sure
+from deep_ecg.records.text_samples import SampleLines
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.console import abandon_output, draw_in_place
-from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.errors import DeepECGError, NoBeats
 from deep_ecg.system.files import check_writable
-from deep_ecg.system.text import clock
+from deep_ecg.system.stopping import Stopped, stop_signals
 
 CHUNK_S = 0.1  # of a replay
 BLOCK_BYTES = 65_536  # of standard input at a time, less where less is there
-LINE_BYTES = 100  # no number is longer
+UNITS = {"mV": 1.0, "uV": 1e-3, "V": 1e3}  # what a line's value may be in, in millivolts
 RUN_BEATS = 3  # V beats in a row: a ventricular run
 PAUSE_S = 3.0
 RATE_BEATS = 8  # heart rate is the median over so many intervals
 RECENT = 12  # beats and alarms that the view can show
+KEPT_BEATS = 10 * RECENT  # no more are within the strip
 LOST = ("missing", "flat", "saturated")  # qualities in which no beat can be seen
 
 STRIP_S = 6.0
@@ -67,53 +71,65 @@ def follow(
     out: Path,
     view: "Lines | Screen | None" = None,
     min_confidence: float = 0.0,
-) -> list[Beat]:
-    """Labels the beats of `feed` as they come, shows them, and writes NAME.pred and NAME.csv into `out` at the end.
+) -> "Monitor":
+    """Labels the beats of `feed` as they come, writes them to NAME.csv and NAME.pred in `out`, and shows them.
 
-    The end is that of the feed, a reader that closes the output, a wrong line (DeepECGError), or Ctrl-C, which is
-    raised again when the files are written; the latter two leave out the beats that were not labelled yet. Beats whose
-    highest probability is below `min_confidence` are not classified: they are shown and written as Q.
+    The end is that of the feed, a reader that closes the output, a wrong line (DeepECGError), Ctrl-C, or a signal that
+    ends processes; the latter are raised again when the files are whole (Stopped), and the last three leave out the
+    beats that were not labelled yet. NoBeats is raised where none was found. Beats whose highest probability is below
+    `min_confidence` are not classified: they are shown and written as Q.
     """
     check_min_confidence(min_confidence)
     check_writable(out)
     stream = BeatStream(classifier, feed.fs_hz)
     monitor = Monitor(feed.fs_hz, classifier.inputs.mode, min_confidence)
-    stop = None
-    try:
-        view = view or (Screen if sys.stdout.isatty() else Lines)(feed, classifier.inputs.mode)
-        for chunk_mv in feed.chunks_mv:
-            beats = _sure(stream.push(chunk_mv), min_confidence)
-            view.show(chunk_mv, monitor, monitor.update(len(chunk_mv), beats, stream.quality))
-        view.show(np.empty(0), monitor, monitor.update(0, _sure(stream.finish(), min_confidence), stream.quality))
-    except (KeyboardInterrupt, BrokenPipeError, DeepECGError) as caught:
-        stop = caught
-    if isinstance(stop, BrokenPipeError):
+    record = Record(feed.name, feed.lead, feed.fs_hz, np.zeros(0))
+    files = BeatFiles(record, out, feed.synthetic, min_confidence)
+    stop: BaseException | None = None
+    with stop_signals() as stops:
+        try:
+            view = view or (Screen if sys.stdout.isatty() else Lines)(feed, classifier.inputs.mode)
+            for chunk_mv, beats in _labelled(stream, feed.chunks_mv):
+                beats = _sure(beats, min_confidence)
+                with stops.held():
+                    files.add(beats)
+                view.show(chunk_mv, monitor, monitor.update(len(chunk_mv), beats, stream.quality))
+            stops.hold()
+        except (KeyboardInterrupt, BrokenPipeError, DeepECGError) as caught:
+            stop = caught
+        finally:
+            stops.hold()
+            files.close(ended=stop is None)
+    _tell_end(feed, monitor, files, stop)
+    return monitor
+
+
+def _labelled(stream: BeatStream, chunks_mv: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, list[Beat]]]:
+    """Each chunk with the beats that it makes known, and at last an empty one with those that the end does."""
+    for chunk_mv in chunks_mv:
+        yield chunk_mv, stream.push(chunk_mv)
+    yield np.empty(0), stream.finish()
+
+
+def _tell_end(feed: Feed, monitor: "Monitor", files: BeatFiles, stop: BaseException | None):
+    """Prints the summary, where somebody can be there to read it, and raises what is to be told by the exit status."""
+    number = getattr(stop, "number", signal.SIGINT)
+    if isinstance(stop, BrokenPipeError) or number != signal.SIGINT:
         abandon_output()
-    save(feed, monitor.beats, out, min_confidence)
+    elif files.beats:
+        print_summary(files.summary(), "detected R-peaks", feed.synthetic)
     if isinstance(stop, KeyboardInterrupt):
-        raise KeyboardInterrupt(f"Interrupted after {monitor.pushed / feed.fs_hz:.1f} s of signal.") from None
+        word = "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
+        raise Stopped(f"{word} after {monitor.pushed / feed.fs_hz:.1f} s of signal.", number) from None
     if isinstance(stop, DeepECGError):
         raise stop
-    return monitor.beats
+    if not files.beats and stop is None:
+        raise NoBeats(f"{feed.name}: no beat was found in {monitor.pushed / feed.fs_hz:.1f} s of signal")
 
 
 def _sure(beats: Sequence[Beat], min_confidence: float) -> list[Beat]:
     """The beats, those whose confidence is too low as Q."""
     return [beat if is_sure(beat.proba, min_confidence) else replace(beat, label=UNCLASSIFIABLE) for beat in beats]
-
-
-def save(feed: Feed, beats: Sequence[Beat], out: Path, min_confidence: float = 0.0):
-    """Writes the annotation file and the table of `predict`, and prints its summary."""
-    if not beats:
-        print(f"{feed.name}: no beats were found, nothing is written")
-        return
-    samples, proba = np.array([beat.sample for beat in beats]), np.stack([beat.proba for beat in beats])
-    record = Record(feed.name, feed.lead, feed.fs_hz, np.zeros(0))
-    labelled = Labelled(record, samples, proba, None, feed.synthetic, min_confidence)
-    files = [out / f"{feed.name}.pred", out / f"{feed.name}{'-SYNTHETIC' * feed.synthetic}.csv"]
-    write_annotations(files[0], labelled)
-    write_table(files[1], labelled)
-    print_summary(summarise(labelled) | {"files": list(map(str, files))}, "detected R-peaks", feed.synthetic)
 
 
 # Feeds -----------------------------------------------------------------------------------------------------------
@@ -140,48 +156,37 @@ def _replayed(record: Record, speed: float) -> Iterator[np.ndarray]:
         yield chunk_mv
 
 
-def line_feed(stream: BufferedReader, fs_hz: float, synthetic: bool = False) -> Feed:
-    """Samples from the lines of `stream`: one value a line in millivolts, "nan" where the signal is lost."""
-    return Feed("stdin", "unnamed", fs_hz, _parsed(stream), synthetic)
+def line_feed(
+    stream: BufferedReader,
+    fs_hz: float,
+    synthetic: bool = False,
+    column: str | None = None,
+    units: str | None = None,
+) -> Feed:
+    """Samples from the lines of `stream`, as `records.text_samples` reads them; `column` is the ECG's.
+
+    They are taken as they are, or, where `units` are given (UNITS), brought to millivolts.
+    """
+    return Feed("stdin", "unnamed", fs_hz, _parsed(stream, column, UNITS[units] if units else 1.0), synthetic)
 
 
-def _parsed(stream: BufferedReader) -> Iterator[np.ndarray]:
-    """What is there of the lines, as soon as it is there. Raises DeepECGError at the first that is no number."""
-    rest, number, values_mv = b"", 0, []
-    while block := stream.read1(BLOCK_BYTES):
-        *lines, rest = (rest + block).split(b"\n")
-        try:
-            for line in lines:
-                number += 1
-                values_mv.append(_millivolts(line, number))
-            if len(rest) > LINE_BYTES:
-                _millivolts(rest, number + 1)
-        finally:
-            yield np.array(values_mv, float)  # before an error is raised, too
-            values_mv = []
-    if rest:
-        yield np.array([_millivolts(rest, number + 1)])
-
-
-def _millivolts(line: bytes, number: int) -> float:
-    text = line[: LINE_BYTES + 1].decode(errors="replace").strip()
+def _parsed(stream: BufferedReader, column: str | None, scale: float) -> Iterator[np.ndarray]:
+    """What is there of the lines, as soon as it is there. Raises DeepECGError at the first that holds no sample."""
+    lines = SampleLines("standard input", column)
     try:
-        value_mv = float(text)
-    except ValueError:
-        value_mv = float("inf")
-    if np.isinf(value_mv) or len(line) > LINE_BYTES:
-        said = repr(text if len(text) <= 30 else f"{text[:30]}...")
-        raise DeepECGError(
-            f"standard input, line {number}: {said} is no number: one value a line in mV, nan where it is lost"
-        )
-    return value_mv
+        while block := stream.read1(BLOCK_BYTES):
+            yield scale * lines.push(block)
+        yield scale * lines.finish()
+    except DeepECGError:
+        yield scale * lines.rescued()
+        raise
 
 
 # What has been seen ----------------------------------------------------------------------------------------------
 
 
 class Monitor:
-    """What a stream has shown so far: beats, counts, heart rate, delay, and the alarms raised.
+    """What a stream has shown so far: latest beats, counts, heart rate, delay, and the alarms raised.
 
     Alarms are RUN_BEATS or more V beats in a row, no beat for more than PAUSE_S, and a signal in which no beat can be
     seen. A pause across a lost signal is none. Demonstrations, not the alarms of a monitor at a bedside.
@@ -190,7 +195,7 @@ class Monitor:
     def __init__(self, fs_hz: float, mode: str, min_confidence: float = 0.0):
         self.fs_hz, self.min_confidence = fs_hz, min_confidence
         self.pushed = 0
-        self.beats: list[Beat] = []
+        self.beats: deque[Beat] = deque(maxlen=KEPT_BEATS)  # the latest
         self.counts: Counter[str] = Counter()
         self.alarms: deque[Event] = deque(maxlen=RECENT)
         self.quality = "learning"
@@ -295,7 +300,7 @@ class Screen:
     def lines(self, monitor: Monitor, columns: int) -> list[str]:
         """The view as lines of text, always as many."""
         feed, stamp = self._feed, "SYNTHETIC " if self._feed.synthetic else ""
-        rate, beats = monitor.heart_rate_per_min, monitor.beats[-RECENT:]
+        rate, beats = monitor.heart_rate_per_min, list(monitor.beats)[-RECENT:]
         delay = f"{monitor.delay_ms(beats[-1]):.0f} ms after its R-peak" if beats else "-"
         counts = ", ".join(f"{name} {monitor.counts[name]:,}" for name in CLASSES)
         alarms = [f"  {clock(event.sample / feed.fs_hz)}  ! {event.text}" for event in monitor.alarms][-ALARM_ROWS:]
@@ -306,7 +311,7 @@ class Screen:
             *trace(self._strip_mv, columns, STRIP_ROWS),
             f"heart rate {'--' if rate is None else round(rate)}/min   last beats "
             + " ".join(CLASSES[beat.label] for beat in beats),
-            f"beats {len(monitor.beats):,}: {counts}",
+            f"beats {monitor.counts.total():,}: {counts}",
             f"last label {delay}",
             "alarms" + " none" * (not alarms),
             *alarms,
@@ -315,7 +320,7 @@ class Screen:
 
     def _labels(self, monitor: Monitor, columns: int) -> str:
         row, first = [" "] * columns, monitor.pushed - len(self._strip_mv)
-        for beat in monitor.beats[-10 * RECENT :]:
+        for beat in monitor.beats:
             if beat.sample >= first:
                 row[(beat.sample - first) * columns // len(self._strip_mv)] = CLASSES[beat.label]
         return "".join(row)

@@ -303,22 +303,49 @@ def summarise(labelled: Labelled) -> dict:
     None where no beat is left, are of the others. "silent" are the long stretches without beats; "unit" is there where
     the unit was taken from the signal itself. "left_out" counts those of an annotation file outside the signal.
     """
-    counts = np.bincount(labelled.predicted[labelled.classified], minlength=len(CLASSES))
-    apart = {"not_classified": int((~labelled.classified).sum())} if labelled.min_confidence else {}
-    outside = {"left_out": labelled.left_out} if labelled.left_out else {}
+    return summary_of(
+        labelled.record,
+        class_counts(labelled),
+        trust(labelled),
+        not_classified=int((~labelled.classified).sum()) if labelled.min_confidence else None,
+        beats=len(labelled.samples),
+        silent=labelled.silent,
+        unit=labelled.unit,
+        left_out=labelled.left_out,
+    )
+
+
+def class_counts(labelled: Labelled) -> np.ndarray:
+    """Classified beats of each class, (5,)."""
+    return np.bincount(labelled.predicted[labelled.classified], minlength=len(CLASSES))
+
+
+def summary_of(
+    record: Record,
+    counts: np.ndarray,
+    trust: Trust,
+    beats: int,
+    not_classified: int | None = None,
+    silent: Sequence[Stretch] = (),
+    unit: str | None = None,
+    left_out: int = 0,
+) -> dict:
+    """`summarise` of so many `beats`, from the `counts` (5,) of the classified ones."""
+    apart = {} if not_classified is None else {"not_classified": not_classified}
+    outside = {"left_out": left_out} if left_out else {}
     return {
-        "record": labelled.record.name,
-        "lead": labelled.record.lead,
-        "fs_hz": labelled.record.fs_hz,
-        "beats": len(labelled.samples),
+        "record": record.name,
+        "lead": record.lead,
+        "fs_hz": record.fs_hz,
+        "beats": beats,
         "counts": {name: int(count) for name, count in zip(CLASSES, counts)},
         **apart,
         **outside,
         "ectopic_percent": _percent(counts[ECTOPIC].sum(), counts.sum()),
         "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
-        "silent": as_json(labelled.silent, labelled.record.fs_hz),
-        **({"unit": labelled.unit} if labelled.unit else {}),
-        "trust": trust(labelled).as_json(),
+        "silent": as_json(silent, record.fs_hz),
+        **({"unit": unit} if unit else {}),
+        "trust": trust.as_json(),
     }
 
 
@@ -365,17 +392,25 @@ def write_annotations(path: Path, labelled: Labelled):
     of V or S nor as a false one; its note tells it from a beat that the network takes for Q.
     WFDB's tools find the file by the record's name, so a SYNTHETIC one says so in a comment annotation at its start.
     """
-    samples, symbols = labelled.samples, [CLASSES[label] for label in labelled.predicted]
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(encoded_annotations(labelled, path.parent))
+
+
+def encoded_annotations(labelled: Labelled, parent: Path, after: int | None = None) -> bytes:
+    """The annotation file of `labelled`, made in the folder `parent`.
+
+    With `after`, what is to follow the annotations of a file whose last beat is at that sample.
+    """
+    samples, symbols = labelled.samples - (after or 0), [CLASSES[label] for label in labelled.predicted]
     notes = ["" if sure else NOTE for sure in labelled.classified]
-    if labelled.synthetic:
+    if labelled.synthetic and after is None:
         samples, symbols, notes = np.append(0, samples), ['"', *symbols], ["SYNTHETIC", *notes]
-    with atomic_file(path) as temporary, scratch_folder(path.parent) as folder:
+    fs_hz = labelled.record.fs_hz if after is None else None
+    with scratch_folder(parent) as folder:
         # wfdb takes only plain names, so the file gets its own afterwards: the name is not part of its contents.
-        wfdb.wrann(
-            "beats", "pred", samples, symbols, aux_note=notes, fs=labelled.record.fs_hz, write_dir=str(folder)
-        )  # fmt: skip
+        wfdb.wrann("beats", "pred", samples, symbols, aux_note=notes, fs=fs_hz, write_dir=str(folder))
         _check_written(folder / "beats.pred", samples[-1])
-        temporary.write_bytes((folder / "beats.pred").read_bytes())
+        return (folder / "beats.pred").read_bytes()
 
 
 def _check_written(path: Path, last: int):
@@ -398,17 +433,18 @@ def table_header(min_confidence: float) -> str:
     return ",".join([*names, *["classified"] * (min_confidence > 0)])
 
 
-def table_lines(labelled: Labelled) -> list[str]:
-    """The cells of each beat, one line each.
+def table_lines(labelled: Labelled, earlier: Sequence[int] = ()) -> list[str]:
+    """The cells of each beat, one line each; `earlier` are the samples of the beats that came just before these.
 
     Sample and time at the record's own rate, class, probability of each class, RR before it, heart rate over the last
     beats, state of the signal, and whether its label is sure (1) or not (0). RR and rate are empty where there are
     none. Where a least confidence is asked for, a last column says whether the beat is classified (1) or not (0).
     """
     samples, fs_hz = labelled.samples, labelled.record.fs_hz
-    intervals_ms = rr_ms(samples, fs_hz)
+    intervals_ms = rr_ms(np.concatenate([earlier, samples]), fs_hz)
+    rates = rates_per_min(intervals_ms)[len(earlier) :]
     state = np.full(len(samples), "ok") if labelled.signal is None else labelled.signal
-    columns = (samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms, rates_per_min(intervals_ms))
+    columns = (samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms[len(earlier) :], rates)
     columns += (state, is_trusted(labelled.proba).astype(int), labelled.classified.astype(int))
     apart, lines = labelled.min_confidence > 0, []
     for sample, time_s, label, proba, rr, rate, signal, sure, classified in zip(*(one.tolist() for one in columns)):

@@ -55,15 +55,22 @@ def trust_of(
     `rate_per_min` is the median heart rate, None where there is none; `silent_share` the share of the record in which
     no beat was found for long; `paced` whether spikes, notes or annotations speak of a pacemaker.
     """
-    wrong, unsure = expected_wrong(proba), 1 - float(is_sure(proba).mean()) if len(proba) else 1.0
+    unsure = 1 - float(is_sure(proba).mean()) if len(proba) else 1.0
+    return graded(len(proba), expected_wrong(proba), unsure, rate_per_min, silent_share, paced)
+
+
+def graded(
+    beats: int, wrong: float, unsure: float, rate_per_min: float | None, silent_share: float = 0.0, paced: bool = False
+) -> Trust:
+    """`trust_of` by the shares of the beats whose labels are to be expected wrong, and that are below SURE."""
     found: list[tuple[int, str]] = []
-    if not len(proba):
+    if not beats:
         found.append((2, "no beat was found"))
     elif unsure > 0.5:
         found.append((2, f"most beats below {100 * SURE:.0f} % sure"))
     elif unsure > UNSURE_SHARE:
         found.append((1, f"{100 * unsure:.0f} % of the beats below {100 * SURE:.0f} % sure"))
-    if len(proba) and wrong > FAIR:
+    if beats and wrong > FAIR:
         found.append((1 + (wrong > LOW), f"about {100 * wrong:.0f} % of the labels to be expected wrong"))
     if silent_share > SILENT_SHARE[0]:
         found.append((1 + (silent_share > SILENT_SHARE[1]), f"no beats in {100 * silent_share:.0f} % of the record"))

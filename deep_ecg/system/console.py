@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 from deep_ecg import INSTALL
 from deep_ecg.system import machine
 from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.stopping import Stopped
 
 WIDTH = 78
 GOES_ON = "Interrupted: the same command goes on from the last whole epoch."  # said after Ctrl-C, as these are
@@ -84,7 +86,8 @@ def abandon_output():
 def exit_status(work: Callable[[], object], interrupted: str) -> int:
     """Does `work`; returns the exit status: 0 done, that of a DeepECGError, 2 no room, 130 interrupted.
 
-    What went wrong is told in one line; after Ctrl-C that is `interrupted`, unless the work has said something itself
+    Another signal than that of Ctrl-C ends with 128 and its number (Stopped). What went wrong is told in one line;
+    after Ctrl-C that is `interrupted`, unless the work has said something itself
     (the text of its KeyboardInterrupt). A reader of the output that goes away is no error.
     """
     prepare_streams()
@@ -107,8 +110,9 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
             raise
         return _failed(describe_fault(MemoryError()))
     except KeyboardInterrupt as stop:
-        print(f"\n{str(stop) or interrupted}", file=sys.stderr)
-        return 130
+        with suppress(OSError):  # the terminal may be what has gone
+            print(f"\n{str(stop) or interrupted}", file=sys.stderr)
+        return 128 + (stop.number if isinstance(stop, Stopped) else signal.SIGINT)
     return 0
 
 

@@ -38,7 +38,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
             yield temporary
             os.replace(temporary, path)
     except OSError as error:
-        raise DeepECGError(f"{path} cannot be written ({error.strerror or error}): choose another folder") from None
+        raise _not_written(path, error) from None
 
 
 @contextmanager
@@ -141,6 +141,52 @@ def _sweep(folder: Path):
                 lock.release()
 
 
+class GrowingFile:
+    """The file `path`, made anew, that is there under its name while it grows: at any time some whole pieces of text.
+
+    Raises DeepECGError naming the path when it cannot be written, or when another process has it so.
+    """
+
+    def __init__(self, path: Path):
+        self._path, self._size = path, 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - until it is closed
+            if not machine.WINDOWS and not _locks(self._file.fileno()):
+                self._file.close()
+                raise DeepECGError(f"{path} is being written by another run: choose another folder")
+            self._file.truncate(0)
+        except OSError as error:
+            raise _not_written(path, error) from None
+
+    def append(self, text: str):
+        """Adds `text`, whole or not at all."""
+        data = text.encode()
+        try:
+            check_whole(self._file.write(data) == len(data))
+        except OSError as error:
+            with suppress(OSError):
+                self._file.truncate(self._size)
+            raise _not_written(self._path, error) from None
+        self._size += len(data)
+
+    def close(self):
+        """Ends the writing."""
+        self._file.close()
+
+
+def _locks(descriptor: int) -> bool:
+    """Whether the open file is locked now; also where the file system has no locks."""
+    try:
+        return lock_descriptor(descriptor, blocking=False)
+    except OSError:
+        return True
+
+
+def _not_written(path: Path, error: OSError) -> DeepECGError:
+    return DeepECGError(f"{path} cannot be written ({error.strerror or error}): choose another folder")
+
+
 def check_whole(whole: bool):
     """OSError, as of a full disk, unless a file is `whole`: NumPy, which writes WFDB's files, says nothing of one."""
     if not whole:
@@ -157,7 +203,7 @@ def check_writable(folder: Path, room_bytes: int = 0):
         with TemporaryFile(dir=folder) as file:
             file.write(bytes(room_bytes))
     except OSError as error:
-        raise DeepECGError(f"{folder} cannot be written ({error.strerror or error}): choose another folder") from None
+        raise _not_written(folder, error) from None
 
 
 def write_text(path: Path, text: str):

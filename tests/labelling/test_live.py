@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,14 +15,16 @@ import wfdb
 
 import main
 from config import CLASSES, Config
-from deep_ecg.labelling import live, predict
+from deep_ecg.labelling import beat_files, commands, live, predict
 from deep_ecg.labelling.live import Event, Feed, Lines, Monitor, Screen, follow, line_feed, record_feed, trace
 from deep_ecg.labelling.stream import Beat
 from deep_ecg.networks import classifier as networks
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records.database import Source
-from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system import machine
+from deep_ecg.system.errors import DeepECGError, NoBeats
+from deep_ecg.system.files import GrowingFile
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
 from tests.support import ROOT
@@ -112,10 +115,13 @@ def test_synthetic_is_said_and_stamped(classifier, tmp_path, capsys):
     assert b"SYNTHETIC" in (tmp_path / "made.pred").read_bytes()
 
 
-def test_nothing_is_written_where_nothing_beats(classifier, tmp_path, capsys):
-    assert follow(Feed("flat", "MLII", FS_HZ, [np.zeros(5000)]), classifier, tmp_path) == []
-    assert "flat: no beats were found, nothing is written" in capsys.readouterr().out
-    assert not list(tmp_path.iterdir())
+def test_where_nothing_beats_that_is_told_and_the_table_is_empty(classifier, tmp_path):
+    """What an earlier stream of that name has left would tell of another signal."""
+    follow(Feed("flat", "MLII", FS_HZ, [ecg()]), classifier, tmp_path)
+    with pytest.raises(NoBeats, match=r"flat: no beat was found in 20.0 s of signal"):
+        follow(Feed("flat", "MLII", FS_HZ, [np.zeros(5000)]), classifier, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["flat.csv"]
+    assert (tmp_path / "flat.csv").read_text() == "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q\n"
 
 
 def test_an_interruption_saves_what_was_seen(classifier, tmp_path):
@@ -131,7 +137,7 @@ def test_an_interruption_saves_what_was_seen(classifier, tmp_path):
 
 def test_unsure_beats_are_shown_and_written_as_not_classified(classifier, tmp_path, capsys):
     """The network of random weights is never sure of five classes."""
-    beats = follow(Feed("unsure", "MLII", FS_HZ, [ecg()]), classifier, tmp_path, min_confidence=0.999)
+    beats = follow(Feed("unsure", "MLII", FS_HZ, [ecg()]), classifier, tmp_path, min_confidence=0.999).beats
     assert {CLASSES[beat.label] for beat in beats} == {"Q"} and max(beat.proba.max() for beat in beats) < 0.999
     printed = capsys.readouterr().out
     assert printed.count(", not classified") == 21 and "not classified 20;" in printed
@@ -168,7 +174,7 @@ def test_lines_are_read_however_they_come(count, end):
     np.testing.assert_array_equal(np.concatenate(chunks_mv), [0.25, -0.1, np.nan, np.nan, 3])
 
 
-@pytest.mark.parametrize("bad", [b"abc", b"", b"1,2", b"inf", b"1 2", b"\xff\xfe", b"9" * 5000])
+@pytest.mark.parametrize("bad", [b"abc", b"1_000", b"1,2", b"inf", b"1 2", b"\xff\xfe", b"9" * 5000])
 @pytest.mark.parametrize("count", [1, 100_000])
 def test_a_bad_line_is_named_by_its_number_after_the_good_ones(bad, count):
     seen = []
@@ -183,6 +189,50 @@ def test_a_bad_line_does_not_lose_the_beats_before_it(classifier, tmp_path):
     with pytest.raises(DeepECGError, match="line 4301"):
         follow(line_feed(io.BytesIO(text_of(ecg()) + b"stop\n"), FS_HZ), classifier, tmp_path)
     assert len(wfdb.rdann(str(tmp_path / "stdin"), "pred").sample) == 20
+
+
+CLEAN = 0.001 * np.round(1000 * ecg())
+FORMS = {
+    "CRLF": [f"{value:.3f}\r\n" for value in CLEAN],
+    "names, time and value": ["time,ecg\n", *(f"{4 * place},{value:.3f}\n" for place, value in enumerate(CLEAN))],
+    "decimal commas": [f"{value:.3f}\n".replace(".", ",") for value in CLEAN],
+    "semicolons": [f"{place};{value:.3f}\n".replace(".", ",") for place, value in enumerate(CLEAN)],
+    "tabs": ["t\tII\n", *(f"{place}\t{value:.3f}\n" for place, value in enumerate(CLEAN))],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_of_lines_gives_the_same_beats(form, classifier, tmp_path):
+    """As the same samples give that no text has held."""
+    lines = "".join(FORMS[form])
+    for name, feed in (
+        ("clean", Feed("clean", "unnamed", FS_HZ, [CLEAN])),
+        ("stdin", line_feed(Trickle(lines.encode(), 999), FS_HZ)),
+    ):
+        follow(feed, classifier, tmp_path)
+    clean, told = (wfdb.rdann(str(tmp_path / name), "pred") for name in ("clean", "stdin"))
+    assert np.array_equal(clean.sample, told.sample) and clean.symbol == told.symbol and len(told.sample) == 20
+
+
+@pytest.mark.parametrize("lost", ["!", "", "nan"])
+def test_a_stream_goes_on_over_lost_samples(lost, classifier, tmp_path):
+    """Leads off for 4 s from the 10th second, as lines of `lost`: the beats are those of the same samples as NaN."""
+    signal_mv = ecg()
+    signal_mv[2500:3500] = np.nan
+    lines = "".join(f"{lost}\n" if np.isnan(value) else f"{value:.5f}\n" for value in signal_mv)
+    follow(line_feed(Trickle(lines.encode(), 999), FS_HZ), classifier, tmp_path)
+    follow(Feed("clean", "unnamed", FS_HZ, [np.round(signal_mv, 5)]), classifier, tmp_path)
+    clean, told = (wfdb.rdann(str(tmp_path / name), "pred") for name in ("clean", "stdin"))
+    assert np.array_equal(clean.sample, told.sample) and clean.symbol == told.symbol
+    assert 13 <= (~((told.sample > 2500) & (told.sample < 3500))).sum() <= 16  # 11 before and 4 after, 2 at the edges
+
+
+def test_columns_and_units_can_be_chosen():
+    text = b"time,a,b\n0,1,2000\n4,3,4000\n"
+    (chunk, _) = line_feed(io.BufferedReader(io.BytesIO(text)), FS_HZ, column="b", units="uV").chunks_mv
+    assert chunk.tolist() == [2, 4]
+    (chunk, _) = line_feed(io.BufferedReader(io.BytesIO(b"0.002\n")), FS_HZ, units="V").chunks_mv
+    assert chunk.tolist() == [2]
 
 
 # Alarms and figures, by hand -----------------------------------------------------------------------------------------
@@ -306,6 +356,9 @@ def test_lines_tell_time_class_and_delay(capsys):
         (["--stdin"], "--fs"),
         (["--stdin", "--fs", "250", "--speed", "1"], "--speed has no meaning for standard input"),
         (["100", "--fs", "250"], "--fs has no meaning for a record"),
+        (["100", "--units", "mV"], "--units has no meaning for a record"),
+        (["100", "--column", "2"], "--column has no meaning for a record"),
+        (["--stdin", "--fs", "250", "--column", "3"], "no column '3'"),
         (["--stdin", "--fs", "20"], "100 to 1000 Hz"),
         (["absent"], "absent.hea"),
         (["absent", "--speed", "-2"], "--speed"),
@@ -361,3 +414,107 @@ def test_a_reader_that_goes_away_is_no_error(pretrained, tmp_path):
     process.stdin.close()
     errors = process.stderr.read()
     assert process.wait(LIMIT_S) == 0 and errors == b""
+
+
+def test_a_terminal_as_input_is_told_what_is_waited_for(pretrained, monkeypatch, tmp_path, capsys):
+    terminal = io.TextIOWrapper(io.BytesIO(text_of(ecg())))
+    monkeypatch.setattr(terminal, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(networks, "PRETRAINED", pretrained)
+    monkeypatch.setattr(sys, "stdin", terminal)
+    assert main.main(["stream", "--stdin", "--fs", "250", "--preset", "edge", "--out", str(tmp_path)]) == 0
+    assert capsys.readouterr().err.splitlines() == [commands.WAITS]
+
+
+# What is left however the process ends -------------------------------------------------------------------------------
+
+
+def told_lines(process: subprocess.Popen, beats: int) -> list[str]:
+    """The lines told by the process up to its beat of that number."""
+    lines: list[str] = []
+    while sum("label after" in line for line in lines) < beats:
+        lines.append(process.stdout.readline().decode())
+        assert lines[-1], "it ended before"
+    return lines
+
+
+def told_beats(lines: list[str]) -> list[list[str]]:
+    """Time and class of each beat told."""
+    return [[line.split()[0], line.split()[2]] for line in lines if "label after" in line]
+
+
+def table_beats(folder: Path) -> list[list[str]]:
+    """The same of each beat in the table, all of whose lines must be whole."""
+    text = (folder / "stdin.csv").read_text()
+    assert text.endswith("\n")
+    rows = [line.split(",") for line in text.splitlines()]
+    assert {len(row) for row in rows} == {len(rows[0])}
+    return [[f"{float(row[1]):.3f}", row[2]] for row in rows[1:]]
+
+
+@pytest.mark.skipif(machine.WINDOWS, reason="it has no such signals")
+@pytest.mark.parametrize("name, status", [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130), ("SIGQUIT", 131)])
+def test_a_signal_leaves_every_beat_that_was_told(name, status, pretrained, tmp_path):
+    process = started(pretrained, tmp_path)
+    process.stdin.write(text_of(ecg()))
+    process.stdin.flush()
+    lines = told_lines(process, 20)
+    process.send_signal(getattr(signal, name))
+    rest, errors = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == status
+    assert re.fullmatch(rf"\n(Interrupted|Ended by {name}) after 1\d\.\d s of signal\.\n", errors.decode())
+    told = told_beats(lines + rest.decode().splitlines())
+    assert len(told) == 20 and table_beats(tmp_path) == told
+    annotations = wfdb.rdann(str(tmp_path / "stdin"), "pred")
+    assert [[f"{sample / FS_HZ:.3f}", symbol] for sample, symbol in zip(annotations.sample, annotations.symbol)] == told
+
+
+@pytest.mark.skipif(machine.WINDOWS, reason="it has no such signals")
+def test_a_killed_stream_leaves_whole_lines_of_what_was_told(pretrained, tmp_path):
+    process = started(pretrained, tmp_path)
+    process.stdin.write(text_of(ecg()))
+    process.stdin.flush()
+    told = told_beats(told_lines(process, 20))
+    process.kill()
+    process.communicate(timeout=LIMIT_S)
+    assert table_beats(tmp_path) == told
+    symbols = wfdb.rdann(str(tmp_path / "stdin"), "pred").symbol  # of the first beats: SAVE_S have not passed
+    assert symbols == [name for _, name in told[: len(symbols)]] and symbols
+
+
+def test_files_that_grow_are_those_that_are_written_at_once(classifier, tmp_path, monkeypatch):
+    """With an annotation file saved at each beat, notes and the SYNTHETIC mark too."""
+    for folder, save_s in (("grown", 0.0), ("whole", 1e9)):
+        monkeypatch.setattr(beat_files, "SAVE_S", save_s)
+        feed = Feed("made", "MLII", FS_HZ, np.array_split(ecg(), 200), synthetic=True)
+        follow(feed, classifier, tmp_path / folder, min_confidence=0.3)
+    for name in ("made-SYNTHETIC.csv", "made.pred"):
+        assert (tmp_path / "grown" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    read = wfdb.rdann(str(tmp_path / "grown" / "made"), "pred")
+    assert read.fs == FS_HZ and len(read.sample) == 20 and set(read.aux_note) == {"not classified"}
+    assert b"SYNTHETIC" in (tmp_path / "grown" / "made.pred").read_bytes()
+
+
+def test_what_a_stream_keeps_does_not_grow(classifier, tmp_path):
+    monitor = Monitor(100, "causal")
+    for place in range(1000):
+        monitor.update(80, [beat(0.8 * place)], "ok")
+    assert len(monitor.beats) == live.KEPT_BEATS and monitor.counts["N"] == 1000
+
+
+def test_two_streams_do_not_write_one_file(tmp_path):
+    first = GrowingFile(tmp_path / "stdin.csv")
+    first.append("a\n")
+    if not machine.WINDOWS:
+        with pytest.raises(DeepECGError, match=r"stdin.csv is being written by another run"):
+            GrowingFile(tmp_path / "stdin.csv")
+    first.append("b\n")
+    first.close()
+    assert (tmp_path / "stdin.csv").read_text() == "a\nb\n"
+
+
+@pytest.mark.parametrize("text, status, said", [(b"0\n" * 3000, 4, b"no beat was found"), (b"x\n", 2, b"no number")])
+def test_no_beat_and_no_numbers_have_a_status_of_their_own(text, status, said, pretrained, tmp_path):
+    process = started(pretrained, tmp_path)
+    _, errors = process.communicate(text, timeout=LIMIT_S)
+    assert process.returncode == status
+    assert errors.count(b"\n") == 1 and said in errors

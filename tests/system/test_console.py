@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
+from deep_ecg.system.stopping import Stopped
 
 
 @pytest.fixture
@@ -57,6 +59,8 @@ def raising(error: BaseException | None):
         (NoBeats("no beat was found in 7"), 4, "error: no beat was found in 7"),
         (KeyboardInterrupt(), 130, "Interrupted: so."),
         (KeyboardInterrupt("Interrupted after 3 s."), 130, "Interrupted after 3 s."),
+        (Stopped("Ended by SIGTERM after 3 s.", signal.SIGTERM), 143, "Ended by SIGTERM after 3 s."),
+        (NoBeats("no beat was found"), 4, "no beat was found"),
         (MemoryError(), 2, "error: there is not enough memory for this: "),
         (PermissionError(13, "Permission denied", "x.json"), 2, "error: x.json cannot be used (Permission denied)"),
         (ModuleNotFoundError("no", name="torch"), 2, "error: package torch is not installed: install"),

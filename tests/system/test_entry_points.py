@@ -129,6 +129,16 @@ def test_closed_streams_are_no_fault(redirected, record, tmp_path):
     assert {path.name for path in (tmp_path / "übrig").iterdir()} == {"100.pred", "100-SYNTHETIC.csv"}
 
 
+@pytest.mark.skipif(machine.WINDOWS, reason="its shell cannot close streams")
+def test_a_closed_standard_input_holds_no_beat(tmp_path):
+    options = ["--stdin", "--fs", "250", "--preset", "edge", "--runtime", "onnx", "--out", str(tmp_path)]
+    command = [sys.executable, str(ROOT / "main.py"), "stream", *options]
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&-', "sh", *command], capture_output=True, text=True, timeout=LIMIT_S
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1) and "no beat was found" in done.stderr
+
+
 @pytest.mark.skipif(machine.WINDOWS, reason="it has no sh")
 def test_what_the_terminal_cannot_print_is_escaped(record, tmp_path):
     done = stream(record, tmp_path, PYTHONIOENCODING="ascii")

@@ -1,0 +1,98 @@
+"""The files of a stream, which grow as its beats are told: NAME.csv line by line, NAME.pred every few seconds."""
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from config import CLASSES
+from deep_ecg.labelling.predict import (
+    Labelled,
+    class_counts,
+    encoded_annotations,
+    summary_of,
+    table_header,
+    table_lines,
+)
+from deep_ecg.labelling.stream import Beat
+from deep_ecg.labelling.trust import RATE_BEATS, graded, is_sure
+from deep_ecg.records.wfdb_files import Record
+from deep_ecg.system.files import GrowingFile, atomic_file
+
+SAVE_S = 10.0  # the annotation file is at most so much behind the table while beats come
+
+
+class BeatFiles:
+    """Writes the beats of a stream into `out` as `predict` writes them, so that they stay however the process ends.
+
+    The table has its final name from the first beat on and grows while the stream runs; each of its lines is on disk,
+    whole, before anything else happens. The annotation file is replaced by a longer one every SAVE_S and in `close`;
+    kept for that are its own 2 to 4 bytes a beat.
+    """
+
+    def __init__(self, record: Record, out: Path, synthetic: bool, min_confidence: float):
+        self.annotations = out / f"{record.name}.pred"
+        self.table = out / f"{record.name}{'-SYNTHETIC' * synthetic}.csv"
+        self.beats = 0
+        self._record, self._synthetic, self._min_confidence = record, synthetic, min_confidence
+        self._counts, self._not_classified = np.zeros(len(CLASSES), int), 0
+        self._wrong, self._unsure = 0.0, 0  # beats: to be expected wrong, and below trust.SURE
+        self._latest: deque[int] = deque(maxlen=RATE_BEATS + 1)  # samples of the latest beats
+        self._file: GrowingFile | None = None
+        self._encoded = b""  # the annotation file, up to the beat at sample `_last`
+        self._last: int | None = None
+        self._unsaved: list[Beat] = []  # beats that it lacks
+        self._saved_s = float("-inf")
+
+    def add(self, beats: Sequence[Beat]):
+        """Writes the next `beats`. Raises DeepECGError where they cannot be written."""
+        if beats:
+            self._append(self._labelled(beats))
+            self._unsaved += beats
+            if time.monotonic() - self._saved_s >= SAVE_S:
+                self._save()
+
+    def close(self, ended: bool):
+        """Brings both files up to date; those of a stream that has `ended` without a beat are an empty table."""
+        if self._unsaved:
+            self._save()
+        elif ended and self._file is None:
+            self._append(self._labelled([]))
+            self.annotations.unlink(missing_ok=True)  # it would tell of another signal
+        if self._file is not None:
+            self._file.close()
+
+    def summary(self) -> dict:
+        """What `predict.summarise` tells of a record, and the files."""
+        not_classified = self._not_classified if self._min_confidence else None
+        files = {"files": [str(self.annotations), str(self.table)]}
+        share = max(self.beats, 1)
+        trust = graded(self.beats, self._wrong / share, self._unsure / share, None)
+        return summary_of(self._record, self._counts, trust, self.beats, not_classified) | files
+
+    def _labelled(self, beats: Sequence[Beat]) -> Labelled:
+        samples = np.array([beat.sample for beat in beats], int)
+        proba = np.array([beat.proba for beat in beats], float).reshape(-1, len(CLASSES))
+        return Labelled(self._record, samples, proba, None, self._synthetic, self._min_confidence)
+
+    def _append(self, labelled: Labelled):
+        lines = table_lines(labelled, self._latest)
+        self._latest.extend(labelled.samples.tolist())
+        if self._file is None:
+            self._file = GrowingFile(self.table)
+            lines = [table_header(self._min_confidence), *lines]
+        self._file.append("".join(f"{line}\n" for line in lines))
+        self.beats += len(labelled.samples)
+        self._counts += class_counts(labelled)
+        self._wrong += float((1 - labelled.proba.max(axis=1)).sum())
+        self._unsure += int((~is_sure(labelled.proba)).sum())
+        self._not_classified += int((~labelled.classified).sum())
+
+    def _save(self):
+        with atomic_file(self.annotations) as temporary:
+            encoded = encoded_annotations(self._labelled(self._unsaved), temporary.parent, after=self._last)
+            self._encoded = self._encoded[:-2] + encoded  # without the end mark
+            self._last, self._unsaved, self._saved_s = self._unsaved[-1].sample, [], time.monotonic()
+            temporary.write_bytes(self._encoded)
