@@ -38,6 +38,7 @@ class SelfAttention(nn.Module):
         self.project_in, self.project_out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (batch, length, width) -> the same shape."""
         batch, length, width = tokens.shape
         projected = self.project_in(tokens).view(batch, length, 3, self.heads, width // self.heads)
         query, key, value = projected.permute(2, 0, 3, 1, 4)  # each (batch, heads, length, width / heads)
@@ -60,6 +61,7 @@ class EncoderLayer(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """tokens (batch, length, width) -> the same shape."""
         tokens = tokens + self.attention(tokens)
         return tokens + self.mlp(tokens)
 
@@ -90,7 +92,7 @@ class ECGTransformer(nn.Module):
         self.head = classifier_head(width + feature_hidden, width, classes, dropout)
 
     def forward(self, windows: Tensor, features: Tensor) -> Tensor:
-        """windows (batch, channels, window_samples), features (batch, feature_count) -> logits (batch, classes)."""
+        """Windows (batch, channels, window_samples), features (batch, feature_count) -> logits (batch, classes)."""
         patches = windows.unfold(2, self.patch_samples, self.patch_samples)  # (batch, channels, patches, samples)
         tokens = self.embed(patches.transpose(1, 2).flatten(2)) + self.position  # (batch, patches, width)
         pooled = self.norm(self.encoder(tokens)).amax(dim=1)
@@ -126,10 +128,10 @@ def benchmark(config: Config, folder: Path | None = None) -> dict:
         trained.append(experiment.train(settings, source, ds1, replays, seed, own, network, arguments))
     ds2 = load_beats(source, config.test_records, config, progress)
     rows = []
-    for (name, settings, _, _), network in zip(contenders(config), trained):
-        report, _ = experiment.assess(network, settings, source, ds1, ds2)
-        rows.append(_row(name, report, int8_report(network, ds2, report)))
-        (network.folder / "resume.pt").unlink(missing_ok=True)
+    for (name, settings, _, _), done in zip(contenders(config), trained):
+        report, _ = experiment.assess(done, settings, source, ds1, ds2)
+        rows.append(_row(name, report, int8_report(done, ds2, report)))
+        (done.folder / "resume.pt").unlink(missing_ok=True)
     return _write(folder, config, source, rows)
 
 

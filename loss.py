@@ -19,10 +19,11 @@ class FocalLoss(nn.Module):
         if gamma < 0:
             raise ValueError(f"gamma = {gamma}: it must be 0 or more")
         self.gamma = gamma
+        self.alpha: Tensor | None
         self.register_buffer("alpha", None if alpha is None else torch.tensor(alpha, dtype=torch.float32))
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """logits (batch, classes), labels (batch,) int64 -> scalar."""
+        """Logits (batch, classes), labels (batch,) int64 -> scalar."""
         log_p = F.log_softmax(logits, dim=1).gather(1, labels[:, None])[:, 0]  # (batch,)
         loss = -log_p
         if self.gamma:

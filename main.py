@@ -22,7 +22,7 @@ from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Con
 from data_loader import load_beats, load_replays, load_training
 from deep_ecg.beats.arrays import Beats, class_counts
 from deep_ecg.labelling import commands
-from deep_ecg.networks.classifier import SYNTHETIC_NETWORK, load_classifier, network_path
+from deep_ecg.networks.classifier import SYNTHETIC_NETWORK, load_network, network_path
 from deep_ecg.records.database import Source, ingest
 from deep_ecg.system import console
 from deep_ecg.system.files import check_writable, locked, write_text
@@ -100,20 +100,20 @@ def evaluate(config: Config, checkpoint: Path | None = None, name: str | None = 
     from deep_ecg.training.experiment import score_network
     from deep_ecg.training.pictures import draw_tested
 
-    classifier, progress = load_classifier(config, checkpoint), console.interactive()
+    (model, description), progress = load_network(config, checkpoint), console.interactive()
     leads = {"lead": config.lead, "other_leads": config.other_leads}
-    config = with_overrides(classifier.description.applied_to(config), **leads)
+    config = with_overrides(description.applied_to(config), **leads)
     source = ingest(config, progress, config.test_records)
     announce(source)
-    synthetic = source.synthetic or classifier.synthetic
-    if classifier.synthetic:
+    synthetic = source.synthetic or description.synthetic
+    if description.synthetic:
         print(SYNTHETIC_NETWORK)
     folder = Path(config.runs_dir) / (name or f"evaluate-{config.mode}-{config.preset}{'-SYNTHETIC' * synthetic}")
     check_writable(folder)
     with locked(folder):
         beats = load_beats(source, config.test_records, config, progress)
         print(f"      {describe_beats(beats)}")
-        scored, proba = score_network(classifier.model, classifier.description, config, beats)
+        scored, proba = score_network(model, description, config, beats)
         report = {
             "data_source": "synthetic" if synthetic else source.name,
             "data_folder": str(source.folder),

@@ -1,5 +1,7 @@
 """The hybrid network: a 1D CNN on the waveform and an MLP on rhythm and shape features, fused into five logits."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +16,9 @@ class FeatureMLP(nn.Module):
     extrapolated.
     """
 
+    mean: Tensor
+    scale: Tensor
+
     def __init__(self, count: int, hidden: int):
         super().__init__()
         self.register_buffer("mean", torch.zeros(count))
@@ -26,6 +31,7 @@ class FeatureMLP(nn.Module):
         self.scale.copy_(features.std(dim=0).clamp_min(1e-3))
 
     def forward(self, features: Tensor) -> Tensor:
+        """features (batch, count) -> (batch, hidden)."""
         return self.layers(((features - self.mean) / self.scale).clamp(-FEATURE_LIMIT, FEATURE_LIMIT))
 
 
@@ -44,7 +50,7 @@ class QuickDropout(nn.Dropout):
     """Dropout from 15 random bits a value in place of torch's 53, in two thirds of the time; p is met within 2e-5."""
 
     def forward(self, values: Tensor) -> Tensor:
-        """values (batch, any) -> the same shape."""
+        """Values (batch, any) -> the same shape."""
         if not self.training:
             return values
         kept = torch.randint(2**15, values.shape, dtype=torch.int16) >= round(self.p * 2**15)
@@ -72,11 +78,13 @@ class WaveCNN(nn.Sequential):
         )
 
     def forward(self, windows: Tensor) -> Tensor:
-        """windows (batch, channels, samples) -> (batch, channels of the last block, samples / 8)."""
+        """Windows (batch, channels, samples) -> (batch, channels of the last block, samples / 8)."""
         if not self.training:
             return super().forward(windows)
         images = windows[:, :, None].contiguous(memory_format=torch.channels_last)  # (batch, channels, 1, samples)
-        for convolution, norm, pool, activation in self:
+        block: Any
+        for block in self:
+            convolution, norm, pool, activation = block
             images = F.conv2d(images, convolution.weight[:, :, None], padding=(0, *convolution.padding))
             statistics = (norm.running_mean, norm.running_var, norm.weight, norm.bias, True, norm.momentum, norm.eps)
             images = activation(F.max_pool2d(F.batch_norm(images, *statistics), (1, pool.kernel_size)))
@@ -116,7 +124,7 @@ class HybridECGNet(nn.Module):
         self.head = classifier_head(mapped + channels[-1] + feature_hidden, hidden, classes, dropout)
 
     def forward(self, windows: Tensor, features: Tensor) -> Tensor:
-        """windows (batch, channels, window_samples), features (batch, feature_count) -> logits (batch, classes)."""
+        """Windows (batch, channels, window_samples), features (batch, feature_count) -> logits (batch, classes)."""
         wave = self._shown(windows) if self.training else self._wave(windows)
         return self.head(torch.cat([wave, self.features(features)], dim=1))
 

@@ -10,6 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def onnx_artefacts(
     for title, path in (("ONNX fp32", fp32), ("ONNX static int8", int8)):
         network = OnnxNetwork(path)
         predicted = network.predict_proba(tested.windows, tested.features).argmax(axis=1)
-        time_us = median_us(lambda: network.logits(tested.windows[:1], tested.features[:1]))
+        time_us = median_us(partial(network.logits, tested.windows[:1], tested.features[:1]))
         changes = score_changes(tested.labels, before, predicted)
         rows.append(_row(title, path, changes, time_us, "onnxruntime", "Raspberry Pi, servers"))
     return rows

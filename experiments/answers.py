@@ -14,6 +14,7 @@ from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 import numpy as np
 import onnx
@@ -138,7 +139,7 @@ def of_network(mode: str, preset: str, source: Source) -> Answers:
 
 def of_probabilities(classifier: Classifier, beats: Beats) -> dict[str, str]:
     """Weights, and what the network, its priors and its temperature make of `beats`."""
-    network, decision = classifier.model, classifier.description.decision
+    network, decision = cast(torch.nn.Module, classifier.model), classifier.description.decision
     proba = network_proba(network, decision, beats)
     return {
         "weights": digest(*weights(network)),

@@ -18,7 +18,6 @@ from joblib import delayed
 
 from config import CLASSES, DS1, MODES, PRESETS, Config, with_overrides
 from data_loader import FOLDS, load_beats, load_replays
-from deep_ecg.beats import noise
 from deep_ecg.beats.arrays import Beats, concatenate
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.beats.replays import condensed
@@ -38,6 +37,7 @@ from deep_ecg.system.text import markdown_table, mean_sd_text
 from deep_ecg.system.workers import run_jobs
 from deep_ecg.training import engine, experiment
 from dsp_filters import resample
+from experiments import noise
 from loss import FocalLoss
 from model import HybridECGNet
 
@@ -119,6 +119,16 @@ def _all_held_out(config: Config, source: Source, idea: Idea, folds: Sequence[Se
     _loaded(config, source)  # cached once, for all processes
     jobs = [(seed, fold) for seed in config.seeds for fold in folds]
     return list(run_jobs((delayed(_held_out)(config, source, idea, *job) for job in jobs), config.threads))
+
+
+def held_out_probabilities(config: Config, source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Record and label (beats,) of every beat of DS1, and its probabilities (beats, classes) by a network without it.
+
+    With the priors, before the temperature; of all seeds of `config`, one after another.
+    """
+    results = _all_held_out(config, source, Idea(), FOLDS)
+    rows, proba = np.concatenate([rows for rows, *_ in results]), np.concatenate([proba for *_, proba in results])
+    return rows[:, 0], rows[:, 1], proba
 
 
 def calibrate(config: Config, source: Source, folds: Sequence[Sequence[str]] = FOLDS) -> dict:

@@ -1,4 +1,4 @@
-"""The firmware's chain in C against the stream in Python: the same beats, inputs and labels?
+"""The firmware's chain in C against the stream in Python: whether beats, inputs and labels are the same.
 
 The network is the pretrained causal `edge` one; its int8 form is chosen on DS1. Needs the real database and a C
 compiler. Takes some minutes.

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from config import DS1, DS2, Config
-from deep_ecg.beats.noise import generated
 from deep_ecg.labelling.stream import Beat, BeatStream
 from deep_ecg.networks.classifier import Classifier, load_classifier
 from deep_ecg.records.database import real_source
@@ -22,6 +21,7 @@ from deep_ecg.records.wfdb_files import read_beats, read_record
 from deep_ecg.scoring.ec57 import pair_beats, percentage, to_samples
 from deep_ecg.system.machine import versions
 from deep_ecg.system.text import markdown_table, number
+from experiments.noise import generated
 
 REPORT = "faults.json"
 SETS = {"DS1": DS1, "DS2": DS2}

@@ -17,7 +17,6 @@ import torch
 from joblib import delayed
 
 from config import CLASSES, DS1, DS2, MODES, PRESETS, Config
-from deep_ecg.beats import noise
 from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.signal_watch import stretches
 from deep_ecg.labelling.predict import probabilities
@@ -32,6 +31,7 @@ from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.machine import versions
 from deep_ecg.system.text import markdown_table, percent
 from deep_ecg.system.workers import run_jobs
+from experiments import noise
 
 REPORT = "noise.json"
 LEVELS_DB = (24.0, 18.0, 12.0, 6.0, 0.0, -6.0)

@@ -172,7 +172,8 @@ def network(folder: Path, mode: str) -> Path:
     arguments = hybrid_arguments(mitbih)
     torch.manual_seed(1)
     path = folder / f"{mode}.pt"
-    torch_network.save_checkpoint(path, HybridECGNet(**arguments), arguments, describe(mitbih, Source("local", folder), 0))
+    description = describe(mitbih, Source("local", folder), 0)
+    torch_network.save_checkpoint(path, HybridECGNet(**arguments), arguments, description)
     return path
 
 

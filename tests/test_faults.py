@@ -5,7 +5,6 @@ command works once the fault is mended.
 """
 
 import ctypes
-import dataclasses
 import json
 import os
 import re
@@ -21,7 +20,6 @@ import numpy as np
 import pytest
 
 import config
-import config as settings
 import main
 from config import DATA_DIR_VARIABLE, Config
 from deep_ecg.beats import cache
@@ -34,7 +32,7 @@ from deep_ecg.scoring import strips
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked, write_text
 from deep_ecg.system.json_files import write_json
-from deep_ecg.training import engine
+from deep_ecg.training import engine, pictures
 from tests.support import ROOT
 
 resource = pytest.importorskip("resource", reason="limits of files are set as on Unix")
@@ -69,11 +67,6 @@ def record(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("record")
     synthetic.write_database(folder, ["100"], 1.0)
     return folder / "100"
-
-
-@pytest.fixture
-def short(monkeypatch):
-    monkeypatch.setitem(settings.PRESETS, "edge", dataclasses.replace(settings.PRESETS["edge"], epochs=2))
 
 
 # No room -------------------------------------------------------------------------------------------------------------
@@ -199,16 +192,16 @@ def test_files_that_may_not_be_read(tmp_path, record, ending, monkeypatch, capsy
 # What vanishes -------------------------------------------------------------------------------------------------------
 
 
-def test_a_data_folder_that_vanishes_in_mid_run(synthetic_db, tmp_path, monkeypatch, capsys, short):
+def test_a_data_folder_that_vanishes_in_mid_run(synthetic_db, tmp_path, monkeypatch, capsys):
     """In the last training; once it is back, the same command goes on from there to its end."""
     data, gone, fit = tmp_path / "data", tmp_path / "gone", engine.fit
     shutil.copytree(synthetic_db, data)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(data))
     small = {"train_records": ("106", "118", "203"), "validation_records": ("118",), "test_records": ("202", "221")}
-    options = {"preset": "edge", "threads": 1, "replays": 0, "data_source": "local", "batch_size": 32}
+    options = {"preset": "edge", "epochs": 2, "threads": 1, "replays": 0, "data_source": "local", "batch_size": 32}
     monkeypatch.setattr(main, "Config", lambda: Config(**options, **small))
-    monkeypatch.setattr(main, "draw", lambda *unused: None)
+    monkeypatch.setattr(pictures, "draw_run", lambda *unused: [])
 
     trainings = iter(["validation", "seed 0"])
 

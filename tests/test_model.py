@@ -13,8 +13,8 @@ from model import FeatureMLP, HybridECGNet, QuickDropout, WaveCNN
 
 VARIANTS = [(mode, preset) for mode in MODES for preset in PRESETS]
 SMALL = {
-    "feature_count": 4, "channels": (4, 6, 8), "kernels": (7, 5, 5), "flatten": False, "feature_hidden": 32, "hidden": 8,
-    "dropout": 0.3, "flatten_dropout": 0.5, "wave_dropout": 0.5, "window_samples": 64, "input_channels": 1,
+    "feature_count": 4, "channels": (4, 6, 8), "kernels": (7, 5, 5), "flatten": False, "feature_hidden": 32,
+    "hidden": 8, "dropout": 0.3, "flatten_dropout": 0.5, "wave_dropout": 0.5, "window_samples": 64, "input_channels": 1,
 }  # fmt: skip
 
 

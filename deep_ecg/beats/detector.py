@@ -291,9 +291,10 @@ class _Judge:
             if summit.height_mv > P_WAVE_RATIO * last.height_mv:
                 self._outgrow(summit)
             return []
-        if since_s < REFRACTORY_S and summit.height_mv <= P_WAVE_RATIO * last.height_mv:
+        last_mv = 0.0 if last is None else last.height_mv  # without one, `since_s` is infinite
+        if since_s < REFRACTORY_S and summit.height_mv <= P_WAVE_RATIO * last_mv:
             return []
-        is_t_wave = since_s < T_WAVE_S and summit.height_mv <= T_WAVE_SHARE * last.height_mv
+        is_t_wave = since_s < T_WAVE_S and summit.height_mv <= T_WAVE_SHARE * last_mv
         if summit.height_mv > self._threshold_mv() and not is_t_wave:
             return self._accept(summit, known)
         self._refuse(summit)
@@ -313,12 +314,12 @@ class _Judge:
 
     def _accept(self, summit: Summit, known: int) -> list[tuple[int, int]]:
         """`summit` is a beat; before it may come one that only it has shown to be a beat."""
-        since_s, between = self._seconds(self._last, summit), []
+        last, since_s, between = self._last, self._seconds(self._last, summit), []
         self._found_back = 0
-        if since_s < P_WAVE_S and summit.height_mv > P_WAVE_RATIO * self._last.height_mv:
+        if last is not None and since_s < P_WAVE_S and summit.height_mv > P_WAVE_RATIO * last.height_mv:
             self._others_mv.append(self._beats_mv.pop())
             self._rr_s[-1] += since_s
-        elif self._last is not None:
+        elif last is not None:
             between = self._beat_between(summit, known)
             self._others_mv.append(max((other.height_mv for other in self._refused), default=0.0))
         self._count(summit)

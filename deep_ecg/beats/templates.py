@@ -108,5 +108,6 @@ class RunningMean:
         self.mean, self._count, self._most = mean, count, most
 
     def add(self, value: float):
+        """Takes `value` into the mean."""
         self._count = min(self._count + 1, self._most)
         self.mean += (value - self.mean) / self._count

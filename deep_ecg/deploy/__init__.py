@@ -1,0 +1,1 @@
+"""Networks for other machines: dynamic int8, ONNX, whole numbers, TFLite, C99."""

@@ -285,7 +285,7 @@ def _tables(name: str, layer: Layer) -> str:
 def _initializer(name: str, layer: Layer) -> str:
     kernel = layer.weights.shape[1] if layer.convolution else 1
     lowest = max(layer.output.zero_point, INT8_MIN) if layer.relu else INT8_MIN
-    numbers = (len(layer.weight_scales), kernel, layer.weights.shape[-1], len(layer.weights))
+    numbers = [len(layer.weight_scales), kernel, layer.weights.shape[-1], len(layer.weights)]
     numbers += (layer.input.zero_point, layer.output.zero_point, lowest)
     pointers = ", ".join(f"{name}_{column}" for column in ("weights", "bias", "multipliers", "shifts"))
     return f"    {{{pointers},\n     {', '.join(str(number) for number in numbers)}}}"
@@ -307,7 +307,7 @@ def rows(items: list[str]) -> str:
     return "\n".join([*lines, line]).rstrip(",")
 
 
-def _float(value: float) -> str:
+def _float(value: float | np.floating) -> str:
     """A float32 as a C constant that reads back to the same bits."""
     text = f"{np.float32(value):.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
@@ -317,7 +317,7 @@ def _float(value: float) -> str:
 
 
 def compiler() -> str | None:
-    """This machine's C compiler, None where there is none."""
+    """The C compiler of this machine, None where there is none."""
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
@@ -361,7 +361,7 @@ class HostLibrary:
 
 def compile_c(sources: list[Path], out: Path, *options: str, command: str | None = None):
     """Compiles C99 `sources` into `out`, warnings being errors. Raises DeepECGError with the compiler's first error."""
-    line = [command or compiler(), *FLAGS, *options, *map(str, sources), "-o", str(out)]
+    line = [command or compiler() or "cc", *FLAGS, *options, *map(str, sources), "-o", str(out)]
     done = subprocess.run(line, capture_output=True, text=True)
     if done.returncode:
         first = next((line for line in done.stderr.splitlines() if "error" in line), "no message")

@@ -9,6 +9,7 @@ channel of a convolution and one in all for a dense layer; biases are int32. Sum
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +72,7 @@ class Layer:
 
     @property
     def convolution(self) -> bool:
+        """Whether its weights have a kernel."""
         return self.weights.ndim == 3
 
     def sums(self, inputs: np.ndarray) -> np.ndarray:
@@ -101,6 +103,7 @@ class IntegerNetwork:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
+        """All layers, in the order of their calculation."""
         return self.convolutions + self.feature_layers + self.head
 
     def quantize(self, windows: np.ndarray, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -151,11 +154,11 @@ def _as_it_is(values: np.ndarray) -> np.ndarray:
 
 def _weighted(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Sums over the inputs, laid out as in `Layer`; a convolution's ends see zeros."""
-    values, weights = torch.from_numpy(values), torch.from_numpy(weights)
-    if weights.ndim == 2:
-        return (values @ weights.T).numpy()
-    padding = weights.shape[1] // 2
-    return conv1d(values.transpose(1, 2), weights.transpose(1, 2), padding=padding).transpose(1, 2).numpy()
+    inputs, taps = torch.from_numpy(values), torch.from_numpy(weights)
+    if taps.ndim == 2:
+        return (inputs @ taps.T).numpy()
+    padding = taps.shape[1] // 2
+    return conv1d(inputs.transpose(1, 2), taps.transpose(1, 2), padding=padding).transpose(1, 2).numpy()
 
 
 # Fixed-point arithmetic --------------------------------------------------------------------------------------------
@@ -199,6 +202,7 @@ class FloatLayer:
         return _weighted(inputs, self.weights) + self.bias
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """What the layer gives for `inputs`, laid out as in `Layer`."""
         sums = self.sums(inputs)
         return np.maximum(sums, 0) if self.relu else sums
 
@@ -219,16 +223,17 @@ def folded(model: HybridECGNet) -> FloatLayers:
     """
     if not isinstance(model, HybridECGNet) or model.flatten is not None:
         raise DeepECGError("int8 for microcontrollers is made for networks without the flattened map: use preset edge")
-    if any(block[0].kernel_size[0] % 2 == 0 for block in model.wave):
+    blocks: list[list[Any]] = [[*block.children()] for block in model.wave]  # convolution, normalisation, pooling, ReLU
+    if any(block[0].kernel_size[0] % 2 == 0 for block in blocks):
         raise DeepECGError("int8 for microcontrollers needs odd convolution kernels: change the preset in config.py")
     return FloatLayers(
-        convolutions=tuple(_folded(block[0], block[1]) for block in model.wave),
+        convolutions=tuple(_folded(block[0], block[1]) for block in blocks),
         feature_layers=tuple(_dense(model.features.layers)),
         head=tuple(_dense(model.head)),
     )
 
 
-def _folded(convolution: nn.Conv1d, norm: nn.BatchNorm1d) -> FloatLayer:
+def _folded(convolution: Any, norm: Any) -> FloatLayer:
     gain = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
     weights = (convolution.weight.double() * gain[:, None, None]).transpose(1, 2)  # (outputs, kernel, inputs)
     bias = norm.bias.double() - norm.running_mean.double() * gain
@@ -351,7 +356,7 @@ class _Chain:
         self, values: _Values, layers: Sequence[FloatLayer], outputs: Sequence[Scaling], between: Callable = _as_it_is
     ) -> tuple[_Values, tuple[Layer, ...]]:
         """The layers in whole numbers, and what comes out of the last; `between` acts between two layers."""
-        done = []
+        done: list[Layer] = []
         for layer, output in zip(layers, outputs):
             if done:
                 values = _Values(between(values.real), between(values.quantized), values.scaling)
@@ -400,7 +405,7 @@ def _outputs(
     layers: Sequence[FloatLayer], values: np.ndarray, between: Callable = _as_it_is
 ) -> list[np.ndarray]:
     """What each of `layers` gives when they follow one another, `between` acting between two of them."""
-    outputs = []
+    outputs: list[np.ndarray] = []
     for layer in layers:
         outputs.append(layer(between(outputs[-1]) if outputs else values))
     return outputs

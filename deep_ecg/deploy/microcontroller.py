@@ -36,7 +36,7 @@ DEFINITIONS = {
     "second_previous_ratio": "the second RR before pre-RR over the mean of the last `memory` RR before pre-RR",
     "rr_step": "median step between neighbouring RR of the last `memory`, over their mean",
     "rr_variation": "standard deviation of the last `memory` RR, over their mean",
-    "rr_off_multiple": "mean distance, at most 0.5, of the last `memory` RR from whole multiples of pre-RR, over pre-RR",
+    "rr_off_multiple": "mean distance, at most 0.5, of the last `memory` RR from multiples of pre-RR, over pre-RR",
     "pre_previous_ratio": "RR before the beat over the RR before it",
     "previous_second_ratio": "the RR before pre-RR over the one before it",
     "pre_rank": "share of the last 32 RR that are shorter than pre-RR",

@@ -50,6 +50,7 @@ def export_fp32(model: nn.Module, description: Description, path: Path) -> Path:
             dynamic_shapes=({0: batch}, {0: batch}),
             verbose=False,
         )
+    assert program is not None  # as it is only without dynamo
     return write_onnx(path, program.model_proto, description)
 
 

@@ -165,14 +165,20 @@ class _Writer:
         ]
 
     def _values(self, name: str, shape: tuple[int, ...], scaling: Scaling) -> int:
-        return self._tensor(name, shape, np.int8, 0, [scaling.scale], [scaling.zero_point])
+        return self._tensor(name, shape, np.int8, 0, [float(scaling.scale)], [scaling.zero_point])
 
-    def _constant(self, name: str, values: np.ndarray, scales: Sequence[float] = ()) -> int:
+    def _constant(self, name: str, values: np.ndarray, scales: Sequence[float] | np.ndarray = ()) -> int:
         self._buffers.append(values.astype(values.dtype.newbyteorder("<")).tobytes())
         return self._tensor(name, values.shape, values.dtype, len(self._buffers) - 1, scales, [0] * len(scales))
 
     def _tensor(
-        self, name: str, shape: tuple[int, ...], kind: type, buffer: int, scales: Sequence[float], zeros: list[int]
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        kind: type | np.dtype,
+        buffer: int,
+        scales: Sequence[float] | np.ndarray,
+        zeros: list[int],
     ) -> int:
         tensor = self._schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name, list(shape), buffer

@@ -1,0 +1,1 @@
+"""Records and streams labelled: `predict`, archives, live views."""

@@ -2,7 +2,9 @@
 
 import argparse
 import sys
+from io import BufferedReader
 from pathlib import Path
+from typing import cast
 
 from config import MODES, PRESETS, Config, with_overrides
 from deep_ecg.labelling.archive import is_folder, label_archive, other_recordings, records_below, records_listed
@@ -115,7 +117,7 @@ def stream_command(options: dict):
         path = record_path(options["record"], config)
         feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
     else:
-        feed = line_feed(sys.stdin.buffer, options["fs"], classifier.synthetic)
+        feed = line_feed(cast(BufferedReader, sys.stdin.buffer), options["fs"], classifier.synthetic)
     out = options.get("out", Path("streamed"))
     follow(feed, classifier, out, min_confidence=options.get("min_confidence", 0.0))
 

@@ -10,8 +10,8 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.console import abandon_output, draw_in_place
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import check_writable
+from deep_ecg.system.text import clock
 
 CHUNK_S = 0.1  # of a replay
 BLOCK_BYTES = 65_536  # of standard input at a time, less where less is there
@@ -139,18 +140,19 @@ def _replayed(record: Record, speed: float) -> Iterator[np.ndarray]:
         yield chunk_mv
 
 
-def line_feed(stream: BinaryIO, fs_hz: float, synthetic: bool = False) -> Feed:
+def line_feed(stream: BufferedReader, fs_hz: float, synthetic: bool = False) -> Feed:
     """Samples from the lines of `stream`: one value a line in millivolts, "nan" where the signal is lost."""
     return Feed("stdin", "unnamed", fs_hz, _parsed(stream), synthetic)
 
 
-def _parsed(stream: BinaryIO) -> Iterator[np.ndarray]:
+def _parsed(stream: BufferedReader) -> Iterator[np.ndarray]:
     """What is there of the lines, as soon as it is there. Raises DeepECGError at the first that is no number."""
     rest, number, values_mv = b"", 0, []
     while block := stream.read1(BLOCK_BYTES):
         *lines, rest = (rest + block).split(b"\n")
         try:
-            for number, line in enumerate(lines, number + 1):
+            for line in lines:
+                number += 1
                 values_mv.append(_millivolts(line, number))
             if len(rest) > LINE_BYTES:
                 _millivolts(rest, number + 1)
@@ -332,9 +334,3 @@ def trace(strip_mv: np.ndarray, columns: int, rows: int) -> list[str]:
                 top, bottom = np.round((1 - height) * (rows - 1)).astype(int)
                 picture[top : bottom + 1, column] = "|" if bottom > top else "-"
     return ["".join(row) for row in picture]
-
-
-def clock(seconds: float) -> str:
-    """`seconds` as h:mm:ss."""
-    minutes, second = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"

@@ -267,4 +267,4 @@ def _classified(streams: Sequence[BeatStream], prepared: list[list[Prepared]]) -
     windows, features = (np.stack([getattr(beat, name) for beat in beats]) for name in ("window", "features"))
     ends = np.cumsum([len(of_stream) for of_stream in prepared])
     rows = np.split(predict_proba(streams[0].classifier.model, windows, features), ends[:-1])
-    return [stream.labelled(*own) if own[0] else [] for stream, *own in zip(streams, prepared, rows)]
+    return [stream.labelled(own, proba) if own else [] for stream, own, proba in zip(streams, prepared, rows)]

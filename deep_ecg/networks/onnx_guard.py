@@ -118,6 +118,7 @@ def _parse(content: bytes, fields: dict) -> dict[int, list]:
 
 def _fields(content: bytes) -> Iterator[tuple[int, int, Any]]:
     """Number, wire type and value of each field: a whole number, or bytes."""
+    value: int | bytes
     place = 0
     while place < len(content):
         key, place = _varint(content, place)

@@ -1,0 +1,1 @@
+"""Where ECGs come from: WFDB files, their checks, download, the synthetic database."""

@@ -21,6 +21,7 @@ class Source:
 
     @property
     def synthetic(self) -> bool:
+        """Whether its records are generated ones."""
         return self.name == "synthetic"
 
 

@@ -291,7 +291,7 @@ def _read_mv(path: Path, header: wfdb.Record, frames: int | None, places: list[i
         return [_physical_mv(values, header, place) for values, place in zip(digital, places)]
     except MemoryError:
         raise
-    except Exception as error:  # wfdb raises whatever its parser stumbles over
+    except Exception:  # wfdb raises whatever its parser stumbles over
         files = ", ".join(dict.fromkeys(header.file_name))
         raise DeepECGError(f"record {path} cannot be read: {files} is truncated or broken") from None
 
@@ -355,10 +355,10 @@ def _header_of(path: Path) -> Path:
 
 
 def _stat_of(file: Path) -> tuple[int, int] | None:
-    """Size in bytes and time of change in ns of `file`; None where it is not there."""
+    """Size in bytes and time of change in ns of `file`; None where it is not there, or its name cannot be one."""
     try:
         stat = file.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return stat.st_size, stat.st_mtime_ns
 
@@ -426,7 +426,7 @@ def read_annotations(path: Path, extension: str) -> wfdb.Annotation:
         annotation = wfdb.rdann(str(path.absolute()), extension)
     except MemoryError:
         raise
-    except Exception as error:  # wfdb raises whatever its parser stumbles over
+    except Exception:  # wfdb raises whatever its parser stumbles over
         raise DeepECGError(f"{file} is no annotation file in the format of WFDB, or a broken one") from None
     if annotation.fs is not None:
         try:

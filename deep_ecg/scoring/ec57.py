@@ -391,7 +391,7 @@ def build_report(scores: Sequence[Score], test_extension: str, reference_extensi
 
     Rates are in per cent, None where they are 0/0; those are left out of an average.
     """
-    total = sum(score.matrix for score in scores)
+    total = np.sum([score.matrix for score in scores], axis=0)
     rates = [measures(score.matrix, aggregate=True) for score in scores]
     return {
         "standard": "ANSI/AAMI EC57, beat by beat",

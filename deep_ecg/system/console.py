@@ -4,6 +4,7 @@ import logging
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import time
 import warnings
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from deep_ecg import INSTALL
 from deep_ecg.system import machine
-from deep_ecg.system.errors import DeepECGError, PartlyDone
+from deep_ecg.system.errors import DeepECGError
 
 WIDTH = 78
 GOES_ON = "Interrupted: the same command goes on from the last whole epoch."  # said after Ctrl-C, as these are
@@ -56,7 +57,8 @@ def ask(question: str) -> bool:
 def command_line(script: Path, *arguments: object) -> str:
     """The command that runs `script` with `arguments` by the Python that is running, to be pasted where the user is."""
     python = "python" if shutil.which("python") == sys.executable else _from_here(Path(sys.executable))
-    return shlex.join([python, _from_here(script), *map(str, arguments)])
+    join = subprocess.list2cmdline if machine.WINDOWS else shlex.join
+    return join([python, _from_here(script), *map(str, arguments)])
 
 
 def _from_here(path: Path) -> str:
@@ -80,7 +82,7 @@ def abandon_output():
 
 
 def exit_status(work: Callable[[], object], interrupted: str) -> int:
-    """Does `work`; returns the exit status: 0 done, 2 wrong input or no room, 3 partly done, 130 interrupted.
+    """Does `work`; returns the exit status: 0 done, that of a DeepECGError, 2 no room, 130 interrupted.
 
     What went wrong is told in one line; after Ctrl-C that is `interrupted`, unless the work has said something itself
     (the text of its KeyboardInterrupt). A reader of the output that goes away is no error.
@@ -89,10 +91,8 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     try:
         work()
         print(end="", flush=True)
-    except PartlyDone as error:
-        return _failed(error, 3)
     except DeepECGError as error:
-        return _failed(error)
+        return _failed(error, error.status)
     except ModuleNotFoundError as error:
         mend = f"{INSTALL}, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
         return _failed(f"package {error.name} is not installed: {mend}")

@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from deep_ecg.system.errors import DeepECGError
 
@@ -35,12 +35,12 @@ def check_kinds(config):
             raise DeepECGError(f"setting {field.name} = {value!r} cannot be used: it must be {kind}")
 
 
-def _is_a(value: object, kind: object) -> bool:
+def _is_a(value: Any, kind: Any) -> bool:
     if get_origin(kind) is tuple:
         return isinstance(value, tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
     if kind is str:
         return isinstance(value, str | os.PathLike)
-    if kind is dict or is_dataclass(kind):
+    if kind is dict or (isinstance(kind, type) and is_dataclass(kind)):
         return isinstance(value, kind)
     numbers = (int, float) if kind is float else int
     return isinstance(value, numbers) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -1,0 +1,1 @@
+"""One training, the trainings of a run, and processes that share them."""

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -50,8 +51,8 @@ class Rows:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __getitem__(self, index: Tensor) -> Tensor:
-        index, first = index.numpy(), self._parts[0][0]
+    def __getitem__(self, wanted: Tensor) -> Tensor:
+        index, first = wanted.numpy(), self._parts[0][0]
         gathered = np.empty((len(index), *first.shape[1:]), first.dtype)
         part = np.searchsorted(self._ends, index, side="right")
         for number, (array, rows) in enumerate(self._parts):
@@ -84,7 +85,7 @@ def seed_everything(seed: int):
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs 6 % of a training; nothing reads such memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs 6 % of a training; nothing reads such memory
     torch.set_num_threads(TRAINING_THREADS)
 
 
@@ -125,7 +126,7 @@ def fit(
 
 def validate(model: nn.Module, data: BeatTensors, loss_function: nn.Module) -> dict:
     """Loss, accuracy, S F1 and V F1 of `model` on `data` as val_loss, val_accuracy, val_s_f1, val_v_f1."""
-    logits = predict_logits(model, data.windows, data.features)
+    logits = predict_logits(model, cast(Tensor, data.windows), data.features)
     predicted = logits.argmax(dim=1).numpy()
     f1 = f1_score(data.labels.numpy(), predicted, labels=[1, 2], average=None, zero_division=0)
     return {
@@ -220,8 +221,8 @@ class _Run:
             write_torch_file(path, state)
 
     def restore(self, path: Path, fingerprint: str):
-        state = read_torch_file(path) if processes.is_first() and path.exists() else None
-        state = processes.from_first(state)
+        own = read_torch_file(path) if processes.is_first() and path.exists() else None
+        state: Any = processes.from_first(own)
         if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
             return
         try:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ from deep_ecg.scoring.measures import evaluate_beats, majority_baseline, prematu
 from deep_ecg.system.machine import versions
 from deep_ecg.training import engine, processes
 from loss import FocalLoss
-from model import HybridECGNet
+from model import FeatureMLP, HybridECGNet
 
 
 @dataclass(frozen=True)
@@ -90,8 +91,9 @@ def train(
     model = network(**arguments)
     patients = processes.share_of(ds1.records[~np.isin(ds1.records, held_out)])
     features = ds1.features[np.isin(ds1.records, patients)]
-    model.features.set_normalisation(torch.from_numpy(features))
-    processes.pool_normalisation(model.features, len(features))
+    normalised = cast(FeatureMLP, model.features)
+    normalised.set_normalisation(torch.from_numpy(features))
+    processes.pool_normalisation(normalised, len(features))
     train_on = training_tensors(ds1, replays, patients)
     unseen = ds1.of(held_out)
     history = engine.fit(
@@ -222,7 +224,7 @@ def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: t
 def _digest(rows: engine.Rows | torch.Tensor) -> str:
     digest = hashlib.sha256()
     for block in torch.arange(len(rows)).split(BLOCK_BEATS):
-        digest.update(rows[block].numpy())
+        digest.update(rows[block].numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -80,7 +80,7 @@ def test_features_are_normalised_and_limited_inside_the_graph(exported):
 
 
 def test_int8_means_the_same_to_the_reference_interpreter(exported):
-    """onnxruntime fuses the graph into integer kernels; the reference interpreter computes it step by step."""
+    """Onnxruntime fuses the graph into integer kernels; the reference interpreter computes it step by step."""
     mode, _, _, int8 = exported
     given = beats(mode, 8, seed=3)
     [expected] = ReferenceEvaluator(onnx.load(int8)).run(None, {"windows": given.windows, "features": given.features})
@@ -98,7 +98,8 @@ def test_int8_is_near_fp32(exported):
 
 def test_weights_are_int8_by_channel_convolutions_too(exported):
     """Each weight lies within half a step of the fp32 one; a step is the channel's largest weight over 64: the
-    sum of two products with a byte, 2 * 64 * 255, fits 16 bits, and so no processor saturates."""
+    sum of two products with a byte, 2 * 64 * 255, fits 16 bits, and so no processor saturates.
+    """
     _, _, fp32, int8 = exported
     graph, exact = onnx.load(int8).graph, _initializers(onnx.load(fp32))
     values, nodes = _initializers(onnx.load(int8)), {node.output[0]: node for node in graph.node}

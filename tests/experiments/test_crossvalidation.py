@@ -13,7 +13,6 @@ from config import CLASSES, DATA_DIR_VARIABLE, DS1, DS2, Config
 from data_loader import FOLDS, load_beats
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
-from deep_ecg.beats.noise import noise_power, qrs_power
 from deep_ecg.beats.shape import P_WAVE
 from deep_ecg.beats.strip import Strip, read_strip
 from deep_ecg.networks import torch_network
@@ -34,6 +33,7 @@ from experiments.crossvalidation import (
     records_table,
     second_lead_beats,
 )
+from experiments.noise import noise_power, qrs_power
 
 LEAVE_ONE_OUT = tuple((name,) for name in DS1)
 N, S, V, F = range(4)
@@ -329,7 +329,8 @@ def test_tables_by_hand(worked, config, monkeypatch, tmp_path):
 @pytest.fixture
 def sure(monkeypatch):
     """Two folds whose networks call every beat N with probability 0.6: 8 of 10 beats of the first are, 6 of 10 of the
-    second."""
+    second.
+    """
 
     def held_out(config, source, idea, seed, fold):
         right = {"201": 8, "101": 6}[fold[0]]

@@ -331,7 +331,8 @@ def test_standard_input_from_the_command_line(mode, pretrained, monkeypatch, tmp
 
 def started(pretrained: Path, out: Path) -> subprocess.Popen:
     """The real program reading a pipe, with the checkpoints of these tests."""
-    program = f"""import sys; sys.path.insert(0, {str(ROOT)!r}); from deep_ecg.networks import classifier; from pathlib import Path
+    program = f"""import sys; sys.path.insert(0, {str(ROOT)!r})
+from deep_ecg.networks import classifier; from pathlib import Path
 classifier.PRETRAINED = Path({str(pretrained)!r}); import main; sys.exit(main.main(sys.argv[1:]))"""
     options = ["stream", "--stdin", "--fs", "250", "--preset", "edge", "--out", str(out)]
     return subprocess.Popen(

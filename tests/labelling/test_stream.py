@@ -1,6 +1,7 @@
 """Live streams against the whole record: the same inputs at the same R-peaks, in time, in order, whatever comes."""
 
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -173,7 +174,7 @@ def test_inputs_across_lost_signal_equal_those_of_the_whole_record(mitdb, config
     for start, (count, value) in list(LOSSES.items())[1:]:
         until_known = int(0.03 * fs_hz) if np.isnan(value) else int(0.5 * fs_hz)
         lost[start + until_known : start + count] = True
-    broken = [True] + [bool(lost[a + 1 : b + 1].any()) for a, b in zip(peaks, peaks[1:])]
+    broken = [True] + [bool(lost[a + 1 : b + 1].any()) for a, b in pairwise(peaks)]
     assert 4 <= sum(broken) - 1 <= 12
     expected = rhythm_features(rr_intervals(peaks, fs_hz, np.array(broken)), config.mode)
     assert np.array_equal(features[:, :rhythm], expected)

@@ -19,7 +19,7 @@ def random_beats(count: int = 100) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_prior_comes_before_the_temperature():
-    """By hand: after one N the share of S is 0.08 - 0.08 / 300; logits are halved, so probabilities go as their root."""
+    """By hand: after one N the share of S is 0.08 - 0.08 / 300; logits are halved, so probabilities go as roots."""
     found = Decision(SETTINGS)(N_THEN_S, np.zeros(2, int))
     adapted = N_THEN_S[1] * [1, (1 - 1 / 300) ** 0.5, 1, 1, 1]
     for row, proba in zip(found, (N_THEN_S[0], adapted)):

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -81,37 +82,31 @@ def refused(stored: object, message: str, version: object = FORMAT):
 
 
 @pytest.fixture(scope="module")
-def model() -> tuple[HybridECGNet, dict]:
-    """A network of random weights for the inputs of SAID, and the arguments of its constructor."""
+def files(tmp_path_factory) -> dict[str, Path]:
+    """A network of random weights for the inputs of SAID in a file of either kind."""
     arguments = hybrid_arguments(CONFIG) | {"window_samples": SAID.inputs.window_samples}
     torch.manual_seed(1)
-    return HybridECGNet(**arguments).eval(), arguments
-
-
-def written(model: tuple[HybridECGNet, dict], path: Path, description: Description = SAID) -> Path:
-    if path.suffix == ".onnx":
-        return export_fp32(model[0], description, path)
-    save_checkpoint(path, *model, description)
-    return path
+    model, folder = HybridECGNet(**arguments).eval(), tmp_path_factory.mktemp("files")
+    save_checkpoint(folder / "network.pt", model, arguments, SAID)
+    return {"pt": folder / "network.pt", "onnx": export_fp32(model, SAID, folder / "network.onnx")}
 
 
 def loaded(path: Path, config: Config = CONFIG) -> Description:
     return load_classifier(config, path, "onnx" if path.suffix == ".onnx" else "torch").description
 
 
-def test_a_file_of_torch_gives_back_the_whole_description(model, tmp_path):
-    assert loaded(written(model, tmp_path / "network.pt")) == SAID
+def test_a_file_of_torch_gives_back_the_whole_description(files):
+    assert loaded(files["pt"]) == SAID
 
 
-def test_a_file_of_onnx_gives_it_back_but_for_the_settings_of_its_training(model, tmp_path):
-    path = written(model, tmp_path / "network.onnx")
-    assert loaded(path) == dataclasses.replace(SAID, training={})
-    assert "training" not in json.loads(onnx.load(path).metadata_props[0].value)
+def test_a_file_of_onnx_gives_it_back_but_for_the_settings_of_its_training(files):
+    assert loaded(files["onnx"]) == dataclasses.replace(SAID, training={})
+    assert "training" not in json.loads(onnx.load(files["onnx"]).metadata_props[0].value)
 
 
 @pytest.mark.parametrize("ending", ["pt", "onnx"])
-def test_nothing_of_it_comes_from_todays_settings(model, tmp_path, ending):
-    path = written(model, tmp_path / f"network.{ending}")
+def test_nothing_of_it_comes_from_todays_settings(files, ending):
+    path = files[ending]
     others = dataclasses.replace(
         CONFIG, preset="full", lead="V1", other_leads=("V2",), fs_hz=128.0, band_hz=(2.0, 20.0), filter_order=1,
         window_samples=64, look_ahead_ms=0.0, s_prior_weight=0.0, v_prior_weight=0.0,
@@ -121,8 +116,8 @@ def test_nothing_of_it_comes_from_todays_settings(model, tmp_path, ending):
 
 @pytest.mark.parametrize("ending", ["pt", "onnx"])
 @pytest.mark.parametrize("path", [path for path in PATHS if path != ("training",)], ids=".".join)
-def test_either_file_without_an_entry_is_refused(model, tmp_path, path, ending):
-    file = with_stored(written(model, tmp_path / f"network.{ending}"), changed(path))
+def test_either_file_without_an_entry_is_refused(files, tmp_path, path, ending):
+    file = with_stored(Path(shutil.copy(files[ending], tmp_path)), changed(path))
     with pytest.raises(DeepECGError, match=rf"{file}: it does not say how it is used \({path[-1]}\)"):
         loaded(file)
 

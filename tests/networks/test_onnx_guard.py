@@ -17,7 +17,7 @@ from deep_ecg.system.errors import DeepECGError
 
 @pytest.fixture
 def never(monkeypatch):
-    """onnxruntime must not be asked."""
+    """Onnxruntime must not be asked."""
     monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *unused, **also: pytest.fail("it was asked"))
 
 

@@ -156,7 +156,7 @@ def test_a_header_in_another_encoding_is_refused(record, encoding):
 
 
 def test_signals_of_a_file_that_are_listed_apart_are_refused(record):
-    """wfdb would count the place of the third signal in its file from the first one's in the header."""
+    """Wfdb would count the place of the third signal in its file from the first one's in the header."""
     (record.parent / "s.dat").write_bytes(Path(f"{record}.dat").read_bytes())
     other = SIGNAL_LINE.replace("r.dat", "s.dat").replace("MLII", "V5")
     rewrite(record, SIGNAL_LINE, other, SIGNAL_LINE.replace("MLII", "V1"), first="r 3 250 2500")

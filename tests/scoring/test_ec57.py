@@ -189,7 +189,8 @@ def test_on_a_tie_the_later_beat_is_taken():
 
 def test_a_rival_that_has_a_nearer_beat_of_its_own_does_not_count():
     """The example of bxb's description: a window of 37 samples, and the second reference beat 32 from the first test
-    beat but 25 from the second, so that it is no rival of the first reference beat, also 32 away."""
+    beat but 25 from the second, so that it is no rival of the first reference beat, also 32 away.
+    """
     assert list(ec57.pair_beats([96, 160], [128, 185], 37, 0, 1000)) == [(0, 0, True, True), (1, 1, True, True)]
     assert list(ec57.pair_beats([128, 185], [96, 160], 37, 0, 1000)) == [(0, 0, True, True), (1, 1, True, True)]
 

@@ -84,7 +84,8 @@ def supervise(count: int, seed: int, only: Sequence[str], out: Path) -> int:
     state = json.loads(state_path.read_text()) if state_path.exists() else {"next": 0, "counts": {}, "failures": []}
     while state["next"] < count:
         end = min(state["next"] + BATCH, count)
-        command = [sys.executable, "-m", "tests.support.fuzz", "--seed", str(seed), "--batch", str(state["next"]), str(end), "--only"]
+        command = [sys.executable, "-m", "tests.support.fuzz", "--seed", str(seed)]
+        command += ["--batch", str(state["next"]), str(end), "--only"]
         done = subprocess.run([*command, *only], capture_output=True, text=True)
         results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         if "ready" not in done.stdout:

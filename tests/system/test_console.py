@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deep_ecg.system import console
-from deep_ecg.system.errors import DeepECGError, PartlyDone
+from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def raising(error: BaseException | None):
         (None, 0, ""),
         (DeepECGError("record 7 is missing: fetch it"), 2, "error: record 7 is missing: fetch it"),
         (PartlyDone("3 of 7 records failed"), 3, "error: 3 of 7 records failed"),
+        (NoBeats("no beat was found in 7"), 4, "error: no beat was found in 7"),
         (KeyboardInterrupt(), 130, "Interrupted: so."),
         (KeyboardInterrupt("Interrupted after 3 s."), 130, "Interrupted after 3 s."),
         (MemoryError(), 2, "error: there is not enough memory for this: "),
@@ -119,6 +120,14 @@ def test_a_command_line_can_be_pasted_where_the_user_stands(tmp_path, monkeypatc
     line = console.command_line(project / "main.py", "predict", Path("my data") / "100", "--seeds", 0)
     expected = [python.format(tmp_path), script.format(tmp_path), "predict", "my data/100", "--seeds", "0"]
     assert shlex.split(line) == expected and "'my data/100'" in line
+
+
+def test_a_command_line_is_quoted_as_windows_takes_it(tmp_path, monkeypatch):
+    """CommandLineToArgvW: double quotes around words with spaces; single quotes quote nothing."""
+    monkeypatch.setattr(console.machine, "WINDOWS", True)
+    monkeypatch.chdir(tmp_path)
+    line = console.command_line(tmp_path / "main.py", "predict", r"C:\my data\100")
+    assert line.endswith(r'main.py predict "C:\my data\100"')
 
 
 def test_an_activated_python_is_called_by_its_name(tmp_path, monkeypatch):

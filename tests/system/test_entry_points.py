@@ -76,9 +76,9 @@ def test_an_old_python_can_read_what_tells_it(name):
 
 def test_what_is_looked_for_is_what_the_requirements_install():
     texts = [(ROOT / name).read_text(encoding="utf-8") for name in ("requirements.txt", "requirements-pi.txt")]
-    wanted = {line.partition("==")[0] for text in texts for line in text.split() if "==" in line}
+    wanted = [line.partition("==")[0] for text in texts for line in text.split() if "==" in line]
     names = (*deep_ecg.PACKAGES, *requirements.PACKAGES)
-    assert {{"sklearn": "scikit-learn"}.get(name, name) for name in names} == wanted
+    assert sorted({"sklearn": "scikit-learn"}.get(name, name) for name in names) == sorted(wanted)
 
 
 # The version ---------------------------------------------------------------------------------------------------------

@@ -183,7 +183,7 @@ def test_an_epoch_shows_the_share_of_each_stratum_drawn_anew(strata):
 def test_without_shares_an_epoch_shows_every_beat():
     net = Spy()
     fit(net, named_beats((50, 7, 3), True), None, Schedule(1, learning_rate=1e-4, batch_size=20, weight_decay=0))
-    assert sorted(sum(net.seen, [])) == list(range(60))
+    assert sorted(beat for batch in net.seen for beat in batch) == list(range(60))
 
 
 def test_shares_that_leave_less_than_a_batch_are_a_clear_error():

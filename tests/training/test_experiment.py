@@ -222,7 +222,7 @@ def test_an_epochs_line_names_its_losses_and_whose_scores_follow():
     assert experiment.epoch_line({"epoch": 12, "train_loss": 0.5}) == "epoch 12  training loss 0.5000"
 
 
-def test_a_network_takes_the_temperature_and_the_priors_of_its_training_into_its_file(ds1, tmp_path, short, monkeypatch):
+def test_a_network_takes_the_temperature_and_priors_of_its_training_into_its_file(ds1, tmp_path, short, monkeypatch):
     config = dataclasses.replace(EDGE, s_prior_weight=0.2, v_prior_weight=0.1)
     monkeypatch.setitem(settings.TEMPERATURES, ("diagnostic", "edge"), 1.5)
     train(config, ds1, tmp_path)

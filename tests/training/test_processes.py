@@ -35,6 +35,22 @@ def torchrun(script: Path, *arguments: str, folder: Path, data_folder: Path | st
     )
 
 
+def pair(code: str, argument: str, folder: Path) -> list[subprocess.Popen]:
+    """Two processes of `code` in `folder` that meet as those of torchrun do, without its launcher."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    environment |= {"WORLD_SIZE": "2", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", code, argument],
+            cwd=folder, env=environment | {"RANK": str(rank)}, text=True, **pipes,
+        )
+        for rank in (0, 1)
+    ]
+
+
 @pytest.fixture
 def process(monkeypatch):
     """Makes this process look like one that torchrun has started."""
@@ -132,10 +148,10 @@ def toy_training(folder: str) -> dict:
 
 def test_two_processes_train_as_one_does(tmp_path):
     (tmp_path / "alone").mkdir()
-    (tmp_path / "toy.py").write_text(TOY)
-    done = torchrun(tmp_path / "toy.py", str(tmp_path), folder=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "said by 0\n"
+    both = pair(TOY, str(tmp_path), tmp_path)
+    said = [process.communicate(timeout=LIMIT_S) for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert [output for output, _ in said] == ["said by 0\n", ""]
     first, second = torch.load(tmp_path / "0.pt"), torch.load(tmp_path / "1.pt")
     alone = toy_training(str(tmp_path / "alone"))
     for name, value in alone["state"].items():
@@ -143,7 +159,7 @@ def test_two_processes_train_as_one_does(tmp_path):
         torch.testing.assert_close(first["state"][name], value, rtol=1e-4, atol=1e-6)
     assert first["losses"] == pytest.approx(alone["losses"], rel=1e-4) and first["losses"] == second["losses"]
     assert not torch.equal(first["numbers"], second["numbers"])  # of dropout
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.pt", "1.pt", "alone", "resume.pt", "toy.py"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.pt", "1.pt", "alone", "resume.pt"]
 
 
 LOOPING = """
@@ -167,18 +183,7 @@ sys.exit(exit_status(work, "Interrupted."))
 
 @pytest.mark.parametrize("killed, doing", [(0, "train"), (1, "wait")])
 def test_a_process_whose_partner_is_killed_ends_with_one_line(killed, doing, tmp_path):
-    (tmp_path / "looping.py").write_text(LOOPING)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        environment = os.environ | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    environment |= {"WORLD_SIZE": "2", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "looping.py", doing], cwd=tmp_path, env=environment | {"RANK": str(rank)},
-            stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )
-        for rank in (0, 1)
-    ]  # fmt: skip
+    both = pair(LOOPING, doing, tmp_path)
     assert [process.stderr.readline() for process in both] == ["joined\n"] * 2
     both[killed].kill()
     left = both[1 - killed]
@@ -196,13 +201,14 @@ def test_processes_that_cannot_meet_say_so_in_one_line(process, monkeypatch):
 
 
 SHORT = """
-import dataclasses, functools, sys
-import config, main
+import functools, sys
+import main
+from deep_ecg.training import pictures
 
-for name, preset in config.PRESETS.items():
-    config.PRESETS[name] = dataclasses.replace(preset, epochs=2)
-main.Config = functools.partial(main.Config, preset="edge", data_source="local", replays=0)
-main.draw = lambda *arguments: None
+records = {"train_records": ("106", "118", "124", "203", "208", "209"), "test_records": ("202", "213", "221", "232")}
+settings = {"preset": "edge", "epochs": 2, "data_source": "local", "replays": 0, "batch_size": 32, **records}
+main.Config = functools.partial(main.Config, validation_records=("118", "124"), **settings)
+pictures.draw_run = lambda *arguments: []
 sys.exit(main.main(sys.argv[1:]))
 """
 
@@ -215,9 +221,3 @@ def test_a_run_shared_by_two_processes(synthetic_db, tmp_path):
     run = tmp_path / "runs" / "diagnostic-edge-SYNTHETIC"
     assert {path.name for path in run.iterdir()} >= {"report.json", "report.md", "seed-1", "validation"}
     assert (run / "seed-1" / "checkpoint.pt").is_file() and not list(run.rglob("resume.pt"))
-
-
-def test_what_one_process_has_to_do_is_refused(tmp_path):
-    done = torchrun(ROOT / "main.py", "predict", "100", folder=tmp_path)
-    assert done.returncode != 0
-    assert "error: torchrun is for training alone" in done.stderr

@@ -5,8 +5,8 @@ import pytest
 import wfdb
 from scipy.signal import welch
 
-from deep_ecg.beats import noise
 from deep_ecg.system.errors import DeepECGError
+from experiments import noise
 
 FS_HZ = 360.0
 

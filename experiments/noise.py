@@ -1,5 +1,7 @@
-"""Calibrated noise on a clean ECG, after the noise stress test of Moody, Muldrow and Mark (Computers in Cardiology 11:
-381-384, 1984) and the program `nst` of the WFDB Software Package, whose manual page defines what is done here.
+"""Calibrated noise on a clean ECG, as in the noise stress test.
+
+After Moody, Muldrow and Mark (Computers in Cardiology 11: 381-384, 1984) and the program `nst` of the WFDB Software
+Package, whose manual page defines what is done here.
 
 Noise comes from generators of four KINDS, seeded, or from noise records such as those of the MIT-BIH Noise Stress Test
 Database.
