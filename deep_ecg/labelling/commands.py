@@ -44,7 +44,7 @@ def add_predict(group: argparse._SubParsersAction):
     about = "processes for a folder or a list (default 0: one a core); what is done is not done again"
     target.add_argument("--workers", type=int, metavar="N", help=about)
     target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
-    target.add_argument("--lead", metavar="NAME", help="lead by name or number (default MLII, else another, which is then said)")
+    target.add_argument("--lead", metavar="NAME", help="lead, by name or number (default MLII, else one that is said)")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
     add_model_options(target)
     add_network_options(target)
@@ -58,7 +58,7 @@ def add_stream(group: argparse._SubParsersAction):
     )
     target.add_argument("record", nargs="?", metavar="RECORD", help="path of a WFDB record, replayed as a live feed")
     target.add_argument("--speed", type=float, metavar="X", help="times real time (default 1; 0: as fast as possible)")
-    target.add_argument("--lead", metavar="NAME", help="lead by name or number (default MLII, else another, which is then said)")
+    target.add_argument("--lead", metavar="NAME", help="lead, by name or number (default MLII, else one that is said)")
     target.add_argument("--stdin", action="store_true", help="one value a line in mV, nan where the signal is lost")
     target.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of --stdin, 100 to 1000 Hz")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default streamed)")

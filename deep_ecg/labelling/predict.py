@@ -184,7 +184,8 @@ def choose_lead(file: RecordFile, preferred: Sequence[str]) -> tuple[int, Record
     numbers = leads.candidates(file.leads, file.units, preferred)
     if not numbers:
         there = ", ".join(f"{name} ({unit})" for name, unit in zip(file.leads, file.units))
-        raise DeepECGError(f"record {file.path} has no signal that is an ECG by name and unit: name one with --lead: {there}")
+        why = "has no signal that is an ECG by name and unit: name one with --lead"
+        raise DeepECGError(f"record {file.path} {why}: {there}")
     number, record = file.first_usable(numbers, partial(_check_rate, file))
     name = file.leads[number]
     if name not in preferred or number != numbers[0]:

@@ -187,7 +187,7 @@ class RecordFile:
         return Annotation(*kept, left_out=int((~inside).sum()))
 
     def signals_mv(self, wanted: Sequence[str | int]) -> list[np.ndarray]:
-        """The signals (samples,) `wanted`, each at its own rate, in millivolts. Where nothing was recorded they are NaN.
+        """The signals (samples,) `wanted`, each at its own rate, in millivolts; NaN where nothing was recorded.
 
         Raises DeepECGError when they cannot be read.
         """
@@ -229,7 +229,8 @@ def _segments_of(path: Path, header: wfdb.Record | wfdb.MultiRecord) -> tuple[wf
         guard.check_signals(header)
         return header, (Segment(path, header, header.sig_len),)
     layout = header.layout == "variable"
-    known = {name: _segment_header(path, name, header, layout and name == header.seg_name[0]) for name in header.seg_name}
+    first = header.seg_name[0] if layout else None
+    known = {name: _segment_header(path, name, header, name == first) for name in header.seg_name}
     listed = list(zip(header.seg_name, header.seg_len))
     signals = next((known[name] for name, _ in listed if known[name] is not None), None)
     if signals is None:
@@ -282,7 +283,7 @@ def _read_mv(path: Path, header: wfdb.Record, frames: int | None, places: list[i
     try:
         guard.check_signal_files(path, header, frames)
     except FileNotFoundError as error:
-        raise DeepECGError(f"record {path}: signal file {error.filename} is missing: put it beside the header") from None
+        raise DeepECGError(f"record {path}: signal file {error.filename} is missing beside its header") from None
     except (OSError, ValueError) as error:
         why = f"its signal file is truncated or another than its header says: {_reason(error)}"
         raise DeepECGError(f"record {path} cannot be read, {why}") from None
