@@ -40,10 +40,9 @@ def run(options: argparse.Namespace) -> dict:
     folder = options.folder or source.folder.resolve().parent / "svdb"
     if not (folder / "RECORDS").is_file():
         raise DeepECGError(f"{folder} has no file RECORDS: name a folder of annotated records with --folder")
-    report = {"versions": versions(), "sets": {}}
-    report["sets"][f"DS1, held out, {PRESET}"] = summary(held_out(source))
-    report["sets"][f"{folder.name}, {PRESET}"] = summary(of_folder(folder, PRESET))
-    return report
+    own, others = f"DS1, held out, {PRESET}", f"{folder.name}, {PRESET}"
+    sets = {own: summary(held_out(source)), others: summary(of_folder(folder, PRESET))}
+    return {"versions": versions(), "sets": sets}
 
 
 def held_out(source: Source) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -50,9 +50,8 @@ def strip_of(record: RecordFile, config: Config) -> Strip:
     ]
     watch = SignalWatch(first.fs_hz)
     filled_mv, missing = watch(first.signal_mv)
-    leads_mv = [
-        resample(signal_mv, fs_hz, config.fs_hz, causal=False) for signal_mv, fs_hz in [(filled_mv, first.fs_hz), *usable]
-    ]
+    signals = [(filled_mv, first.fs_hz), *usable]
+    leads_mv = [resample(signal_mv, fs_hz, config.fs_hz, causal=False) for signal_mv, fs_hz in signals]
     length = min(map(len, leads_mv))  # a rate of their own can round them differently
     annotation = record.beats(config.annotation_extension, first, config.aami)
     peaks = np.round(annotation.samples * config.fs_hz / first.fs_hz).astype(np.int64)
@@ -60,8 +59,8 @@ def strip_of(record: RecordFile, config: Config) -> Strip:
     after_gap = annotation.after_gap
     if missing.any():  # filled, they cannot be told from signal any more
         after_gap = after_gap | [False, *(watch.lost_between(*pair) for pair in pairwise(annotation.samples.tolist()))]
-    leads_mv = np.stack([signal_mv[:length] for signal_mv in leads_mv], axis=1)
-    return Strip(leads_mv, config.fs_hz, np.minimum(peaks, length - 1), labels, after_gap)
+    stacked_mv = np.stack([signal_mv[:length] for signal_mv in leads_mv], axis=1)
+    return Strip(stacked_mv, config.fs_hz, np.minimum(peaks, length - 1), labels, after_gap)
 
 
 def beats_of_strip(name: str, strip: Strip, config: Config, kept: np.ndarray | slice = slice(None)) -> Beats:

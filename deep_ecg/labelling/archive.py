@@ -114,7 +114,8 @@ def is_folder(record: str) -> bool:
 def records_below(folder: Path) -> list[Found]:
     """Every record (*.hea) in `folder` and its subfolders, in order; linked folders are not entered.
 
-    The segments of a record are none of their own. A subfolder that cannot be listed is among them, with its problem. DeepECGError where there are none.
+    The segments of a record are none of their own. A subfolder that cannot be listed is among them, with its problem.
+    DeepECGError where there are none.
     """
     found = []
     for below, names, problem in _walk(folder):

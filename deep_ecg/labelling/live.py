@@ -26,6 +26,7 @@ from deep_ecg.records.text_samples import SampleLines
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.console import abandon_output, draw_in_place
 from deep_ecg.system.errors import DeepECGError, NoBeats
+from deep_ecg.system.text import clock
 from deep_ecg.system.files import check_writable
 from deep_ecg.system.stopping import Stopped, stop_signals
 

@@ -94,8 +94,8 @@ def predict_records(
 
     Writes NAME.pred (WFDB annotations), NAME.csv, NAME.png and NAME.json (the summary) into `out`; where the network or
     the record is SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation
-    file with extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live stream
-    (`stream.BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
+    file with extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live
+    stream (`stream.BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
     they are written as Q, with a note in the annotation file, and counted apart. `checkpoint` and `runtime` are those
     of `load_classifier`. What the network has been trained with is in its file; `config` says which one it is by
     default, and how annotation files are read. A record in which no beat is found gets an empty table and no annotation
@@ -184,7 +184,8 @@ def choose_lead(file: RecordFile, preferred: Sequence[str]) -> tuple[int, Record
     numbers = leads.candidates(file.leads, file.units, preferred)
     if not numbers:
         there = ", ".join(f"{name} ({unit})" for name, unit in zip(file.leads, file.units))
-        raise DeepECGError(f"record {file.path} has no signal that is an ECG by name and unit: name one with --lead: {there}")
+        why = "has no signal that is an ECG by name and unit: name one with --lead"
+        raise DeepECGError(f"record {file.path} {why}: {there}")
     number, record = file.first_usable(numbers, partial(_check_rate, file))
     name = file.leads[number]
     if name not in preferred or number != numbers[0]:
@@ -267,9 +268,9 @@ def _predict_to_files(
     min_confidence: float,
 ) -> dict:
     labelled = replace(label_record(path, classifier, config, peaks, lead), min_confidence=min_confidence)
-    files = result_files(path.name, out, labelled.synthetic)
-    written = [*write_results(*files[:2], labelled), files[2]]
-    draw_strip(files[2], labelled, classifier.inputs)
+    annotations, table, picture = result_files(path.name, out, labelled.synthetic)
+    written = [*write_results(annotations, table, labelled), picture]
+    draw_strip(picture, labelled, classifier.inputs)
     summary = summarise(labelled) | {"files": [str(file) for file in written]}
     names = {file.name: file.stat().st_size for file in written}
     told = {"synthetic": labelled.synthetic, "files": names, "summary": summarise(labelled)}
@@ -444,8 +445,8 @@ def table_lines(labelled: Labelled, earlier: Sequence[int] = ()) -> list[str]:
     intervals_ms = rr_ms(np.concatenate([earlier, samples]), fs_hz)
     rates = rates_per_min(intervals_ms)[len(earlier) :]
     state = np.full(len(samples), "ok") if labelled.signal is None else labelled.signal
-    columns = (samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms[len(earlier) :], rates)
-    columns += (state, is_trusted(labelled.proba).astype(int), labelled.classified.astype(int))
+    columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms[len(earlier) :], rates]
+    columns += [state, is_trusted(labelled.proba).astype(int), labelled.classified.astype(int)]
     apart, lines = labelled.min_confidence > 0, []
     for sample, time_s, label, proba, rr, rate, signal, sure, classified in zip(*(one.tolist() for one in columns)):
         cells = [f"{sample}", f"{time_s:.4f}", CLASSES[label], *(f"{p:.6f}" for p in proba)]

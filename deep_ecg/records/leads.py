@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 _SCALES = {"n": 1e-6, "u": 1e-3, "m": 1.0, "": 1e3}  # millivolts in one nano-, micro-, millivolt, volt
 _PREFIXES = {"nano": "n", "micro": "u", "milli": "m"}
-_MICRO = str.maketrans("\u00b5\u03bc\u00e6\ufffd?", "uuuuu")  # as Latin-1, UTF-8, code page 437 and what is lost have it
+_MICRO = str.maketrans("\u00b5\u03bc\u00e6\ufffd?", "uuuuu")  # in Latin-1, UTF-8, code page 437, and lost
 _UNKNOWN_UNITS = frozenset("adu adus au count counts digit digits lsb raw step steps unit units 1".split()) | {""}
 
 _II = re.compile(r"(mdc)?(ecg|ekg)?(lead|derivation|ableitung|limb)?((ml|md|m|l|d)?ii|lead2|(ml|md|l|d)2)")
 _ECG = re.compile(
-    r"(mdc)?((ecg|ekg).*|(lead|derivation|ableitung)?((ml|md|m|d|l)?(i|iii)|lead[13]|d[1-9]|l[13]|a?v[rlf]|(m|c|mc|mcl|cm|cs)?v?\d"
-    r"|v\d+r?|mcl\d?|(cm|cs|cc|ml|mod)v?\d|v|v[xyz]|[xyz]|[ae]s|ai))"
+    r"(mdc)?((ecg|ekg).*|(lead|derivation|ableitung)?((ml|md|m|d|l)?(i|iii)|lead[13]|d[1-9]|l[13]|a?v[rlf]"
+    r"|(m|c|mc|mcl|cm|cs)?v\d|v\d+r?|mcl\d?|(cm|cs|cc|ml|mod)v?\d|v|v[xyz]|[xyz]|[ae]s|ai))"
 )
 _OTHER_WORDS = frozenset(
     "abd abdo acc bp bpm co co2 eda event flow gsr hr lap marker mic pap pos position pulse rap rate snore sound status "
@@ -26,7 +26,9 @@ _OTHER_STARTS = (
     "ibp", "icp", "imp", "nasal", "nibp", "pcg", "pleth", "ppg", "press", "resp", "rsp", "sao", "scg", "spo",
     "temperature", "therm", "thorax",
 )  # fmt: skip
-_ELECTRODES_OF_THE_HEAD = re.compile(r"(fp|af|fc|cp|po|[fcpota])[z\d]\d?\W+(fp|[fcpotam])[z\d]\d?", re.IGNORECASE)
+_ELECTRODES_OF_THE_HEAD = re.compile(  # of the system 10-20; C1 to C6 alone can be V1 to V6
+    r"(fp|af|fc|cp|po|[fcpota])[z\d]\d?\W+(fp|[fcpotam])[z\d]\d?|(fp|af|fc|cp|po|[fpot])[z\d]\d?", re.IGNORECASE
+)
 
 
 def in_millivolts(unit: str) -> float | None:
@@ -55,7 +57,7 @@ def is_no_ecg(name: str) -> bool:
     """Whether `name` is that of another signal than an ECG: RESP, PLETH, EEG C4-A1, SpO2..."""
     words = re.findall(r"[a-z0-9]+", unicodedata.normalize("NFKC", name).lower())
     other = any(word in _OTHER_WORDS or word.startswith(_OTHER_STARTS) for word in words)
-    return other or bool(_ELECTRODES_OF_THE_HEAD.search(name))
+    return other or bool(_ELECTRODES_OF_THE_HEAD.fullmatch(name.strip()))
 
 
 def _letters(name: str) -> str:

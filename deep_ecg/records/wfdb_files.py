@@ -54,7 +54,7 @@ class Segment:
     `frames` is None where the only segment of a record is as long as its file.
     """
 
-    path: Path | None
+    path: Path
     header: wfdb.Record | None
     frames: int | None
 
@@ -187,7 +187,7 @@ class RecordFile:
         return Annotation(*kept, left_out=int((~inside).sum()))
 
     def signals_mv(self, wanted: Sequence[str | int]) -> list[np.ndarray]:
-        """The signals (samples,) `wanted`, each at its own rate, in millivolts. Where nothing was recorded they are NaN.
+        """The signals (samples,) `wanted`, each at its own rate, in millivolts; NaN where nothing was recorded.
 
         Raises DeepECGError when they cannot be read.
         """
@@ -202,7 +202,7 @@ class RecordFile:
         header = segment.header
         places = [None if header is None else self._place(header, number) for number in numbers]
         held = sorted({place for place in places if place is not None})
-        read = dict(zip(held, _read_mv(segment, held))) if held else {}
+        read = dict(zip(held, _read_mv(segment.path, header, segment.frames, held))) if header and held else {}
         empty = segment.frames or 0
         per_frame = [self.signals.samps_per_frame[number] or 1 for number in numbers]
         return [
@@ -229,13 +229,14 @@ def _segments_of(path: Path, header: wfdb.Record | wfdb.MultiRecord) -> tuple[wf
         guard.check_signals(header)
         return header, (Segment(path, header, header.sig_len),)
     layout = header.layout == "variable"
-    known = {name: _segment_header(path, name, header, layout and name == header.seg_name[0]) for name in header.seg_name}
+    first = header.seg_name[0] if layout else None
+    known = {name: _segment_header(path, name, header, name == first) for name in header.seg_name}
     listed = list(zip(header.seg_name, header.seg_len))
     signals = next((known[name] for name, _ in listed if known[name] is not None), None)
     if signals is None:
         raise ValueError("it has gaps alone")
     segments = tuple(_segment(path, name, frames, known[name], signals) for name, frames in listed[layout:])
-    total = sum(segment.frames for segment in segments)
+    total = sum(header.seg_len)
     if header.sig_len not in (None, total):
         raise ValueError(f"it announces {header.sig_len:,} samples and its segments have {total:,}")
     samples = total * max(each or 1 for each in signals.samps_per_frame)
@@ -263,7 +264,7 @@ def _segment_header(path: Path, name: str, whole: wfdb.MultiRecord, layout: bool
 
 def _segment(path: Path, name: str, frames: int, header: wfdb.Record | None, signals: wfdb.Record) -> Segment:
     if header is None:
-        return Segment(None, None, frames)
+        return Segment(path, None, frames)
     if header.sig_len not in (None, frames):
         raise ValueError(f"its segment {name} has {header.sig_len:,} samples, not {frames:,}")
     rates = dict(zip(signals.sig_name, signals.samps_per_frame))
@@ -273,22 +274,21 @@ def _segment(path: Path, name: str, frames: int, header: wfdb.Record | None, sig
     return Segment(path.with_name(name), header, frames)
 
 
-def _read_mv(segment: Segment, places: list[int]) -> list[np.ndarray]:
-    """The signals at `places` of the segment's own header, in millivolts."""
-    path, header = segment.path, segment.header
+def _read_mv(path: Path, header: wfdb.Record, frames: int | None, places: list[int]) -> list[np.ndarray]:
+    """The signals at `places` of the `header` of the record at `path`, which has so many frames, in millivolts."""
     for place in places:
         if leads.in_millivolts(header.units[place]) is None and not leads.is_unknown_unit(header.units[place]):
             unit = header.units[place]
             raise DeepECGError(f"record {path}: its signal is in {unit!r}: millivolts, microvolts or volts are needed")
     try:
-        guard.check_signal_files(path, header, segment.frames)
+        guard.check_signal_files(path, header, frames)
     except FileNotFoundError as error:
-        raise DeepECGError(f"record {path}: signal file {error.filename} is missing: put it beside the header") from None
+        raise DeepECGError(f"record {path}: signal file {error.filename} is missing beside its header") from None
     except (OSError, ValueError) as error:
         why = f"its signal file is truncated or another than its header says: {_reason(error)}"
         raise DeepECGError(f"record {path} cannot be read, {why}") from None
     try:
-        digital = _read_digital(path.absolute().parent, header, segment.frames, places)
+        digital = _read_digital(path.absolute().parent, header, frames, places)
         return [_physical_mv(values, header, place) for values, place in zip(digital, places)]
     except MemoryError:
         raise

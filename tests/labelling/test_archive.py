@@ -101,7 +101,8 @@ def test_other_recordings_are_counted_and_named(data, tmp_path, capsys):
     assert archive.other_recordings(data) == ["ward 2/y.CSV", "x.edf"]
     (data / "z.edf.hea").unlink()
     assert predict(data, "--out", tmp_path / "out") == 0
-    assert "; 2 that look like recordings of another format were left out: ward 2/y.CSV, x.edf\n" in capsys.readouterr().out
+    said = "; 2 that look like recordings of another format were left out: ward 2/y.CSV, x.edf\n"
+    assert said in capsys.readouterr().out
 
 
 def test_a_folder_of_other_recordings_alone_is_refused_by_name(tmp_path):
@@ -111,9 +112,9 @@ def test_a_folder_of_other_recordings_alone_is_refused_by_name(tmp_path):
         records_below(tmp_path)
 
 
-def test_folders_however_deep_are_looked_into_or_named(tmp_path):
-    """A path of more than 4096 bytes cannot be listed; os.walk would call itself 1,500 times."""
-    (tmp_path / "r.hea").write_text("r 1 360 600\n")
+@pytest.fixture
+def deep(tmp_path):
+    """A folder with 1,500 others, each in the one before; what removes folders would call itself as often."""
     here = os.open(tmp_path, os.O_RDONLY)
     for _ in range(1500):
         os.mkdir("ddd", dir_fd=here)
@@ -121,10 +122,20 @@ def test_folders_however_deep_are_looked_into_or_named(tmp_path):
         os.close(here)
         here = below
     os.close(here)
-    found = records_below(tmp_path)
+    yield tmp_path
+    while (tmp_path / "ddd" / "ddd").exists():
+        (tmp_path / "ddd" / "ddd").rename(tmp_path / "next")
+        (tmp_path / "ddd").rmdir()
+        (tmp_path / "next").rename(tmp_path / "ddd")
+
+
+def test_folders_however_deep_are_looked_into_or_named(deep):
+    """A path of more than 4096 bytes cannot be listed."""
+    (deep / "r.hea").write_text("r 1 360 600\n")
+    found = records_below(deep)
     assert [one.name for one in found if not one.problem] == ["r"]
     assert [("shorten its path" in one.problem) for one in found if one.problem] == [True]
-    assert archive.other_recordings(tmp_path) == []
+    assert archive.other_recordings(deep) == []
 
 
 def test_the_lead_is_said_where_it_is_not_the_networks(made, tmp_path, capsys):

@@ -89,7 +89,8 @@ def test_every_signal_of_a_frame_has_its_own_rate(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options, frames_hz, expected", [({}, 1, [3, 7, 11]), ({"fs": 250}, 1, [0.012, 0.028, 0.044]), ({}, 10, [0.3, 0.7, 1.1])]
+    "options, frames_hz, expected",
+    [({}, 1, [3, 7, 11]), ({"fs": 250}, 1, [0.012, 0.028, 0.044]), ({}, 10, [0.3, 0.7, 1.1])],
 )
 def test_annotations_are_in_frames_unless_they_state_a_resolution(tmp_path, options, frames_hz, expected):
     counts = np.random.default_rng(1).integers(-900, 900, (90, 200))

@@ -14,7 +14,7 @@ ECG = [
 ]  # fmt: skip
 NO_ECG = [
     "RESP", "RESP1", "Resp nasal", "PLETH", "PPG", "ABP", "ABP Mean", "ART", "CVP", "PAP", "EEG", "EEG (C4-A1)",
-    "EEG Fpz-Cz", "C4-A1", "EOG", "EOG horizontal", "EMG", "SCG", "SpO2", "SaO2", "Temp", "HR", "CO2", "Airflow",
+    "EEG Fpz-Cz", "C4-A1", "Fp1", "O2", "EOG", "EOG horizontal", "EMG", "SCG", "SpO2", "SaO2", "Temp", "HR", "CO2", "Airflow",
     "MDC_TTHOR_RESP_RATE", "MDC_ECG_HEART_RATE", "MDC_PRESS_BLD_ART_ABP",
 ]  # fmt: skip
 UNNAMED = ["signal 1", "ch1", "channel 2", "CH 2", "data", "record 100, signal 0"]
@@ -63,7 +63,8 @@ def test_which_signals_can_be_taken_unasked(names, units, order):
 
 
 @pytest.mark.parametrize(
-    "wanted, number", [("V1", 0), ("v1", 0), ("MLII", 1), ("2", 2), ("3", 2), ("1", 0), ("4", 3), ("5", None), ("0", None)]
+    "wanted, number",
+    [("V1", 0), ("v1", 0), ("MLII", 1), ("2", 2), ("3", 2), ("1", 0), ("4", 3), ("5", None), ("0", None)],
 )
 def test_a_lead_is_found_by_name_or_number(wanted, number):
     """A signal whose name is "2" goes before the second one."""
@@ -71,4 +72,8 @@ def test_a_lead_is_found_by_name_or_number(wanted, number):
 
 
 def test_twins_are_told_apart_by_their_numbers():
-    assert [leads.label(["ECG", "V", "ECG"], number) for number in range(3)] == ["ECG (signal 1)", "V", "ECG (signal 3)"]
+    assert [leads.label(["ECG", "V", "ECG"], number) for number in range(3)] == [
+        "ECG (signal 1)",
+        "V",
+        "ECG (signal 3)",
+    ]
