@@ -26,9 +26,9 @@ from deep_ecg.records.text_samples import SampleLines
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.console import abandon_output, draw_in_place
 from deep_ecg.system.errors import DeepECGError, NoBeats
-from deep_ecg.system.text import clock
 from deep_ecg.system.files import check_writable
 from deep_ecg.system.stopping import Stopped, stop_signals
+from deep_ecg.system.text import clock
 
 CHUNK_S = 0.1  # of a replay
 BLOCK_BYTES = 65_536  # of standard input at a time, less where less is there

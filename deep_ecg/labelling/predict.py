@@ -94,8 +94,8 @@ def predict_records(
 
     Writes NAME.pred (WFDB annotations), NAME.csv, NAME.png and NAME.json (the summary) into `out`; where the network or
     the record is SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation
-    file with extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live
-    stream (`stream.BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
+    file with extension `peaks`, else from a detector, in causal mode the causal one: labels are then those of a live
+    stream (`BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
     they are written as Q, with a note in the annotation file, and counted apart. `checkpoint` and `runtime` are those
     of `load_classifier`. What the network has been trained with is in its file; `config` says which one it is by
     default, and how annotation files are read. A record in which no beat is found gets an empty table and no annotation

@@ -143,14 +143,20 @@ def check_signals(header: wfdb.Record, layout: bool = False):
             raise ValueError(f"a gain of {gain:g} cannot be")
         if per_frame is not None and not 1 <= per_frame <= RATES_HZ[1] / header.fs:
             raise ValueError(f"a signal with {per_frame} samples in a frame cannot be")
-    for file, fmt in () if layout else zip(header.file_name, header.fmt):
+    if not layout:
+        _check_files_named(header)
+    for name in ("baseline", "adc_zero", "init_value"):
+        if any(abs(value or 0) > MAX_OFFSET for value in getattr(header, name)):
+            raise ValueError(f"a value of its {name} cannot be")
+
+
+def _check_files_named(header: wfdb.Record):
+    """The signal files of `header` lie in its folder, in formats that are known."""
+    for file, fmt in zip(header.file_name, header.fmt):
         if Path(file).name != file or file in ("..", ".") or file.startswith("~") or re.search(r"[\\:]", file):
             raise ValueError(f"{file!r} is no name of a file in its folder")
         if fmt not in BYTES_PER_SAMPLE:
             raise ValueError(f"the signal format {fmt} is unknown")
-    for name in ("baseline", "adc_zero", "init_value"):
-        if any(abs(value or 0) > MAX_OFFSET for value in getattr(header, name)):
-            raise ValueError(f"a value of its {name} cannot be")
 
 
 def check_signal_files(path: Path, header: wfdb.Record, frames: int | None = None):

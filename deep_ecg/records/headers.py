@@ -25,7 +25,7 @@ def read_header(path: Path) -> wfdb.Record | wfdb.MultiRecord:
     lines, comments = guard.check_header_text(Path(f"{path}.hea"))
     if not lines:
         raise ValueError("it is empty")
-    record = guard.RECORD_LINE.fullmatch(lines[0])
+    record = _matched(guard.RECORD_LINE, lines[0])
     fields = {"record_name": record["name"], "n_sig": int(record["signals"]), "fs": _rate(record["fs"])}
     fields |= {"sig_len": int(record["length"] or 0) or None, "comments": comments}  # 0: the length of the file
     fields |= _start(record["start"] or record["clock"] or "")
@@ -40,9 +40,17 @@ def segments_named(path: Path) -> set[str]:
         lines, _ = guard.check_header_text(path)
     except (OSError, ValueError):
         return set()
-    if not lines or guard.RECORD_LINE.fullmatch(lines[0])["segments"] is None:
+    if not lines or _matched(guard.RECORD_LINE, lines[0])["segments"] is None:
         return set()
     return {line.split()[0] for line in lines[1:]} - {GAP, path.name.removesuffix(".hea")}
+
+
+def _matched(pattern: re.Pattern, line: str) -> re.Match:
+    """The parts of a `line` that `guard.check_header_text` has found to be of the `pattern`."""
+    found = pattern.fullmatch(line)
+    if found is None:
+        raise ValueError(f"the line {line[:60]!r} is not of the format")
+    return found
 
 
 def _rate(text: str | None) -> float:
@@ -68,7 +76,7 @@ def _start(text: str) -> dict:
 
 def _signals(lines: list[str]) -> dict:
     """The fields of wfdb.Record that describe signals, one entry for each of `lines`."""
-    found = [guard.SIGNAL_LINE.fullmatch(line) for line in lines]
+    found = [_matched(guard.SIGNAL_LINE, line) for line in lines]
     fields = [_signal(one, number) for number, one in enumerate(found, 1)]
     return {name: [one[name] for one in fields] for name in fields[0]} if fields else {"sig_name": []}
 

@@ -18,8 +18,8 @@ _ECG = re.compile(
     r"|(m|c|mc|mcl|cm|cs)?v\d|v\d+r?|mcl\d?|(cm|cs|cc|ml|mod)v?\d|v|v[xyz]|[xyz]|[ae]s|ai))"
 )
 _OTHER_WORDS = frozenset(
-    "abd abdo acc bp bpm co co2 eda event flow gsr hr lap marker mic pap pos position pulse rap rate snore sound status "
-    "sv temp time trig trigger uap uvp vol".split()
+    "abd abdo acc bp bpm co co2 eda event flow gsr hr lap marker mic pap pos position pulse rap rate snore sound "
+    "status sv temp time trig trigger uap uvp vol".split()
 )
 _OTHER_STARTS = (
     "abdom", "abp", "accel", "airflow", "art", "bcg", "cvp", "ecog", "eeg", "emg", "eog", "etco", "gyro", "hemo",
@@ -78,7 +78,7 @@ def candidates(names: Sequence[str], units: Sequence[str], preferred: Sequence[s
         if voltage and name in preferred:
             return 0, preferred.index(name), number
         tier = 1 if is_lead_ii(name) else 2 if is_ecg(name) else 3 if voltage else None
-        return tier and (tier + 3 * (not voltage), 0, number)
+        return None if tier is None else (tier + 3 * (not voltage), 0, number)
 
     ranked = [(rank(number), number) for number in range(len(names))]
     return [number for place, number in sorted(one for one in ranked if one[0])]

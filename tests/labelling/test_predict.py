@@ -529,7 +529,8 @@ def test_unknown_lead_is_refused(spike_record, tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize(
-    "samples, message", [([250], "holds 1 beats"), ([250, 250, 500], "follow one another"), ([250, 9000, 9300], "outside")]
+    "samples, message",
+    [([250], "holds 1 beats"), ([250, 250, 500], "follow one another"), ([250, 9000, 9300], "outside")],
 )
 def test_wrong_annotations_are_refused(spike_record, tmp_path, checkpoint, samples, message):
     wfdb.wrann("spikes", "qrs", np.array(samples), ["N"] * len(samples), write_dir=str(tmp_path))
@@ -542,8 +543,10 @@ def test_missing_annotation_file_is_named(spike_record, tmp_path, checkpoint):
         predict.predict_records([spike_record], Config(), tmp_path, peaks="atr", checkpoint=checkpoint)
 
 
-@pytest.mark.parametrize("extension, message", [("hea", "is a header"), ("dat", "is truncated, or another kind of file")])
-def test_a_file_that_holds_no_annotations_is_told_in_plain_words(spike_record, tmp_path, checkpoint, extension, message):
+@pytest.mark.parametrize(
+    "extension, message", [("hea", "is a header"), ("dat", "is truncated, or another kind of file")]
+)
+def test_a_file_without_annotations_is_told_in_plain_words(spike_record, tmp_path, checkpoint, extension, message):
     with pytest.raises(DeepECGError, match=rf"spikes\.{extension} {message}") as refusal:
         predict.predict_records([spike_record], Config(), tmp_path, peaks=extension, checkpoint=checkpoint)
     assert not re.search(r"index|byte|object|codec", str(refusal.value).replace(str(tmp_path), ""))

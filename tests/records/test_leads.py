@@ -14,7 +14,8 @@ ECG = [
 ]  # fmt: skip
 NO_ECG = [
     "RESP", "RESP1", "Resp nasal", "PLETH", "PPG", "ABP", "ABP Mean", "ART", "CVP", "PAP", "EEG", "EEG (C4-A1)",
-    "EEG Fpz-Cz", "C4-A1", "Fp1", "O2", "EOG", "EOG horizontal", "EMG", "SCG", "SpO2", "SaO2", "Temp", "HR", "CO2", "Airflow",
+    "EEG Fpz-Cz", "C4-A1", "Fp1", "O2", "EOG", "EOG horizontal", "EMG", "SCG", "SpO2", "SaO2", "Temp", "HR", "CO2",
+    "Airflow",
     "MDC_TTHOR_RESP_RATE", "MDC_ECG_HEART_RATE", "MDC_PRESS_BLD_ART_ABP",
 ]  # fmt: skip
 UNNAMED = ["signal 1", "ch1", "channel 2", "CH 2", "data", "record 100, signal 0"]
@@ -35,7 +36,8 @@ def test_what_a_name_says(names, second, ecg, other):
     [
         ("mV", 1.0), ("MV", 1.0), ("millivolts", 1.0), ("V", 1e3), ("Volt", 1e3), ("nV", 1e-6), ("uV", 1e-3),
         ("\u00b5V", 1e-3), ("\u03bcV", 1e-3), ("\u00c2\u00b5V", 1e-3), ("\ufffdV", 1e-3), ("microvolt", 1e-3),
-        ("mmHg", None), ("NU", None), ("%", None), ("degC", None), ("g", None), ("bpm", None), ("adu", None), ("", None),
+        ("mmHg", None), ("NU", None), ("%", None), ("degC", None), ("g", None), ("bpm", None), ("adu", None),
+        ("", None),
     ],
 )  # fmt: skip
 def test_units_of_voltage(unit, scale):
