@@ -17,10 +17,10 @@ import numpy as np
 
 from config import CLASSES, Config
 from deep_ecg.beats import detector as det
-from deep_ecg.beats import rhythm, shape, templates
+from deep_ecg.beats import rhythm, shape, signal_unit, templates
 from deep_ecg.beats.detector import ON_TIME_S
 from deep_ecg.beats.input_settings import InputSettings
-from deep_ecg.beats.signal_watch import FLAT_S, LIMIT_MV, MISSING_S
+from deep_ecg.beats.signal_watch import FLAT_S, MISSING_S
 from deep_ecg.deploy import c_network
 from deep_ecg.deploy.c_network import compile_c, compiler
 from deep_ecg.deploy.integer_network import IntegerNetwork
@@ -147,6 +147,7 @@ def sizes(inputs: InputSettings, rate_hz: Fraction) -> dict[str, int | float | s
     return {
         "DEEP_ECG_FS_HZ": fs_hz,
         "DEEP_ECG_CLASS_NAMES": "".join(CLASSES),
+        "DEEP_ECG_UNIT_BLOCKS": signal_unit.BLOCKS,
         "DEEP_ECG_HISTORY": round(det.BACKGROUND_S * fs_hz) + hold + 1,
         "DEEP_ECG_ENERGY_SAMPLES": round(det.ENERGY_S * fs_hz),
         "DEEP_ECG_QRS_SECTIONS": 1,
@@ -180,11 +181,18 @@ def constants(description: Description, rate_hz: Fraction) -> dict[str, int | fl
 def _summit_constants(fs_hz: float) -> dict[str, int | float]:
     hold, background = int(det.HOLD_S * fs_hz), round(det.BACKGROUND_S * fs_hz)
     return {
-        "LIMIT_MV": LIMIT_MV,
+        "LIMIT_MV": signal_unit.LIMIT_MV,
+        "LIMIT": signal_unit.LIMIT,
+        "UNIT_BLOCK": round(signal_unit.BLOCK_S * fs_hz),
+        "UNIT_RANK": signal_unit.RANK,
+        "WIDEST_MV": signal_unit.WIDEST_MV,
+        "GROWTH": signal_unit.GROWTH,
+        "BEYOND": round(signal_unit.BEYOND_S * fs_hz),
         "MISSING_LIMIT": math.floor(MISSING_S * fs_hz),
         "FLAT": math.ceil(FLAT_S * fs_hz),
         "LEAST_MV": det.LEAST_MV,
         "ENERGY_UNITS_PER_MV": float(ENERGY_UNITS_PER_MV),
+        "MOST_ENERGY_MV": float(2**62 // (round(det.ENERGY_S * fs_hz) * ENERGY_UNITS_PER_MV)),
         "BEFORE": round(det.BEFORE_S * fs_hz),
         "HOLD": hold,
         "BACKGROUND": background,

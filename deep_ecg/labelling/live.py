@@ -89,7 +89,7 @@ def follow(
         stop = caught
     if isinstance(stop, BrokenPipeError):
         abandon_output()
-    save(feed, monitor.beats, out, min_confidence)
+    save(feed, monitor.beats, out, min_confidence, stream.unit)
     if isinstance(stop, KeyboardInterrupt):
         raise KeyboardInterrupt(f"Interrupted after {monitor.pushed / feed.fs_hz:.1f} s of signal.") from None
     if isinstance(stop, DeepECGError):
@@ -102,14 +102,14 @@ def _sure(beats: Sequence[Beat], min_confidence: float) -> list[Beat]:
     return [beat if is_sure(beat.proba, min_confidence) else replace(beat, label=UNCLASSIFIABLE) for beat in beats]
 
 
-def save(feed: Feed, beats: Sequence[Beat], out: Path, min_confidence: float = 0.0):
+def save(feed: Feed, beats: Sequence[Beat], out: Path, min_confidence: float = 0.0, unit: str | None = None):
     """Writes the annotation file and the table of `predict`, and prints its summary."""
     if not beats:
         print(f"{feed.name}: no beats were found, nothing is written")
         return
     samples, proba = np.array([beat.sample for beat in beats]), np.stack([beat.proba for beat in beats])
     record = Record(feed.name, feed.lead, feed.fs_hz, np.zeros(0))
-    labelled = Labelled(record, samples, proba, None, feed.synthetic, min_confidence)
+    labelled = Labelled(record, samples, proba, None, feed.synthetic, min_confidence, unit=unit)
     files = [out / f"{feed.name}.pred", out / f"{feed.name}{'-SYNTHETIC' * feed.synthetic}.csv"]
     write_annotations(files[0], labelled)
     write_table(files[1], labelled)

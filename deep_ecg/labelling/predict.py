@@ -15,7 +15,7 @@ from config import CLASSES, Config
 from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
-from deep_ecg.beats.signal_watch import SignalWatch
+from deep_ecg.beats.signal_watch import SignalWatch, unit_of
 from deep_ecg.beats.whole_record import r_peaks
 from deep_ecg.labelling.signal_state import Stretch, as_json, in_words, silent_stretches
 from deep_ecg.networks.classifier import (
@@ -130,7 +130,8 @@ def label_opened(
     samples = annotation.samples
     proba = probabilities(record, annotation, classifier) if len(samples) else np.empty((0, len(CLASSES)), np.float32)
     reference, silent = _reference(annotation, peaks, config), silent_stretches(record, samples)
-    return Labelled(record, samples, proba, reference, synthetic, silent=silent)
+    unit = unit_of(record.signal_mv, record.fs_hz)
+    return Labelled(record, samples, proba, reference, synthetic, silent=silent, unit=unit)
 
 
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:

@@ -174,6 +174,18 @@ def test_a_stream_may_begin_with_lost_signal(chain, start):
 
 
 @needs_compiler
+@pytest.mark.parametrize("per_mv, offset", [(4000, 279_300), (22_000, 0), (1000, 0), (22_000, 9000)])
+def test_counts_of_a_converter_give_the_beats_of_the_stream_in_python(chain, per_mv, offset):
+    counts = np.clip(np.round(ecg() * per_mv + offset), -8_388_608, 8_388_607)
+    counts[3000:3400], counts[5000:5010] = 8_388_607, np.nan
+    expected = streamed(counts)
+    assert len(expected) > 40
+    found = chain.label(counts)
+    assert np.mean([beat.sample in found.samples for beat in expected]) > 0.97
+    assert len(found.samples) == pytest.approx(len(expected), abs=1)
+
+
+@needs_compiler
 def test_the_memory_of_intervals_is_as_long(chain):
     signal_mv = ecg(450)
     assert_same(chain.label(signal_mv), streamed(signal_mv))
