@@ -117,7 +117,7 @@ static void take_into_block(struct deep_ecg *ecg, float value)
     }
 }
 
-/* Whether `value` is a number of the signal: within LIMIT_MV, unless its numbers have turned out to be no millivolts. */
+/* Whether `value` is a number of the signal: within LIMIT_MV, unless its numbers have turned out to be others. */
 static bool is_sample(struct deep_ecg *ecg, float value)
 {
     const bool in_mv = within(value, LIMIT_MV);

@@ -116,8 +116,8 @@ struct deep_ecg {
 void deep_ecg_init(struct deep_ecg *ecg);
 
 /* Takes the next sample, in millivolts; one that is not a number, or is beyond 10 V, counts as lost signal. Counts of a
- * converter, with any offset, do as well: where the first two seconds show that the numbers are no millivolts, the limit
- * is 1e9. Offset and gain do not matter beside.
+ * converter, with any offset, do as well: where the numbers show that they are no millivolts, the limit is 1e9. Offset
+ * and gain do not matter beside.
  * Returns 1 and fills `beat` when a beat is labelled, else 0 (`beat` is then left as it was). */
 int deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat);
 

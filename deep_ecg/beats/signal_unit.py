@@ -19,8 +19,8 @@ BEYOND_S = 2.0  # so long beyond LIMIT_MV without a break, and not at one value
 class SignalUnit:
     """Tells which samples of one lead, in chunks of any size, are numbers of its signal; decided from the past alone.
 
-    At first the limit is LIMIT_MV, but for a signal that begins beyond it or grows so far. It is lifted to LIMIT for good where the
-    first BLOCKS blocks are beyond LIMIT_MV or wider than WIDEST_MV, or BEYOND_S are beyond it later.
+    At first the limit is LIMIT_MV, but for a signal that begins beyond it or grows so far. It is lifted to LIMIT for
+    good where the first BLOCKS blocks are wider than WIDEST_MV, or BEYOND_S are beyond LIMIT_MV.
     """
 
     def __init__(self, fs_hz: float):

@@ -303,6 +303,28 @@ def test_the_example_labels_standard_input(folder, tmp_path):
 
 
 @needs_compiler
+@pytest.mark.parametrize("line", ["0,123", "0.004,0.12", "time,value", "1.0 2.0", "0.1x", 70 * "1"])
+def test_the_example_refuses_what_is_not_one_number_a_line(folder, tmp_path, line):
+    (tmp_path / "example.c").write_text((c_chain.SOURCES / c_chain.EXAMPLE).read_text())
+    compile_chain([tmp_path / "example.c", folder / "deep_ecg.c"], tmp_path / "example", folder)
+    text = f"0.1\nnan\n\n -2e-3 \r\n{line}\n0.1\n"
+    done = subprocess.run([tmp_path / "example"], input=text, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == f'error: line 5, "{line[:63]}": one number a line is needed, such as 0.12\n'
+
+
+@needs_compiler
+def test_all_c_files_of_the_folder_link_together(tmp_path):
+    (tmp_path / "deep_ecg_network.h").write_text(NETWORK_H)
+    (tmp_path / "deep_ecg_network.c").write_text(NETWORK_C)
+    write(tmp_path)
+    both = '#include "deep_ecg_network.h"\n#include "deep_ecg.h"\n#include "deep_ecg_network.h"\n'
+    (tmp_path / "both.c").write_text(both + "int both(void);\nint both(void) { return DEEP_ECG_CLASSES; }\n")
+    (tmp_path / "example.c").write_text((c_chain.SOURCES / c_chain.EXAMPLE).read_text())
+    compile_chain(sorted(tmp_path.glob("*.c")), tmp_path / "example", tmp_path, "-Wpedantic")
+
+
+@needs_compiler
 def test_hostile_input_breaks_no_rule_of_c(folder, tmp_path):
     example = tmp_path / "example.c"
     example.write_text((c_chain.SOURCES / c_chain.EXAMPLE).read_text())

@@ -41,5 +41,6 @@ def test_words_and_numbers_of_the_stretches():
     silent = as_json([Stretch(150_000, 750_000, "flat")], FS_HZ)
     assert silent == [{"first": 150_000, "last": 750_000, "first_s": 600.0, "last_s": 3000.0, "why": "flat"}]
     assert in_words(silent) == "no beats for 2,400 s: 0:10:00-0:50:00 (flat)"
-    assert in_words(8 * silent) == f"no beats for 19,200 s: {', '.join(5 * ['0:10:00-0:50:00 (flat)'])} and 3 stretches more"
+    five = ", ".join(5 * ["0:10:00-0:50:00 (flat)"])
+    assert in_words(8 * silent) == f"no beats for 19,200 s: {five} and 3 stretches more"
     assert in_words([]) is None
