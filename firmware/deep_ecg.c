@@ -113,7 +113,7 @@ static void take_into_block(struct deep_ecg *ecg, float value)
         ecg->block_ranges[ecg->blocks++] = ecg->block_high - ecg->block_low;
     if (ecg->blocks == DEEP_ECG_UNIT_BLOCKS) {
         sort(sorted, ecg->block_ranges, DEEP_ECG_UNIT_BLOCKS);
-        ecg->lifted = sorted[UNIT_RANK] > WIDEST_MV;
+        ecg->lifted = !ecg->seen_mv || sorted[UNIT_RANK] > WIDEST_MV;
     }
 }
 

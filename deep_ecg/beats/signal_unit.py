@@ -20,7 +20,7 @@ class SignalUnit:
     """Tells which samples of one lead, in chunks of any size, are numbers of its signal; decided from the past alone.
 
     At first the limit is LIMIT_MV, but for a signal that begins beyond it or grows so far. It is lifted to LIMIT for
-    good where the first BLOCKS blocks are wider than WIDEST_MV, or BEYOND_S are beyond LIMIT_MV.
+    good where the first BLOCKS blocks are wider than WIDEST_MV or all beyond LIMIT_MV, or BEYOND_S are so later.
     """
 
     def __init__(self, fs_hz: float):
@@ -90,5 +90,5 @@ class SignalUnit:
         self._count = 0
         if self._high > self._low:
             self._ranges.append(self._high - self._low)
-        if len(self._ranges) == BLOCKS and sorted(self._ranges)[RANK] > WIDEST_MV:
-            self.lifted = True
+        if len(self._ranges) == BLOCKS:
+            self.lifted = not self._seen_mv or sorted(self._ranges)[RANK] > WIDEST_MV

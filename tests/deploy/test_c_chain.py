@@ -174,7 +174,7 @@ def test_a_stream_may_begin_with_lost_signal(chain, start):
 
 
 @needs_compiler
-@pytest.mark.parametrize("per_mv, offset", [(4000, 279_300), (22_000, 0), (1000, 0), (22_000, 9000)])
+@pytest.mark.parametrize("per_mv, offset", [(4000, 279_300), (22_000, 0), (1000, 0), (22_000, 9000), (1, 30_000)])
 def test_counts_of_a_converter_give_the_beats_of_the_stream_in_python(chain, per_mv, offset):
     counts = np.clip(np.round(ecg() * per_mv + offset), -8_388_608, 8_388_607)
     counts[3000:3400], counts[5000:5010] = 8_388_607, np.nan
