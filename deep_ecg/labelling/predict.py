@@ -223,7 +223,7 @@ def _predict_to_files(
 ) -> dict:
     labelled = replace(label_record(path, classifier, config, peaks, lead), min_confidence=min_confidence)
     files = result_files(path.name, out, labelled.synthetic)
-    written = [*write_results(*files[:2], labelled), files[2]]
+    written = [*write_results(files[0], files[1], labelled), files[2]]
     draw_strip(files[2], labelled, classifier.inputs)
     summary = summarise(labelled) | {"files": [str(file) for file in written]}
     source = f"R-peaks of {path.name}.{peaks}" if peaks else "detected R-peaks"
