@@ -27,6 +27,7 @@ from deep_ecg.networks.torch_network import predict_proba
 from deep_ecg.records.database import ingest
 from deep_ecg.scoring.measures import score_changes
 from deep_ecg.system import console
+from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import check_writable
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.machine import versions
@@ -85,9 +86,14 @@ def onnx_artefacts(
 
 
 def microcontroller_artefacts(
-    model: HybridECGNet, description: Description, calibration: Beats, tested: Beats, out: Path
+    model: HybridECGNet,
+    description: Description,
+    calibration: Beats,
+    tested: Beats,
+    out: Path,
+    fs_hz: float = Config.fs_hz,
 ) -> list[dict]:
-    """Whole-number forms of an `edge` network, and in causal mode the chain around it; none of other presets."""
+    """Whole-number forms of an `edge` network, and in causal mode the chain for `fs_hz` around it; else none."""
     from deep_ecg.deploy import c_chain, microcontroller
     from deep_ecg.deploy.integer_network import quantized
 
@@ -96,11 +102,13 @@ def microcontroller_artefacts(
     network = quantized(model, calibration)
     rows = microcontroller.build(network, model, description, calibration, tested, out)
     if description.inputs.causal:
-        rows += c_chain.build(network, description, out)
+        rows += c_chain.build(network, description, out, fs_hz)
     return rows
 
 
-BUILDERS: tuple[Builder, ...] = (torch_artefacts, onnx_artefacts, microcontroller_artefacts)
+def builders(fs_hz: float) -> tuple[Builder, ...]:
+    """The builders of every artefact, of firmware for samples that come at `fs_hz`."""
+    return torch_artefacts, onnx_artefacts, partial(microcontroller_artefacts, fs_hz=fs_hz)
 
 
 def _row(artefact: str, path: Path, changes: dict, time_us: float | None, needs: str, runs_on: str) -> dict:
@@ -111,14 +119,19 @@ def _row(artefact: str, path: Path, changes: dict, time_us: float | None, needs:
     }  # fmt: skip
 
 
-def build(config: Config, checkpoint: Path | None = None, out: Path | None = None) -> dict:
+def build(
+    config: Config, checkpoint: Path | None = None, out: Path | None = None, fs_hz: float | None = None
+) -> dict:
     """Builds every artefact of `checkpoint`, by default the pretrained one of the mode and preset of `config`.
 
     Calibrates on beats of DS1, measures on DS2. Writes the files and quantization-MODE-PRESET.json into `out` and
-    returns the report. Where the network or the database is SYNTHETIC, folder and report say so.
+    returns the report. Where the network or the database is SYNTHETIC, folder and report say so. `fs_hz` is the rate of
+    the firmware's samples, by default that of the network; DeepECGError where there is no firmware, or none at it.
     """
     (model, description), progress = load_network(config, checkpoint), console.interactive()
     config = description.applied_to(config)
+    if fs_hz is not None:
+        _check_firmware_rate(fs_hz, description)
     source = ingest(config, progress)
     if source.synthetic:
         description = replace(description, data_source=source.name)
@@ -126,12 +139,20 @@ def build(config: Config, checkpoint: Path | None = None, out: Path | None = Non
     out = out or Path("artefacts") / name
     check_writable(out)
     ds1, ds2 = (load_beats(source, names, config, progress) for names in (config.train_records, config.test_records))
-    rows = [row for builder in BUILDERS for row in builder(model, description, ds1, ds2, out)]
+    rows = [row for builder in builders(fs_hz or Config.fs_hz) for row in builder(model, description, ds1, ds2, out)]
     for row in rows:
         row["ratio"] = rows[0]["bytes"] / row["bytes"] if row["bytes"] else None
     report = _report(model, description, ds2) | {"rows": rows}
     write_json(out / f"quantization-{name}.json", report)
     return report
+
+
+def _check_firmware_rate(fs_hz: float, description: Description):
+    from deep_ecg.deploy.c_chain import check_rate
+
+    if not description.inputs.causal or description.preset != "edge":
+        raise DeepECGError("--fs is the rate of the firmware's samples: add --mode causal --preset edge")
+    check_rate(fs_hz)
 
 
 def calibration_beats(ds1: Beats) -> Beats:
@@ -176,11 +197,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--preset", choices=PRESETS, help=f"as in main.py (default {Config.preset})")
     parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="network (default pretrained/MODE-PRESET.pt)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for the files (default artefacts/MODE-PRESET)")
+    rate = f"rate of the firmware's samples (default {Config.fs_hz:g})"
+    parser.add_argument("--fs", type=float, metavar="HZ", help=rate)
     options = parser.parse_args(arguments)
 
     def command():
         config = with_overrides(Config(), mode=options.mode, preset=options.preset)
-        print(artefacts_table([build(config, options.checkpoint, options.out)]))
+        print(artefacts_table([build(config, options.checkpoint, options.out, options.fs)]))
 
     return console.exit_status(command, console.FILES_WHOLE)
 

@@ -17,14 +17,13 @@
 
 /* Small tools ----------------------------------------------------------------------------------------------------- */
 
-/* Whether `mv` is a number within LIMIT_MV; looks at the bits, so that -ffast-math cannot argue it away. */
-static bool is_sample(float mv)
+/* Whether `value` is a number within `limit`; looks at the bits, so that -ffast-math cannot argue it away. */
+static bool within(float value, float limit)
 {
-    const float limit_mv = LIMIT_MV;
-    uint32_t bits, limit;
-    memcpy(&bits, &mv, sizeof bits);
-    memcpy(&limit, &limit_mv, sizeof limit);
-    return (bits & 0x7fffffffu) <= limit;
+    uint32_t bits, limit_bits;
+    memcpy(&bits, &value, sizeof bits);
+    memcpy(&limit_bits, &limit, sizeof limit_bits);
+    return (bits & 0x7fffffffu) <= limit_bits;
 }
 
 static float limited(float value, float low, float high)
@@ -85,6 +84,62 @@ static float median(const float *values, int count)
     return sorted[count / 2];
 }
 
+/* Millivolts or other numbers (signal_unit.py) -------------------------------------------------------------------- */
+
+/* Counts samples in a row beyond LIMIT_MV: for so long, and not at one value, they are the signal. */
+static void count_beyond(struct deep_ecg *ecg, float value)
+{
+    if (ecg->beyond_run == 0)
+        ecg->beyond_low = ecg->beyond_high = value;
+    ecg->beyond_low = value < ecg->beyond_low ? value : ecg->beyond_low;
+    ecg->beyond_high = value > ecg->beyond_high ? value : ecg->beyond_high;
+    ecg->beyond_run = ecg->beyond_run < FOREVER ? ecg->beyond_run + 1 : FOREVER;
+    if (ecg->beyond_run >= BEYOND && ecg->beyond_high > ecg->beyond_low)
+        ecg->lifted = true;
+}
+
+/* Takes a usable sample into its block, and a whole block that changes into the ranges by which the unit is decided. */
+static void take_into_block(struct deep_ecg *ecg, float value)
+{
+    float sorted[DEEP_ECG_UNIT_BLOCKS];
+    if (ecg->block_count == 0)
+        ecg->block_low = ecg->block_high = value;
+    ecg->block_low = value < ecg->block_low ? value : ecg->block_low;
+    ecg->block_high = value > ecg->block_high ? value : ecg->block_high;
+    if (++ecg->block_count < UNIT_BLOCK)
+        return;
+    ecg->block_count = 0;
+    if (ecg->block_high > ecg->block_low)
+        ecg->block_ranges[ecg->blocks++] = ecg->block_high - ecg->block_low;
+    if (ecg->blocks == DEEP_ECG_UNIT_BLOCKS) {
+        sort(sorted, ecg->block_ranges, DEEP_ECG_UNIT_BLOCKS);
+        ecg->lifted = !ecg->seen_mv || sorted[UNIT_RANK] > WIDEST_MV;
+    }
+}
+
+/* Whether `value` is a number of the signal: within LIMIT_MV, unless its numbers have turned out to be others. */
+static bool is_sample(struct deep_ecg *ecg, float value)
+{
+    const bool in_mv = within(value, LIMIT_MV);
+    if (!within(value, LIMIT)) {
+        ecg->beyond_run = 0;
+        return false;
+    }
+    if (in_mv) {
+        ecg->beyond_run = 0;
+        ecg->seen_mv = true;
+    } else if (!ecg->lifted) {
+        count_beyond(ecg, value);
+    }
+    if (ecg->lifted || ecg->blocks == DEEP_ECG_UNIT_BLOCKS)
+        return ecg->lifted || in_mv;
+    if (ecg->seen_mv && !within(value, at_least(LIMIT_MV, GROWTH * ecg->largest)))
+        return false;
+    ecg->largest = at_least(fabsf(value), ecg->largest);
+    take_into_block(ecg, value);
+    return true;
+}
+
 /* R-peaks: from energy to summits (detector.py, RPeakDetector) ---------------------------------------------------- */
 
 /* Place in the rings of the sample `ago` samples before the newest. */
@@ -106,7 +161,7 @@ static float energy_ago(const struct deep_ecg *ecg, int ago)
 /* Whole numbers add up without rounding, in any order: a running sum of them never drifts. */
 static int64_t energy_units(float mv)
 {
-    return (int64_t)(fabsf(mv) * ENERGY_UNITS_PER_MV);
+    return (int64_t)(limited(fabsf(mv), 0.0f, MOST_ENERGY_MV) * ENERGY_UNITS_PER_MV);
 }
 
 /* Whether the newest sample is lost signal: missing for a while, or without change for a longer one. */
@@ -1070,7 +1125,7 @@ void deep_ecg_init(struct deep_ecg *ecg)
 
 int deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat)
 {
-    const bool missing = !is_sample(mv);
+    const bool missing = !is_sample(ecg, mv);
     const float filled_mv = missing ? ecg->last_mv : mv;
     if (ecg->pushed == 0) { /* as if the first sample had lasted for ever */
         ecg->zero_mv = ecg->lowest_mv = ecg->highest_mv = filled_mv;

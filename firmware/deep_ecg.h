@@ -34,7 +34,7 @@ struct deep_ecg_beat {
 
 enum deep_ecg_quality {
     DEEP_ECG_OK,
-    DEEP_ECG_MISSING,   /* not numbers, or beyond 10 V, for a while */
+    DEEP_ECG_MISSING,   /* not numbers of the signal for a while */
     DEEP_ECG_FLAT,      /* no change for half a second */
     DEEP_ECG_SATURATED, /* no change for half a second, at the highest or lowest value so far */
     DEEP_ECG_LEARNING,  /* no levels yet, or no beat for a while */
@@ -58,6 +58,12 @@ struct deep_ecg_waiting { /* a detected beat that has not been given out */
 
 struct deep_ecg {
     int64_t pushed;
+
+    /* unit: ranges of the first blocks of samples, by which it is decided whether they are millivolts */
+    float block_low, block_high, block_ranges[DEEP_ECG_UNIT_BLOCKS], largest, beyond_low, beyond_high;
+    int32_t block_count, beyond_run;
+    uint8_t blocks;
+    bool seen_mv, lifted;
 
     /* signal: the input and its energy of late, in rings */
     float last_mv, zero_mv, lowest_mv, highest_mv;
@@ -109,7 +115,9 @@ struct deep_ecg {
 /* Starts a stream. */
 void deep_ecg_init(struct deep_ecg *ecg);
 
-/* Takes the next sample, in millivolts; one that is not a number, or is beyond 10 V, counts as lost signal.
+/* Takes the next sample, in millivolts; one that is not a number, or is beyond 10 V, counts as lost signal. Counts of a
+ * converter, with any offset, do as well: where the numbers show that they are no millivolts, the limit is 1e9. Offset
+ * and gain do not matter beside.
  * Returns 1 and fills `beat` when a beat is labelled, else 0 (`beat` is then left as it was). */
 int deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat);
 

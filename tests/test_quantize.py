@@ -247,6 +247,7 @@ def test_calibration_beats_are_the_same_500_each_time():
         (["--checkpoint", "strange.pt"], "preset = '../edge' is unknown"),
         (["--checkpoint", "network.pt", "--mode", "causal"], "made for mode 'diagnostic', not 'causal'"),
         (["--checkpoint", "network.pt", "--out", "network.pt"], "cannot be written"),
+        (["--checkpoint", "network.pt", "--preset", "edge", "--fs", "250"], "add --mode causal --preset edge"),
     ],
 )
 def test_wrong_options_end_with_one_line_and_status_2(arguments, named, synthetic_db, tmp_path, monkeypatch, capsys):

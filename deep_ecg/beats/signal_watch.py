@@ -8,9 +8,11 @@ from bisect import bisect_right
 
 import numpy as np
 
-LIMIT_MV = 1e4  # a sample beyond it, or one that is not a number, is missing
+from deep_ecg.beats.signal_unit import SignalUnit
+
 MISSING_S = 0.03  # a longer stretch of missing samples, or one of FLAT_S without any change, is lost signal: MIT-BIH's
 FLAT_S = 0.5  # own records do not stay at one value for 0.03 s, but for one stretch of 0.7 s in record 116
+UNIT = "its numbers are no millivolts: unit and offset were taken from the signal itself"
 
 
 class SignalWatch:
@@ -23,6 +25,7 @@ class SignalWatch:
 
     def __init__(self, fs_hz: float):
         self._missing_limit, self._flat_limit = MISSING_S * fs_hz, FLAT_S * fs_hz
+        self._unit = SignalUnit(fs_hz)
         self._pushed, self._last_mv = 0, 0.0
         self._missing_run, self._unchanged_run = 0, 0
         self._lowest_mv, self._highest_mv = math.inf, -math.inf
@@ -34,7 +37,8 @@ class SignalWatch:
 
         0 stands for what is missing at the very start.
         """
-        filled_mv, missing = _filled(chunk_mv, self._last_mv)
+        missing = self._unit.missing(chunk_mv)
+        filled_mv = _filled(chunk_mv, missing, self._last_mv)
         missing_runs = run_lengths(missing, self._missing_run)
         unchanged_runs = run_lengths(np.diff(filled_mv, prepend=self._last_mv) == 0, self._unchanged_run)
         self._note((missing_runs > self._missing_limit) | (unchanged_runs >= self._flat_limit))
@@ -44,6 +48,11 @@ class SignalWatch:
         self._last_mv = float(filled_mv[-1])
         self._pushed += len(chunk_mv)
         return filled_mv, missing
+
+    @property
+    def unit(self) -> str | None:
+        """A line that says so where the signal's numbers are no millivolts; None where they can be."""
+        return UNIT if self._unit.lifted else None
 
     @property
     def fault(self) -> str | None:
@@ -94,13 +103,16 @@ def run_lengths(flags: np.ndarray, run: int) -> np.ndarray:
     return at - np.maximum.accumulate(np.where(flags, -run, at))
 
 
-def _filled(chunk_mv: np.ndarray, last_mv: float) -> tuple[np.ndarray, np.ndarray]:
-    """The chunk (n,) with each missing sample replaced by the one before it, and which were missing (n,).
-
-    `last_mv` came before the chunk. Missing is what is no number, or beyond LIMIT_MV.
-    """
-    missing = ~(np.abs(chunk_mv) <= LIMIT_MV)
+def _filled(chunk_mv: np.ndarray, missing: np.ndarray, last_mv: float) -> np.ndarray:
+    """The chunk (n,) with each `missing` sample (n,) replaced by the one before it; `last_mv` came before the chunk."""
     if not missing.any():
-        return chunk_mv, missing
+        return chunk_mv
     latest = np.maximum.accumulate(np.where(missing, -1, np.arange(len(chunk_mv))))
-    return np.where(latest >= 0, chunk_mv[latest], last_mv), missing
+    return np.where(latest >= 0, chunk_mv[latest], last_mv)
+
+
+def unit_of(signal_mv: np.ndarray, fs_hz: float) -> str | None:
+    """`SignalWatch.unit` of the whole of `signal_mv` (n,), n > 0."""
+    watch = SignalWatch(fs_hz)
+    watch(signal_mv)
+    return watch.unit

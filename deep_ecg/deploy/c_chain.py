@@ -7,6 +7,7 @@ Thresholds, lengths and coefficients are those of the Python modules, brought to
 
 import ctypes
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,10 +18,10 @@ import numpy as np
 
 from config import CLASSES, Config
 from deep_ecg.beats import detector as det
-from deep_ecg.beats import rhythm, shape, templates
+from deep_ecg.beats import rhythm, shape, signal_unit, templates
 from deep_ecg.beats.detector import ON_TIME_S
 from deep_ecg.beats.input_settings import InputSettings
-from deep_ecg.beats.signal_watch import FLAT_S, LIMIT_MV, MISSING_S
+from deep_ecg.beats.signal_watch import FLAT_S, MISSING_S
 from deep_ecg.deploy import c_network
 from deep_ecg.deploy.c_network import compile_c, compiler
 from deep_ecg.deploy.integer_network import IntegerNetwork
@@ -34,6 +35,7 @@ from dsp_filters import FLAT_MV, bandpass_sos
 SOURCES = Path(__file__).resolve().parents[2] / "firmware"
 FILES = ("deep_ecg.h", "deep_ecg.c")
 EXAMPLE = "example.c"
+NETWORK_FUNCTIONS = "deep_ecg_network_"  # so their names begin
 ENERGY_UNITS_PER_MV = 2**30  # whole numbers in which the energy is summed: fine enough for any float above 1e-2 mV
 LEAST_SIZE = 1e-30  # of a group of past beats: float would forget it altogether at 1e-45, after a day
 FINEST_RATE_HZ = Fraction(1, 100)
@@ -73,9 +75,9 @@ def generate(
     _check_causal(description)
     inputs, rate_hz = description.inputs, _rate(fs_hz)
     includes = {
-        "deep_ecg_network.h": network_h,
+        "deep_ecg_network.h": _macros_of_network(network_h),
         "deep_ecg_sizes.h": _macros(sizes(inputs, rate_hz)),
-        "deep_ecg_network.c": _without_include(network_c, "deep_ecg_network.h"),
+        "deep_ecg_network.c": _own_network(network_c),
         "deep_ecg_constants.h": _macros(constants(description, rate_hz)) + tables(inputs, rate_hz),
         "deep_ecg_features.h": feature_code(description.features),
     }
@@ -90,6 +92,11 @@ def _check_causal(description: Description):
         )
 
 
+def check_rate(fs_hz: float):
+    """Raises DeepECGError for a rate at which the firmware cannot be made."""
+    _rate(fs_hz)
+
+
 def _rate(fs_hz: float) -> Fraction:
     det.RPeakDetector(fs_hz)  # raises for a rate that it does not take
     rate_hz = Fraction(fs_hz).limit_denominator(FINEST_RATE_HZ.denominator)
@@ -98,8 +105,16 @@ def _rate(fs_hz: float) -> Fraction:
     return rate_hz
 
 
-def _without_include(text: str, name: str) -> str:
-    return "".join(line for line in text.splitlines(True) if line.split() != ["#include", f'"{name}"'])
+def _macros_of_network(network_h: str) -> str:
+    """The header of the network without its guard and functions: those of deep_ecg.c are its own."""
+    lines = [line for line in network_h.splitlines(True) if line.split()[:1] == ["#define"] and len(line.split()) > 2]
+    return "".join(lines)
+
+
+def _own_network(network_c: str) -> str:
+    """The network for deep_ecg.c alone: linked with deep_ecg_network.c, each keeps its functions."""
+    text = "".join(line for line in network_c.splitlines(True) if line.split() != ["#include", '"deep_ecg_network.h"'])
+    return re.sub(f"^void {NETWORK_FUNCTIONS}", f"static void {NETWORK_FUNCTIONS}", text, flags=re.MULTILINE)
 
 
 def _amalgamated(text: str, includes: dict[str, str]) -> str:
@@ -147,6 +162,7 @@ def sizes(inputs: InputSettings, rate_hz: Fraction) -> dict[str, int | float | s
     return {
         "DEEP_ECG_FS_HZ": fs_hz,
         "DEEP_ECG_CLASS_NAMES": "".join(CLASSES),
+        "DEEP_ECG_UNIT_BLOCKS": signal_unit.BLOCKS,
         "DEEP_ECG_HISTORY": round(det.BACKGROUND_S * fs_hz) + hold + 1,
         "DEEP_ECG_ENERGY_SAMPLES": round(det.ENERGY_S * fs_hz),
         "DEEP_ECG_QRS_SECTIONS": 1,
@@ -180,11 +196,18 @@ def constants(description: Description, rate_hz: Fraction) -> dict[str, int | fl
 def _summit_constants(fs_hz: float) -> dict[str, int | float]:
     hold, background = int(det.HOLD_S * fs_hz), round(det.BACKGROUND_S * fs_hz)
     return {
-        "LIMIT_MV": LIMIT_MV,
+        "LIMIT_MV": signal_unit.LIMIT_MV,
+        "LIMIT": signal_unit.LIMIT,
+        "UNIT_BLOCK": round(signal_unit.BLOCK_S * fs_hz),
+        "UNIT_RANK": signal_unit.RANK,
+        "WIDEST_MV": signal_unit.WIDEST_MV,
+        "GROWTH": signal_unit.GROWTH,
+        "BEYOND": round(signal_unit.BEYOND_S * fs_hz),
         "MISSING_LIMIT": math.floor(MISSING_S * fs_hz),
         "FLAT": math.ceil(FLAT_S * fs_hz),
         "LEAST_MV": det.LEAST_MV,
         "ENERGY_UNITS_PER_MV": float(ENERGY_UNITS_PER_MV),
+        "MOST_ENERGY_MV": float(2**62 // (round(det.ENERGY_S * fs_hz) * ENERGY_UNITS_PER_MV)),
         "BEFORE": round(det.BEFORE_S * fs_hz),
         "HOLD": hold,
         "BACKGROUND": background,

@@ -64,13 +64,13 @@ class BeatFiles:
         if self._file is not None:
             self._file.close()
 
-    def summary(self) -> dict:
-        """What `predict.summarise` tells of a record, and the files."""
+    def summary(self, unit: str | None = None) -> dict:
+        """What `predict.summarise` tells of a record, and the files; `unit` as in `Labelled`."""
         not_classified = self._not_classified if self._min_confidence else None
         files = {"files": [str(self.annotations), str(self.table)]}
         share = max(self.beats, 1)
         trust = graded(self.beats, self._wrong / share, self._unsure / share, None)
-        return summary_of(self._record, self._counts, trust, self.beats, not_classified) | files
+        return summary_of(self._record, self._counts, trust, self.beats, not_classified, unit=unit) | files
 
     def _labelled(self, beats: Sequence[Beat]) -> Labelled:
         samples = np.array([beat.sample for beat in beats], int)

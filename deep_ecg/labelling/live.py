@@ -101,7 +101,7 @@ def follow(
         finally:
             stops.hold()
             files.close(ended=stop is None)
-    _tell_end(feed, monitor, files, stop)
+    _tell_end(feed, monitor, files, stream.unit, stop)
     return monitor
 
 
@@ -112,13 +112,13 @@ def _labelled(stream: BeatStream, chunks_mv: Iterable[np.ndarray]) -> Iterator[t
     yield np.empty(0), stream.finish()
 
 
-def _tell_end(feed: Feed, monitor: "Monitor", files: BeatFiles, stop: BaseException | None):
+def _tell_end(feed: Feed, monitor: "Monitor", files: BeatFiles, unit: str | None, stop: BaseException | None):
     """Prints the summary, where somebody can be there to read it, and raises what is to be told by the exit status."""
     number = getattr(stop, "number", signal.SIGINT)
     if isinstance(stop, BrokenPipeError) or number != signal.SIGINT:
         abandon_output()
     elif files.beats:
-        print_summary(files.summary(), "detected R-peaks", feed.synthetic)
+        print_summary(files.summary(unit), "detected R-peaks", feed.synthetic)
     if isinstance(stop, KeyboardInterrupt):
         word = "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
         raise Stopped(f"{word} after {monitor.pushed / feed.fs_hz:.1f} s of signal.", number) from None

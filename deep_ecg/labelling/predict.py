@@ -16,7 +16,7 @@ from config import CLASSES, Config
 from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
-from deep_ecg.beats.signal_watch import SignalWatch
+from deep_ecg.beats.signal_watch import SignalWatch, unit_of
 from deep_ecg.beats.whole_record import r_peaks
 from deep_ecg.labelling.signal_state import Stretch, as_json, in_words, signal_at, silent_stretches
 from deep_ecg.labelling.trust import Trust, rates_per_min, rr_ms, speaks_of_pacing, trust_of
@@ -149,6 +149,7 @@ def label_opened(
         signal=signal_at(record, samples),
         paced=speaks_of_pacing(file.header.comments) or PACED_SYMBOL in annotation.symbols,
         left_out=annotation.left_out,
+        unit=unit_of(record.signal_mv, record.fs_hz),
     )
 
 

@@ -164,6 +164,11 @@ class BeatStream:
         """The signal just now, see `RPeakDetector.quality`; where R-peaks are given, "ok" unless it is lost."""
         return self._watch.fault or self._source.quality
 
+    @property
+    def unit(self) -> str | None:
+        """A line that says so where the signal's numbers are no millivolts."""
+        return self._watch.unit
+
     def prepare(self, chunk_mv: np.ndarray) -> list[Prepared]:
         """`push` without the network, for callers that run it for many streams at once."""
         if self._finished:

@@ -131,10 +131,8 @@ def check_signals(header: wfdb.Record, layout: bool = False):
     A `layout` describes the signals of other segments and has no files.
     """
     count = len(header.sig_name)
-    if count != header.n_sig or count > MAX_SIGNALS:
-        raise ValueError(f"it announces {header.n_sig} signals and describes {count}, at most {MAX_SIGNALS} can be")
-    if count == 0:
-        raise ValueError("it describes no signals")
+    if count != header.n_sig or not 1 <= count <= MAX_SIGNALS:
+        raise ValueError(f"it announces {header.n_sig} signals and describes {count}: 1 to {MAX_SIGNALS} can be")
     for name in header.sig_name:
         if not name.isprintable():
             raise ValueError(f"the signal name {name!r} cannot be printed")

@@ -174,6 +174,18 @@ def test_a_stream_may_begin_with_lost_signal(chain, start):
 
 
 @needs_compiler
+@pytest.mark.parametrize("per_mv, offset", [(4000, 279_300), (22_000, 0), (1000, 0), (22_000, 9000), (1, 30_000)])
+def test_counts_of_a_converter_give_the_beats_of_the_stream_in_python(chain, per_mv, offset):
+    counts = np.clip(np.round(ecg() * per_mv + offset), -8_388_608, 8_388_607)
+    counts[3000:3400], counts[5000:5010] = 8_388_607, np.nan
+    expected = streamed(counts)
+    assert len(expected) > 40
+    found = chain.label(counts)
+    assert np.mean([beat.sample in found.samples for beat in expected]) > 0.97
+    assert len(found.samples) == pytest.approx(len(expected), abs=1)
+
+
+@needs_compiler
 def test_the_memory_of_intervals_is_as_long(chain):
     signal_mv = ecg(450)
     assert_same(chain.label(signal_mv), streamed(signal_mv))
@@ -288,6 +300,28 @@ def test_the_example_labels_standard_input(folder, tmp_path):
     compile_chain([tmp_path / "example.c", folder / "deep_ecg.c"], tmp_path / "example", folder)
     times_s = [line.split()[0] for line in run(tmp_path / "example", signal_mv).splitlines()]
     assert times_s == [f"{second}.000" for second in range(1, 12)]
+
+
+@needs_compiler
+@pytest.mark.parametrize("line", ["0,123", "0.004,0.12", "time,value", "1.0 2.0", "0.1x", 70 * "1"])
+def test_the_example_refuses_what_is_not_one_number_a_line(folder, tmp_path, line):
+    (tmp_path / "example.c").write_text((c_chain.SOURCES / c_chain.EXAMPLE).read_text())
+    compile_chain([tmp_path / "example.c", folder / "deep_ecg.c"], tmp_path / "example", folder)
+    text = f"0.1\nnan\n\n -2e-3 \r\n{line}\n0.1\n"
+    done = subprocess.run([tmp_path / "example"], input=text, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr == f'error: line 5, "{line[:63]}": one number a line is needed, such as 0.12\n'
+
+
+@needs_compiler
+def test_all_c_files_of_the_folder_link_together(tmp_path):
+    (tmp_path / "deep_ecg_network.h").write_text(NETWORK_H)
+    (tmp_path / "deep_ecg_network.c").write_text(NETWORK_C)
+    write(tmp_path)
+    both = '#include "deep_ecg_network.h"\n#include "deep_ecg.h"\n#include "deep_ecg_network.h"\n'
+    (tmp_path / "both.c").write_text(both + "int both(void);\nint both(void) { return DEEP_ECG_CLASSES; }\n")
+    (tmp_path / "example.c").write_text((c_chain.SOURCES / c_chain.EXAMPLE).read_text())
+    compile_chain(sorted(tmp_path.glob("*.c")), tmp_path / "example", tmp_path, "-Wpedantic")
 
 
 @needs_compiler
