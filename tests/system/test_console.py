@@ -60,7 +60,7 @@ def raising(error: BaseException | None):
         (KeyboardInterrupt(), 130, "Interrupted: so."),
         (KeyboardInterrupt("Interrupted after 3 s."), 130, "Interrupted after 3 s."),
         (Stopped("Ended by SIGTERM after 3 s.", signal.SIGTERM), 143, "Ended by SIGTERM after 3 s."),
-        (NoBeats("no beat was found"), 4, "no beat was found"),
+        (NoBeats("no beat was found"), 4, "error: no beat was found"),
         (MemoryError(), 2, "error: there is not enough memory for this: "),
         (PermissionError(13, "Permission denied", "x.json"), 2, "error: x.json cannot be used (Permission denied)"),
         (ModuleNotFoundError("no", name="torch"), 2, "error: package torch is not installed: install"),
