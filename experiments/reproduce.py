@@ -11,8 +11,9 @@ from pathlib import Path
 
 from config import Config
 from deep_ecg.records.database import real_source
-from deep_ecg.system.files import atomic_file
-from deep_ecg.system.json_files import read_json
+from deep_ecg.scoring.report import elsewhere, render_markdown
+from deep_ecg.system.files import atomic_file, write_text
+from deep_ecg.system.json_files import read_json, write_json
 from experimental_transformer import benchmark
 from experiments import ROOT
 from experiments.programs import MAIN, run_python
@@ -55,10 +56,10 @@ def reproduce(root: Path, train: Callable[[str, str], None] = train):
 def keep_network(mode: str, preset: str, root: Path):
     """The report of a network that is trained, and the weights of the seed that it shows."""
     name = f"{mode}-{preset}"
-    seed = read_json(BASE / name / "report.json")["seed"]
-    for ending in ("json", "md"):
-        _copy(BASE / name / f"report.{ending}", root / "results" / "networks" / f"{name}.{ending}")
-    _copy(BASE / name / f"seed-{seed}" / "checkpoint.pt", root / "pretrained" / f"{name}.pt")
+    report = elsewhere(read_json(BASE / name / "report.json"))
+    write_json(root / "results" / "networks" / f"{name}.json", report)
+    write_text(root / "results" / "networks" / f"{name}.md", render_markdown(report))
+    _copy(BASE / name / f"seed-{report['seed']}" / "checkpoint.pt", root / "pretrained" / f"{name}.pt")
 
 
 def keep_artefacts(mode: str, preset: str, root: Path):

@@ -71,11 +71,6 @@ def record(tmp_path_factory) -> Path:
     return folder / "100"
 
 
-@pytest.fixture
-def short(monkeypatch):
-    monkeypatch.setitem(settings.PRESETS, "edge", dataclasses.replace(settings.PRESETS["edge"], epochs=2))
-
-
 # No room -------------------------------------------------------------------------------------------------------------
 
 
@@ -199,14 +194,14 @@ def test_files_that_may_not_be_read(tmp_path, record, ending, monkeypatch, capsy
 # What vanishes -------------------------------------------------------------------------------------------------------
 
 
-def test_a_data_folder_that_vanishes_in_mid_run(synthetic_db, tmp_path, monkeypatch, capsys, short):
+def test_a_data_folder_that_vanishes_in_mid_run(synthetic_db, tmp_path, monkeypatch, capsys):
     """In the last training; once it is back, the same command goes on from there to its end."""
     data, gone, fit = tmp_path / "data", tmp_path / "gone", engine.fit
     shutil.copytree(synthetic_db, data)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(data))
     small = {"train_records": ("106", "118", "203"), "validation_records": ("118",), "test_records": ("202", "221")}
-    options = {"preset": "edge", "threads": 1, "replays": 0, "data_source": "local", "batch_size": 32}
+    options = {"preset": "edge", "epochs": 2, "threads": 1, "replays": 0, "data_source": "local", "batch_size": 32}
     monkeypatch.setattr(main, "Config", lambda: Config(**options, **small))
     monkeypatch.setattr(pictures, "draw_run", lambda *unused: [])
 

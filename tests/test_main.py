@@ -25,7 +25,6 @@ from deep_ecg.labelling import commands
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training import pictures
 from tests.support import ROOT
-from tests.support.runs import Short
 
 LIMIT_S = 120  # how long a started program may take before the test gives up on it
 
@@ -39,10 +38,9 @@ SCRIPT = (str(ROOT / "main.py"),)
 
 def short_run(cache: Path) -> tuple[str, str]:
     """The same program with the settings of `runs`."""
+    settings = {"preset": "edge", "epochs": 2, "threads": 1, "replays": 1, "cache_dir": str(cache)}
     return "-c", f"""import functools, sys; sys.path.insert(0, {str(ROOT)!r}); import main
-from tests.support.runs import Short
-main.Config = functools.partial(Short, cache_dir={str(cache)!r}, preset="edge", threads=1, replays=1)
-sys.exit(main.main(sys.argv[1:]))"""
+main.Config = functools.partial(main.Config, **{settings}); sys.exit(main.main(sys.argv[1:]))"""
 
 
 def start(arguments: list[str], folder: Path, data_folder: Path | str, program=SCRIPT) -> subprocess.Popen:
@@ -86,9 +84,8 @@ def runs(synthetic_db, beats_cache) -> Callable[..., dict]:
     """`main.run` on the synthetic database, for two epochs, with its outputs under the folder given."""
 
     def run(folder: Path, name: str | None = None, **overrides) -> dict:
-        config = Short(
-            preset="edge", data_source="local", runs_dir=str(folder), cache_dir=str(beats_cache), threads=1, replays=1
-        )
+        folders = {"runs_dir": str(folder), "cache_dir": str(beats_cache)}
+        config = Config(preset="edge", epochs=2, data_source="local", threads=1, replays=1, **folders)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
             return main.run(dataclasses.replace(config, **overrides), name)

@@ -90,7 +90,7 @@ def load_network(config: Config, checkpoint: Path | None = None) -> "tuple[Hybri
 
     path = network_path(config, checkpoint, "torch")
     if path.suffix == ".onnx":
-        raise DeepECGError(f"{path} is an ONNX file: add --runtime onnx")
+        raise DeepECGError(f"{path} is an ONNX file: add --runtime onnx; where there is no such option, name a .pt")
     model, description = torch_network.load_checkpoint(path, (HybridECGNet,), **_expected(config))
     _try_out(model, description, path)
     return model, description

@@ -59,7 +59,7 @@ class Description:
         return json.loads(json.dumps(asdict(self)))
 
     def applied_to(self, config: Config) -> Config:
-        """`config` with everything in which it can say how this network is used; the temperature is here alone."""
+        """A copy of `config` by which beats are made and labelled as this network asks, but for the temperature."""
         return with_overrides(
             config,
             preset=self.preset,

@@ -118,8 +118,7 @@ def test_what_main_refuses_ends_it(monkeypatch, tmp_path, capfd):
 def test_a_network_is_kept_with_the_weights_of_the_seed_that_its_report_shows(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     made = tmp_path / "runs" / "reproduce" / "causal-edge"
-    write_json(made / "report.json", {"seed": 3})
-    (made / "report.md").write_text("# Report")
+    write_json(made / "report.json", {"seed": 3, "data_folder": "/home/someone/mitdb", "figures": ["images/x.png"]})
     for seed in (0, 3):
         (made / f"seed-{seed}").mkdir()
         (made / f"seed-{seed}" / "checkpoint.pt").write_bytes(bytes([seed]))
@@ -127,3 +126,6 @@ def test_a_network_is_kept_with_the_weights_of_the_seed_that_its_report_shows(mo
     kept = {path.relative_to(tmp_path / "committed").as_posix() for path in (tmp_path / "committed").rglob("*.*")}
     assert kept == {"results/networks/causal-edge.json", "results/networks/causal-edge.md", "pretrained/causal-edge.pt"}
     assert (tmp_path / "committed" / "pretrained" / "causal-edge.pt").read_bytes() == b"\x03"
+    for ending in ("json", "md"):  # nothing of the machine, no pictures that are not there
+        said = (tmp_path / "committed" / "results" / "networks" / f"causal-edge.{ending}").read_text(encoding="utf-8")
+        assert "someone" not in said and "x.png" not in said

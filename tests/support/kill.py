@@ -47,13 +47,12 @@ sys.path.insert(0, {str(ROOT)!r})
 import main
 from deep_ecg.deploy import dynamic_int8
 from deep_ecg.training import pictures
-from tests.support.runs import Short
 
 _, url, threads, *options = sys.argv
 if "undrawn" in options:
     pictures.draw_run = lambda *unused: []
 dynamic_int8.LATENCY_CALLS = 10
-main.Config = functools.partial(Short, preset="edge", threads=int(threads), replays=1, batch_size=32,
+main.Config = functools.partial(main.Config, preset="edge", epochs=2, threads=int(threads), replays=1, batch_size=32,
     data_source="physionet", data_dir="mitdb", physionet_url=url,
     train_records={tuple(TRAINED)}, validation_records=("118", "124"), test_records={tuple(TESTED)})
 sys.exit(main.main(["--name", "run"]))

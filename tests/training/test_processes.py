@@ -205,11 +205,10 @@ SHORT = """
 import functools, sys
 import main
 from deep_ecg.training import pictures
-from tests.support.runs import Short
 
 records = {"train_records": ("106", "118", "124", "203", "208", "209"), "test_records": ("202", "213", "221", "232")}
-settings = {"preset": "edge", "data_source": "local", "replays": 0, "batch_size": 32, **records}
-main.Config = functools.partial(Short, validation_records=("118", "124"), **settings)
+settings = {"preset": "edge", "epochs": 2, "data_source": "local", "replays": 0, "batch_size": 32, **records}
+main.Config = functools.partial(main.Config, validation_records=("118", "124"), **settings)
 pictures.draw_run = lambda *arguments: []
 sys.exit(main.main(sys.argv[1:]))
 """
