@@ -121,6 +121,16 @@ def _all_held_out(config: Config, source: Source, idea: Idea, folds: Sequence[Se
     return list(run_jobs((delayed(_held_out)(config, source, idea, *job) for job in jobs), config.threads))
 
 
+def held_out_probabilities(config: Config, source: Source) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Record and label (beats,) of every beat of DS1, and its probabilities (beats, classes) by a network without it.
+
+    With the priors, before the temperature; of all seeds of `config`, one after another.
+    """
+    results = _all_held_out(config, source, Idea(), FOLDS)
+    rows, proba = np.concatenate([rows for rows, *_ in results]), np.concatenate([proba for *_, proba in results])
+    return rows[:, 0], rows[:, 1], proba
+
+
 def calibrate(config: Config, source: Source, folds: Sequence[Sequence[str]] = FOLDS) -> dict:
     """The temperature for networks with the settings of `config`, from the held-out beats of DS1 as recorded.
 

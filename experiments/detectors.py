@@ -18,7 +18,7 @@ from wfdb.processing import xqrs_detect
 
 from config import DS1, DS2, Config
 from deep_ecg.beats.detector import RPeakDetector
-from deep_ecg.beats.xqrs import detect_r_peaks
+from deep_ecg.beats.whole_record import r_peaks
 from deep_ecg.records.database import real_source
 from deep_ecg.records.wfdb_files import read_record
 from deep_ecg.scoring import ec57
@@ -71,7 +71,7 @@ def available_detectors() -> dict[str, Callable[[np.ndarray, float], np.ndarray]
     """Functions of signal (n,) in mV and rate that return (beats, 2): R-peak sample, sample at which it was known."""
     detectors = {
         "RPeakDetector": streamed,
-        "detect_r_peaks": whole_record(detect_r_peaks),
+        "r_peaks": whole_record(r_peaks),
         "XQRS": whole_record(lambda signal_mv, fs_hz: xqrs_detect(sig=signal_mv, fs=fs_hz, verbose=False)),
     }
     try:

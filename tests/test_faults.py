@@ -5,7 +5,6 @@ command works once the fault is mended.
 """
 
 import ctypes
-import dataclasses
 import json
 import os
 import re
@@ -21,7 +20,6 @@ import numpy as np
 import pytest
 
 import config
-import config as settings
 import main
 from config import DATA_DIR_VARIABLE, Config
 from deep_ecg.beats import cache

@@ -1,6 +1,7 @@
 """Tests of main.py: the real command line, whole runs on a SYNTHETIC database, interruption, and wrong input."""
 
 import dataclasses
+import functools
 import io
 import json
 import math
@@ -23,45 +24,27 @@ import main
 from config import CLASSES, DATA_DIR_VARIABLE, Config
 from deep_ecg.labelling import commands
 from deep_ecg.system.errors import DeepECGError
-from deep_ecg.training import pictures
+from deep_ecg.training import engine, pictures
 from tests.support import ROOT
 
 LIMIT_S = 120  # how long a started program may take before the test gives up on it
+SETTINGS = {"preset": "edge", "epochs": 2, "threads": 1, "replays": 1}  # of whole runs
 
 
-def environment(data_folder: Path | str) -> dict[str, str]:
-    return os.environ | {DATA_DIR_VARIABLE: str(data_folder), "PYTHONDONTWRITEBYTECODE": "1"}
-
-
-SCRIPT = (str(ROOT / "main.py"),)
-
-
-def short_run(cache: Path) -> tuple[str, str]:
-    """The same program with the settings of `runs`."""
-    settings = {"preset": "edge", "epochs": 2, "threads": 1, "replays": 1, "cache_dir": str(cache)}
-    return "-c", f"""import functools, sys; sys.path.insert(0, {str(ROOT)!r}); import main
-main.Config = functools.partial(main.Config, **{settings}); sys.exit(main.main(sys.argv[1:]))"""
-
-
-def start(arguments: list[str], folder: Path, data_folder: Path | str, program=SCRIPT) -> subprocess.Popen:
-    """The real script, or another program, working in `folder`."""
+def start(folder: Path, data_folder: Path, cache: Path) -> subprocess.Popen:
+    """The program in a process of its own, working in `folder`, with the settings of `runs`."""
+    program = f"""import functools, sys; sys.path.insert(0, {str(ROOT)!r}); import main
+main.Config = functools.partial(main.Config, cache_dir={str(cache)!r}, **{SETTINGS})
+sys.exit(main.main(sys.argv[1:]))"""
     return subprocess.Popen(
-        [sys.executable, *program, *arguments],
+        [sys.executable, "-c", program, "--data-source", "local"],
         cwd=folder,
-        env=environment(data_folder),
+        env=os.environ | {DATA_DIR_VARIABLE: str(data_folder), "PYTHONDONTWRITEBYTECODE": "1"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # in the background it is ignored
     )
-
-
-def command(arguments: list[str], folder: Path, data_folder: Path | str = "absent") -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of the real script."""
-    process = start(arguments, folder, data_folder)
-    output, errors = process.communicate(timeout=LIMIT_S)
-    return process.returncode, output, errors
 
 
 def wait_for(path: Path, process: subprocess.Popen):
@@ -85,7 +68,7 @@ def runs(synthetic_db, beats_cache) -> Callable[..., dict]:
 
     def run(folder: Path, name: str | None = None, **overrides) -> dict:
         folders = {"runs_dir": str(folder), "cache_dir": str(beats_cache)}
-        config = Config(preset="edge", epochs=2, data_source="local", threads=1, replays=1, **folders)
+        config = Config(data_source="local", **SETTINGS, **folders)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
             return main.run(dataclasses.replace(config, **overrides), name)
@@ -129,9 +112,12 @@ def test_help_of_predict_lists_its_options(capsys):
         assert word in output
 
 
-def test_an_empty_data_folder_is_one_line_and_status_2(tmp_path):
+def test_an_empty_data_folder_is_one_line_and_status_2(tmp_path, monkeypatch, capsys):
     (tmp_path / "data").mkdir()
-    status, output, errors = command(["--data-source", "local"], tmp_path, tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "data"))
+    status = main.main(["--data-source", "local"])
+    output, errors = capsys.readouterr()
     assert status == 2
     assert re.fullmatch(r"error: .*data.*missing.*\n", errors)
     assert "Traceback" not in output
@@ -297,6 +283,13 @@ def test_a_causal_run_with_a_name(runs, undrawn, tmp_path):
     assert json.loads((tmp_path / "trial" / "report.json").read_text())["mode"] == "causal"
 
 
+def test_what_one_process_has_to_do_is_refused_where_torchrun_has_started_two(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert main.main(["predict", "100"]) == 2
+    assert capsys.readouterr().err.startswith("error: torchrun is for training alone")
+
+
 def test_an_unwritable_folder_is_a_clear_error(runs, tmp_path):
     """A path below a file cannot be made by anyone, root included."""
     (tmp_path / "file").touch()
@@ -319,13 +312,27 @@ def test_the_closing_lines_are_commands_that_can_be_pasted(whole):
 # Interruption ------------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_ends_with_one_line_and_status_130(whole, synthetic_db, beats_cache, tmp_path):
-    process = start(["--data-source", "local"], tmp_path, synthetic_db, short_run(beats_cache))
-    wait_for(tmp_path / "runs" / "diagnostic-edge-SYNTHETIC" / "validation" / "seed-0" / "resume.pt", process)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=LIMIT_S)
-    assert process.returncode == 130
-    assert errors.strip().splitlines() == ["Interrupted: the same command goes on from the last whole epoch."]
+def test_ctrl_c_ends_with_one_line_and_status_130(synthetic_db, beats_cache, tmp_path, monkeypatch, capsys):
+    """The signal comes when the state of the first epoch is on disk."""
+    write, written = engine.write_torch_file, []
+
+    def interrupted_write(path: Path, content: object):
+        write(path, content)
+        written.append(path.name)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(engine, "write_torch_file", interrupted_write)
+    monkeypatch.setattr(main, "Config", functools.partial(Config, cache_dir=str(beats_cache), **SETTINGS))
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(synthetic_db))
+    monkeypatch.chdir(tmp_path)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
+    try:
+        status = main.main(["--data-source", "local"])
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert status == 130 and written == ["resume.pt"]
+    errors = capsys.readouterr().err.strip().splitlines()
+    assert errors == ["Interrupted: the same command goes on from the last whole epoch."]
 
 
 @pytest.mark.parametrize("command", ["predict 100", "stream 100", "score 100 --test-ann pred", "evaluate"])
@@ -344,7 +351,7 @@ def test_a_killed_training_goes_on_to_the_results_of_an_undisturbed_one(
     whole, runs, synthetic_db, beats_cache, undrawn, tmp_path, capsys
 ):
     """SIGKILL after the first epoch or little later, then the same settings again."""
-    process = start(["--data-source", "local"], tmp_path, synthetic_db, short_run(beats_cache))
+    process = start(tmp_path, synthetic_db, beats_cache)
     folder = tmp_path / "runs" / "diagnostic-edge-SYNTHETIC"
     wait_for(folder / "seed-0" / "resume.pt", process)
     process.kill()

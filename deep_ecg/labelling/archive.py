@@ -26,8 +26,7 @@ from deep_ecg.labelling.predict import (
     label_opened,
     result_files,
     summarise,
-    write_annotations,
-    write_table,
+    write_results,
 )
 from deep_ecg.networks.classifier import (
     SYNTHETIC_NETWORK,
@@ -40,15 +39,15 @@ from deep_ecg.networks.description import Description
 from deep_ecg.records import guard
 from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.system.console import describe_fault
-from deep_ecg.system.errors import DeepECGError, PartlyDone
+from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
 from deep_ecg.system.files import atomic_file, check_writable, locked
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.workers import WorkerDied, run_jobs
 
-VERSION = 1  # raised when the same record, network and settings give other labels
+VERSION = 2  # raised when the same record, network and settings give other labels
 MANIFEST = "manifest.jsonl"
 MAX_LIST_BYTES = 64_000_000
-MAX_STORED_BYTES = 100_000  # of a NAME.json
+MAX_STORED_BYTES = 10_000_000  # of a NAME.json
 ROOM_BYTES = 65_536  # for results: a full disk still takes an empty file
 ALONE = 4  # records a worker that are done one by one after a worker process has died
 INTERRUPTED = "Interrupted: the same command does the records that are left."
@@ -94,6 +93,7 @@ class Outcome:
     line: str
     why: str | None = None
     unchanged: bool = False
+    no_beats: bool = False
     synthetic: bool = False
     other_lead: bool = False  # than the network's own, without being asked for
 
@@ -173,8 +173,8 @@ def label_archive(
     """Labels the records `found` in `root` with `workers` processes (0: one a core) and writes the manifest.
 
     The settings are those of `predict_records`. A record that cannot be used is reported and left out; PartlyDone is
-    raised at the end where there were any. DeepECGError where nothing can be done: a wrong setting or network, an
-    output folder in use or without room.
+    raised at the end where there were any, else NoBeats where one holds no beat. DeepECGError where nothing can be
+    done: a wrong setting or network, an output folder in use or without room.
     """
     check_min_confidence(min_confidence)
     if workers < 0:
@@ -202,7 +202,7 @@ def _label_all(job: Job, found: Sequence[Found], workers: int, progress: bool) -
         outcomes = _outcomes(job, found, workers)
         for one in tqdm(outcomes, "records", len(found), unit="record", disable=None if progress else True):
             manifest.write(one.line + "\n")
-            counts.update(name for name in ("unchanged", "synthetic", "other_lead") if getattr(one, name))
+            counts.update(name for name in ("unchanged", "no_beats", "synthetic", "other_lead") if getattr(one, name))
             counts["failed" if one.why else "done"] += 1
             if one.why:
                 tqdm.write(f"failed: {one.why}", file=sys.stderr)
@@ -235,12 +235,15 @@ def _report(counts: Counter, manifest: Path):
     stamp = "SYNTHETIC: " if counts["synthetic"] else ""
     said = [f"{counts['done']:,} labelled"]
     said += [f"{counts['unchanged']:,} of them before"] * bool(counts["unchanged"])
+    said += [f"{counts['no_beats']:,} without a beat"] * bool(counts["no_beats"])
     said += [f"{counts['failed']:,} failed"] * bool(counts["failed"])
     said += [f"{counts['synthetic']:,} SYNTHETIC"] * bool(counts["synthetic"])
     said += [f"{counts['other_lead']:,} by another lead than the network's"] * bool(counts["other_lead"])
     print(f"{stamp}{total:,} records: {', '.join(said)}\n    {manifest}", flush=True)
     if counts["failed"]:
         raise PartlyDone(f"{counts['failed']:,} of {total:,} records failed: the lines above and {manifest} say why")
+    if counts["no_beats"]:
+        raise NoBeats(f"no beat was found in {counts['no_beats']:,} of {total:,} records: {manifest} says in which")
 
 
 # One record --------------------------------------------------------------------------------------------------------
@@ -262,7 +265,7 @@ def label_one(job: Job, one: Found) -> Outcome:
         summary, line = entry["summary"], {"record": one.name, "status": "done"}
         line |= {name: entry[name] for name in ("inputs", "synthetic", "files", "summary")}
         other_lead = job.lead is None and summary.get("lead") not in job.description.leads
-        return Outcome(json.dumps(line), None, unchanged, entry["synthetic"], other_lead)
+        return Outcome(json.dumps(line), None, unchanged, not summary["beats"], entry["synthetic"], other_lead)
     except DeepECGError as error:
         why = str(error)
     except (OSError, MemoryError) as error:
@@ -322,8 +325,9 @@ def _stored(target: Path, identity: dict) -> dict | None:
         if not same or any(entry[name] != value for name, value in identity.items()):
             return None
         written = result_files(target.name, target.parent, identity["synthetic"])[:2]
+        written = written if entry["summary"]["beats"] else written[1:]
         return entry if entry["files"] == {file.name: file.stat().st_size for file in written} else None
-    except (OSError, ValueError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, AttributeError, RecursionError):
         return None
 
 
@@ -337,9 +341,7 @@ def _label(job: Job, name: str, record: RecordFile, identity: dict | None) -> di
         raise DeepECGError(f"record {record.path}: its files changed while they were read: run the command again")
     annotations, table, _ = result_files(target.name, target.parent, labelled.synthetic)
     _beside(target, ".json").unlink(missing_ok=True)  # it told of other results
-    write_annotations(annotations, labelled)
-    write_table(table, labelled)
-    written = {file.name: file.stat().st_size for file in (annotations, table)}
+    written = {file.name: file.stat().st_size for file in write_results(annotations, table, labelled)}
     entry = identity | {"files": written, "summary": summarise(labelled)}
     write_json(_beside(target, ".json"), entry)
     return entry

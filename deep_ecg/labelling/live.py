@@ -24,6 +24,7 @@ from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.console import abandon_output, draw_in_place
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import check_writable
+from deep_ecg.system.text import clock
 
 CHUNK_S = 0.1  # of a replay
 BLOCK_BYTES = 65_536  # of standard input at a time, less where less is there
@@ -333,9 +334,3 @@ def trace(strip_mv: np.ndarray, columns: int, rows: int) -> list[str]:
                 top, bottom = np.round((1 - height) * (rows - 1)).astype(int)
                 picture[top : bottom + 1, column] = "|" if bottom > top else "-"
     return ["".join(row) for row in picture]
-
-
-def clock(seconds: float) -> str:
-    """`seconds` as h:mm:ss."""
-    minutes, second = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"

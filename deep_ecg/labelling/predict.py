@@ -5,7 +5,7 @@ For each record it writes the labels as a WFDB annotation file, as a table with 
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,10 @@ from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
 from deep_ecg.beats.signal_watch import SignalWatch
-from deep_ecg.beats.xqrs import detect_r_peaks
+from deep_ecg.beats.whole_record import r_peaks
+from deep_ecg.labelling.signal_state import Stretch, as_json, in_words, signal_at, silent_stretches
+from deep_ecg.labelling.trust import Trust, rates_per_min, rr_ms, speaks_of_pacing, trust_of
+from deep_ecg.labelling.trust import is_sure as is_trusted
 from deep_ecg.networks.classifier import (
     SYNTHETIC_NETWORK,
     UNCLASSIFIABLE,
@@ -27,13 +30,16 @@ from deep_ecg.networks.classifier import (
 )
 from deep_ecg.networks.description import RATES_HZ
 from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, read_beats
-from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.errors import DeepECGError, NoBeats
 from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
+from deep_ecg.system.json_files import write_json
 from deep_ecg.system.text import number
 from dsp_filters import resample
 
 LEAD_II = re.compile(r"(ecg)?(lead)?(ml)?ii")  # of a lead's name in small letters and digits alone
 ECTOPIC = [CLASSES.index(name) for name in "SVF"]
+NO_BEATS_MEND = "choose another lead with --lead, or give the R-peaks with --peaks"
+PACED_SYMBOL = "/"  # of an annotated paced beat
 NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
 STRIP_S = 20.0  # length of the picture
 STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
@@ -44,7 +50,9 @@ class Labelled:
     """One record with its beats labelled: samples (beats,) at its own rate, proba (beats, 5).
 
     `reference` (beats,) holds the class indices of the annotation file, or None where it has none. Beats whose highest
-    probability is below `min_confidence` are not classified.
+    probability is below `min_confidence` are not classified. `silent` are the long stretches without beats, `unit` says
+    so where the unit of the signal was taken from the signal itself, `signal` (beats,) is its state at each beat ("ok"
+    where it is None), `paced` whether notes or annotations speak of a pacemaker.
     """
 
     record: Record
@@ -53,6 +61,10 @@ class Labelled:
     reference: np.ndarray | None
     synthetic: bool
     min_confidence: float = 0.0
+    silent: list[Stretch] = field(default_factory=list)
+    unit: str | None = None
+    signal: np.ndarray | None = None
+    paced: bool = False
 
     @property
     def classified(self) -> np.ndarray:
@@ -77,14 +89,15 @@ def predict_records(
 ) -> list[dict]:
     """Labels the beats of WFDB `records` (paths, with or without .hea), prints and returns a summary of each.
 
-    Writes NAME.pred (WFDB annotations), NAME.csv and NAME.png into `out`; where the network or the record is
-    SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with
+    Writes NAME.pred (WFDB annotations), NAME.csv, NAME.png and NAME.json (the summary) into `out`; where the network or
+    the record is SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation file with
     extension `peaks`, else from a detector, in causal mode the causal one: the labels are then those of a live stream
     (`stream.BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
     they are written as Q, with a note in the annotation file, and counted apart. `checkpoint` and `runtime` are those
     of `load_classifier`. What the network has been trained with is in its file; `config` says which one it is by
-    default, and how annotation files are read. Raises DeepECGError at the first record that cannot be used; what was
-    written for the records before it stays.
+    default, and how annotation files are read. A record in which no beat is found gets an empty table and no annotation
+    file. Raises DeepECGError at the first record that cannot be used; what was written for the records before it
+    stays; NoBeats at the end where there were records without a beat.
     """
     check_min_confidence(min_confidence)
     paths = [_record_path(record) for record in records]
@@ -93,7 +106,11 @@ def predict_records(
     check_writable(out)
     if classifier.synthetic:
         print(SYNTHETIC_NETWORK)
-    return [_predict_to_files(path, classifier, config, out, peaks, lead, min_confidence) for path in paths]
+    summaries = [_predict_to_files(path, classifier, config, out, peaks, lead, min_confidence) for path in paths]
+    without = [str(path) for path, summary in zip(paths, summaries) if not summary["beats"]]
+    if without:
+        raise NoBeats(f"no beat was found in {', '.join(without)}: {NO_BEATS_MEND}")
+    return summaries
 
 
 def label_record(
@@ -103,7 +120,7 @@ def label_record(
 
     R-peaks are those of the annotation file with the extension `peaks`, whose symbols `config` explains, else a
     detector's. `lead` is a lead's name, by default the one `choose_lead` takes. Raises DeepECGError when the record
-    cannot be read or holds fewer than two beats.
+    cannot be read. There may be no beat.
     """
     return label_opened(RecordFile.open(path), classifier, config, peaks, lead)
 
@@ -117,8 +134,12 @@ def label_opened(
         annotation = _detected(record, file.path, classifier.inputs)
     else:
         annotation = _read_peaks(file.path, peaks, config)
-    proba = probabilities(record, annotation, classifier)
-    return Labelled(record, annotation.samples, proba, _reference(annotation, peaks, config), synthetic)
+    samples = annotation.samples
+    proba = probabilities(record, annotation, classifier) if len(samples) else np.empty((0, len(CLASSES)), np.float32)
+    reference, silent = _reference(annotation, peaks, config), silent_stretches(record, samples)
+    paced = speaks_of_pacing(file.header.comments) or PACED_SYMBOL in annotation.symbols
+    state = signal_at(record, samples)
+    return Labelled(record, samples, proba, reference, synthetic, silent=silent, signal=state, paced=paced)
 
 
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
@@ -176,15 +197,12 @@ def _check_names(paths: Sequence[Path]):
 
 
 def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
+    if len(record.signal_mv) < record.fs_hz:
+        raise DeepECGError(f"record {path} lasts less than a second: a longer one is needed")
     try:
-        samples = (causal_r_peaks if inputs.causal else detect_r_peaks)(record.signal_mv, record.fs_hz)
+        samples = (causal_r_peaks if inputs.causal else r_peaks)(record.signal_mv, record.fs_hz)
     except DeepECGError as error:
         raise DeepECGError(f"record {path}: {error}: resample it, or give the R-peaks with --peaks") from None
-    if len(samples) < 2:
-        raise DeepECGError(
-            f"record {path}, lead {record.lead}: {len(samples)} beats were found, at least two are needed: "
-            "choose another lead with --lead, or give the R-peaks with --peaks"
-        )
     return Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
 
 
@@ -213,13 +231,26 @@ def _predict_to_files(
 ) -> dict:
     labelled = replace(label_record(path, classifier, config, peaks, lead), min_confidence=min_confidence)
     files = result_files(path.name, out, labelled.synthetic)
-    write_annotations(files[0], labelled)
-    write_table(files[1], labelled)
+    written = [*write_results(*files[:2], labelled), files[2]]
     draw_strip(files[2], labelled, classifier.inputs)
-    summary = summarise(labelled) | {"files": [str(file) for file in files]}
+    summary = summarise(labelled) | {"files": [str(file) for file in written]}
+    names = {file.name: file.stat().st_size for file in written}
+    told = {"synthetic": labelled.synthetic, "files": names, "summary": summarise(labelled)}
+    write_json(out / f"{path.name}.json", told)  # as archives do, which also keep from what it was made
+    summary["files"].append(str(out / f"{path.name}.json"))
     source = f"R-peaks of {path.name}.{peaks}" if peaks else "detected R-peaks"
     print_summary(summary, source, labelled.synthetic)
     return summary
+
+
+def write_results(annotations: Path, table: Path, labelled: Labelled) -> list[Path]:
+    """`write_annotations` and `write_table`; returns the files. Without a beat there is no annotation file."""
+    write_table(table, labelled)
+    if len(labelled.samples) == 0:
+        annotations.unlink(missing_ok=True)  # it would tell of another signal
+        return [table]
+    write_annotations(annotations, labelled)
+    return [annotations, table]
 
 
 def result_files(name: str, out: Path, synthetic: bool) -> list[Path]:
@@ -232,7 +263,8 @@ def summarise(labelled: Labelled) -> dict:
     """Beats in all and of each class, and the ectopic burden (share of S, V and F) and V burden in percent.
 
     Where a least confidence is asked for, "not_classified" counts the beats below it; classes and burdens, which are
-    None where no beat is left, are of the others.
+    None where no beat is left, are of the others. "silent" are the long stretches without beats; "unit" is there where
+    the unit was taken from the signal itself.
     """
     counts = np.bincount(labelled.predicted[labelled.classified], minlength=len(CLASSES))
     apart = {"not_classified": int((~labelled.classified).sum())} if labelled.min_confidence else {}
@@ -245,7 +277,20 @@ def summarise(labelled: Labelled) -> dict:
         **apart,
         "ectopic_percent": _percent(counts[ECTOPIC].sum(), counts.sum()),
         "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
+        "silent": as_json(labelled.silent, labelled.record.fs_hz),
+        **({"unit": labelled.unit} if labelled.unit else {}),
+        "trust": trust(labelled).as_json(),
     }
+
+
+def trust(labelled: Labelled) -> Trust:
+    """What is to be thought of the labels of a record."""
+    fs_hz, samples = labelled.record.fs_hz, labelled.samples
+    rr = rr_ms(samples, fs_hz)
+    rate = 60_000 / float(np.nanmedian(rr)) if np.isfinite(rr).any() else None
+    silent = sum(one.last - one.first for one in labelled.silent)
+    length = len(labelled.record.signal_mv) or int(samples[-1] if len(samples) else 0) + 1
+    return trust_of(labelled.proba, rate, silent / length, labelled.paced)
 
 
 def _percent(count: int, of: int) -> float | None:
@@ -258,12 +303,20 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     counts = ", ".join(f"{name} {count:,}" for name, count in summary["counts"].items())
     counts += f", not classified {summary['not_classified']:,}" if "not_classified" in summary else ""
     ectopic, ventricular = (number(summary[name], ".2f") for name in ("ectopic_percent", "v_percent"))
+    said = [line for line in (in_words(summary.get("silent", ())), summary.get("unit")) if line]
+    said.append(trust_in_words(summary["trust"]))
     print(
         f"{stamp}{summary['record']}: {summary['beats']:,} beats, lead {summary['lead']}, {source}\n"
         f"    {counts}; ectopic burden (S, V, F) {ectopic} %, V {ventricular} %\n"
-        f"    {', '.join(summary['files'])}",
+        + "".join(f"    {line}\n" for line in said)
+        + f"    {', '.join(summary['files'])}",
         flush=True,
     )
+
+
+def trust_in_words(trust: dict) -> str:
+    """One line on the grade of trust, as summaries hold it, and its reasons."""
+    return f"trust: {trust['grade']}" + f" ({'; '.join(trust['reasons'])})" * bool(trust["reasons"])
 
 
 def write_annotations(path: Path, labelled: Labelled):
@@ -296,18 +349,34 @@ def _check_written(path: Path, last: int):
 
 
 def write_table(path: Path, labelled: Labelled):
-    """Writes one line a beat: sample and time at the record's own rate, class, probability of each class.
+    """Writes one line a beat, after a line with the names of the columns (`table_lines`)."""
+    write_text(path, "\n".join([table_header(labelled.min_confidence), *table_lines(labelled)]) + "\n")
 
-    Where a least confidence is asked for, a last column says whether the beat is classified (1) or not (0).
+
+def table_header(min_confidence: float) -> str:
+    """The names of the columns of the table of beats."""
+    names = ["sample", "time_s", "class", *(f"p_{name}" for name in CLASSES), "rr_ms", "rate_per_min", "signal", "sure"]
+    return ",".join([*names, *["classified"] * (min_confidence > 0)])
+
+
+def table_lines(labelled: Labelled) -> list[str]:
+    """The cells of each beat, one line each.
+
+    Sample and time at the record's own rate, class, probability of each class, RR before it, heart rate over the last
+    beats, state of the signal, and whether its label is sure (1) or not (0). RR and rate are empty where there are
+    none. Where a least confidence is asked for, a last column says whether the beat is classified (1) or not (0).
     """
-    times_s = labelled.samples / labelled.record.fs_hz
-    columns = (labelled.samples, times_s, labelled.predicted, labelled.proba, labelled.classified.astype(int))
-    apart = labelled.min_confidence > 0
-    lines = ["sample,time_s,class," + ",".join(f"p_{name}" for name in CLASSES) + ",classified" * apart]
-    for sample, time_s, label, proba, classified in zip(*(column.tolist() for column in columns)):
-        line = f"{sample},{time_s:.4f},{CLASSES[label]}," + ",".join(f"{p:.6f}" for p in proba)
-        lines.append(line + f",{classified}" * apart)
-    write_text(path, "\n".join(lines) + "\n")
+    samples, fs_hz = labelled.samples, labelled.record.fs_hz
+    intervals_ms = rr_ms(samples, fs_hz)
+    state = np.full(len(samples), "ok") if labelled.signal is None else labelled.signal
+    columns = (samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms, rates_per_min(intervals_ms))
+    columns += (state, is_trusted(labelled.proba).astype(int), labelled.classified.astype(int))
+    apart, lines = labelled.min_confidence > 0, []
+    for sample, time_s, label, proba, rr, rate, signal, sure, classified in zip(*(one.tolist() for one in columns)):
+        cells = [f"{sample}", f"{time_s:.4f}", CLASSES[label], *(f"{p:.6f}" for p in proba)]
+        cells += ["" if np.isnan(rr) else f"{rr:.0f}", "" if np.isnan(rate) else f"{rate:.0f}", signal, f"{sure}"]
+        lines.append(",".join(cells + [f"{classified}"] * apart))
+    return lines
 
 
 def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings):

@@ -185,10 +185,10 @@ def _header_of(path: Path) -> Path:
 
 
 def _stat_of(file: Path) -> tuple[int, int] | None:
-    """Size in bytes and time of change in ns of `file`; None where it is not there."""
+    """Size in bytes and time of change in ns of `file`; None where it is not there, or its name cannot be one."""
     try:
         stat = file.stat()
-    except OSError:
+    except (OSError, ValueError):
         return None
     return stat.st_size, stat.st_mtime_ns
 

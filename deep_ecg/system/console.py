@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deep_ecg import INSTALL
 from deep_ecg.system import machine
-from deep_ecg.system.errors import DeepECGError, PartlyDone
+from deep_ecg.system.errors import DeepECGError
 
 WIDTH = 78
 GOES_ON = "Interrupted: the same command goes on from the last whole epoch."  # said after Ctrl-C, as these are
@@ -82,7 +82,7 @@ def abandon_output():
 
 
 def exit_status(work: Callable[[], object], interrupted: str) -> int:
-    """Does `work`; returns the exit status: 0 done, 2 wrong input or no room, 3 partly done, 130 interrupted.
+    """Does `work`; returns the exit status: 0 done, that of a DeepECGError, 2 no room, 130 interrupted.
 
     What went wrong is told in one line; after Ctrl-C that is `interrupted`, unless the work has said something itself
     (the text of its KeyboardInterrupt). A reader of the output that goes away is no error.
@@ -91,10 +91,8 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     try:
         work()
         print(end="", flush=True)
-    except PartlyDone as error:
-        return _failed(error, 3)
     except DeepECGError as error:
-        return _failed(error)
+        return _failed(error, error.status)
     except ModuleNotFoundError as error:
         mend = f"{INSTALL}, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
         return _failed(f"package {error.name} is not installed: {mend}")

@@ -9,6 +9,8 @@ class DeepECGError(ValueError):
     What cannot be printed becomes a space, for names come from files of others, and a very long line is cut.
     """
 
+    status = 2
+
     def __init__(self, message: str):
         line = "".join(letter if letter.isprintable() else " " for letter in message[:LONGEST_MESSAGE])
         super().__init__(line + "..." * (len(message) > LONGEST_MESSAGE))
@@ -16,3 +18,11 @@ class DeepECGError(ValueError):
 
 class PartlyDone(DeepECGError):
     """Some of many inputs were wrong and left out, the others are done; entry points exit with 3."""
+
+    status = 3
+
+
+class NoBeats(DeepECGError):
+    """All is done, but in a record or stream no beat was found; entry points exit with 4."""
+
+    status = 4

@@ -15,6 +15,12 @@ def number(value: float | None, pattern: str = ",") -> str:
     return UNDEFINED if value is None else format(value, pattern)
 
 
+def clock(seconds: float) -> str:
+    """`seconds` as h:mm:ss."""
+    minutes, second = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{second:02}"
+
+
 def mean_sd_text(stat: dict | None, seeds: int, scale: float = 100.0, digits: int = 1) -> str:
     """A spread {"mean", "sd", "n"} as "mean ± sd", scaled (to per cent by default); "-" where there is no mean.
 

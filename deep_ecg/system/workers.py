@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import psutil
 from joblib import Parallel
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky import get_reusable_executor, process_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from deep_ecg.system import console
@@ -62,6 +63,7 @@ def _end_with(run: int):
     """Ends this worker process soon after process `run`, which started it; Ctrl-C is for that one to answer."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     console.prepare_streams()
+    process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize  # torch and mapped beats are no leak, and ending it costs time
 
     def watch():
         with suppress(psutil.Error):  # it has ended already

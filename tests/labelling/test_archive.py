@@ -306,7 +306,7 @@ def test_a_folder_beside_a_record_of_its_name_is_the_record(data, tmp_path):
     (data / "100").mkdir()
     assert predict(data / "100", "--out", tmp_path / "out", options=OPTIONS[:4]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "100.pred", "100-SYNTHETIC.csv", "100-SYNTHETIC.png"
+        "100.pred", "100-SYNTHETIC.csv", "100-SYNTHETIC.png", "100.json"
     }  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records import synthetic, wfdb_files
 from deep_ecg.records.database import Source
 from deep_ecg.scoring import ec57, strips
-from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.errors import DeepECGError, NoBeats
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
 from tests.support.records import beat_times_s, spikes_mv
@@ -78,7 +78,9 @@ def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
     [summary] = predict.predict_records([spike_record], Config(), tmp_path, checkpoint=checkpoint)
     rows = read_table(tmp_path / "spikes.csv")
     written = wfdb.rdann(str(tmp_path / "spikes"), "pred")
-    assert list(rows[0]) == ["sample", "time_s", "class", "p_N", "p_S", "p_V", "p_F", "p_Q"]
+    assert list(rows[0]) == (
+        "sample time_s class p_N p_S p_V p_F p_Q rr_ms rate_per_min signal sure".split()
+    )
     assert [int(row["sample"]) for row in rows] == list(written.sample)
     assert [row["class"] for row in rows] == written.symbol
     proba = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
@@ -290,6 +292,7 @@ def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthet
         f"{name}.pred",
         f"{name}-SYNTHETIC.csv",
         f"{name}-SYNTHETIC.png",
+        f"{name}.json",
     ]
     assert "SYNTHETIC" in (tmp_path / "out" / f"{name}.pred").read_text(errors="replace")
     assert drawn["stamp"] is True
@@ -401,10 +404,6 @@ def wrong_too_slow(folder: Path) -> str:
     return write_record(folder, "wrong", spikes_mv(beat_times_s(20), 20, 25)[:, None], 25)
 
 
-def wrong_without_beats(folder: Path) -> str:
-    return write_record(folder, "wrong", spikes_mv(np.array([1.0]), 2, 250)[:, None], 250)
-
-
 def wrong_shorter_than_a_beat(folder: Path) -> str:
     return write_record(folder, "wrong", spikes_mv(np.array([0.1]), 0.2, 250)[:, None], 250)
 
@@ -420,8 +419,7 @@ def wrong_shorter_than_a_beat(folder: Path) -> str:
         (wrong_header, "header"),
         (wrong_units, "no signal in mV"),
         (wrong_too_slow, "sampled at 25 Hz"),
-        (wrong_without_beats, "beats were found"),
-        (wrong_shorter_than_a_beat, "beats were found"),
+        (wrong_shorter_than_a_beat, "less than a second"),
     ],
 )
 def test_wrong_record_stops_with_one_line_that_names_it(tmp_path, spike_record, checkpoint, make, message):
@@ -430,7 +428,35 @@ def test_wrong_record_stops_with_one_line_that_names_it(tmp_path, spike_record, 
     with pytest.raises(DeepECGError, match=message) as error:
         predict.predict_records([spike_record, record], Config(), tmp_path / "out", checkpoint=checkpoint)
     assert "wrong" in str(error.value) and "\n" not in str(error.value)
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["spikes.csv", "spikes.png", "spikes.pred"]
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        f"spikes.{ending}" for ending in ("csv", "json", "png", "pred")
+    ]
+
+
+def test_a_record_without_beats_gets_an_empty_table_and_its_own_status(tmp_path, spike_record, checkpoint, capsys):
+    (tmp_path / "off").mkdir()
+    noise_mv = np.round(np.random.default_rng(1).normal(0, 0.002, (30 * 250, 1)), 3)
+    record = write_record(tmp_path / "off", "off", noise_mv, 250)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "off.pred").write_text("of another signal")
+    with pytest.raises(NoBeats, match="no beat was found in .*off") as error:
+        predict.predict_records([record, spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert error.value.status == 4
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [
+        "off.csv", "off.json", "off.png", "spikes.csv", "spikes.json", "spikes.png", "spikes.pred"
+    ]  # fmt: skip
+    assert (tmp_path / "out" / "off.csv").read_text() == (
+        "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure\n"
+    )
+    assert "no beats for 30 s: 0:00:00-0:00:29 (signal too small: lead off?)" in capsys.readouterr().out
+
+
+def test_one_beat_is_labelled(tmp_path, checkpoint, monkeypatch):
+    record = write_record(tmp_path, "one", spikes_mv(np.array([2.0]), 4, 250)[:, None], 250)
+    monkeypatch.setattr(predict, "r_peaks", lambda signal_mv, fs_hz: np.array([500]))
+    [summary] = predict.predict_records([record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert summary["beats"] == 1 == sum(summary["counts"].values())
+    assert wfdb.rdann(str(tmp_path / "out" / "one"), "pred").sample.tolist() == [500]
 
 
 def test_unknown_lead_is_refused(spike_record, tmp_path, checkpoint):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deep_ecg.system import console
-from deep_ecg.system.errors import DeepECGError, PartlyDone
+from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
 
 
 @pytest.fixture
@@ -54,6 +54,7 @@ def raising(error: BaseException | None):
         (None, 0, ""),
         (DeepECGError("record 7 is missing: fetch it"), 2, "error: record 7 is missing: fetch it"),
         (PartlyDone("3 of 7 records failed"), 3, "error: 3 of 7 records failed"),
+        (NoBeats("no beat was found in 7"), 4, "error: no beat was found in 7"),
         (KeyboardInterrupt(), 130, "Interrupted: so."),
         (KeyboardInterrupt("Interrupted after 3 s."), 130, "Interrupted after 3 s."),
         (MemoryError(), 2, "error: there is not enough memory for this: "),

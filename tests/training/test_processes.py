@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-import main
 from config import DATA_DIR_VARIABLE
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training import engine, processes
@@ -222,9 +221,3 @@ def test_a_run_shared_by_two_processes(synthetic_db, tmp_path):
     run = tmp_path / "runs" / "diagnostic-edge-SYNTHETIC"
     assert {path.name for path in run.iterdir()} >= {"report.json", "report.md", "seed-1", "validation"}
     assert (run / "seed-1" / "checkpoint.pt").is_file() and not list(run.rglob("resume.pt"))
-
-
-def test_what_one_process_has_to_do_is_refused(process, capsys):
-    process(0)
-    assert main.main(["predict", "100"]) == 2
-    assert capsys.readouterr().err.startswith("error: torchrun is for training alone")

@@ -1,0 +1,97 @@
+"""How far the labels of a record can be trusted, in one grade with its reasons in words.
+
+What is known without a reference is put together: how sure the network was (its probabilities are calibrated, so their
+distance from 1 is the share of labels to be expected wrong), how much of the record showed beats, and whether it holds
+what no network here has learned. `python -m experiments trust` shows that the expected share orders patients by the
+share of their labels that are wrong.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SURE = 0.6  # a label with less is as likely as not among the wrong ones of a patient whom the network does not know
+UNSURE_SHARE = 0.1  # of the beats: more than so many below SURE are named
+FAIR, LOW = 0.04, 0.1  # expected share of wrong labels from which the grade is no longer high, and is low
+SILENT_SHARE = (0.1, 0.3)  # of the record without beats: the same
+RATES_PER_MIN = (30.0, 200.0)  # a median heart rate beyond is a detector's error as likely as the patient's
+FAST_PER_MIN = 120.0  # where most beats come so fast, early ones are the usual ones, and S is not told from N
+RATE_BEATS = 8  # over which a heart rate is told
+LONGEST_RR_MS = 5000.0  # a longer interval is a stretch without beats, and no RR
+GRADES = ("high", "fair", "low")
+PACED_WORDS = ("paced", "pacemaker", "pacing")
+PACED = "paced rhythm, which no network here has learned"
+
+
+@dataclass(frozen=True)
+class Trust:
+    """The `grade` of GRADES, the share of labels to be expected wrong, and why the grade is not higher."""
+
+    grade: str
+    expected_wrong: float
+    reasons: tuple[str, ...]
+
+    def as_json(self) -> dict:
+        """As summaries hold it."""
+        percent = round(100 * self.expected_wrong, 2)
+        return {"grade": self.grade, "expected_wrong_percent": percent, "reasons": list(self.reasons)}
+
+
+def expected_wrong(proba: np.ndarray) -> float:
+    """The share of labels to be expected wrong by calibrated probabilities (beats, classes); 1 without a beat."""
+    return float((1 - proba.max(axis=1)).mean()) if len(proba) else 1.0
+
+
+def is_sure(proba: np.ndarray) -> np.ndarray:
+    """Whether the label of each beat has a probability of SURE or more, (beats,) bool."""
+    return proba.max(axis=1) >= SURE
+
+
+def trust_of(
+    proba: np.ndarray, rate_per_min: float | None, silent_share: float = 0.0, paced: bool = False
+) -> Trust:
+    """What is to be thought of labels with the calibrated probabilities `proba` (beats, classes).
+
+    `rate_per_min` is the median heart rate, None where there is none; `silent_share` the share of the record in which
+    no beat was found for long; `paced` whether spikes, notes or annotations speak of a pacemaker.
+    """
+    wrong, unsure = expected_wrong(proba), 1 - float(is_sure(proba).mean()) if len(proba) else 1.0
+    found: list[tuple[int, str]] = []
+    if not len(proba):
+        found.append((2, "no beat was found"))
+    elif unsure > 0.5:
+        found.append((2, f"most beats below {100 * SURE:.0f} % sure"))
+    elif unsure > UNSURE_SHARE:
+        found.append((1, f"{100 * unsure:.0f} % of the beats below {100 * SURE:.0f} % sure"))
+    if len(proba) and wrong > FAIR:
+        found.append((1 + (wrong > LOW), f"about {100 * wrong:.0f} % of the labels to be expected wrong"))
+    if silent_share > SILENT_SHARE[0]:
+        found.append((1 + (silent_share > SILENT_SHARE[1]), f"no beats in {100 * silent_share:.0f} % of the record"))
+    if rate_per_min is not None and not RATES_PER_MIN[0] <= rate_per_min <= RATES_PER_MIN[1]:
+        found.append((2, f"a heart rate of {rate_per_min:.0f}/min is hardly one"))
+    elif rate_per_min is not None and rate_per_min > FAST_PER_MIN:
+        found.append((1, f"a heart rate of {rate_per_min:.0f}/min throughout, in which S is hardly told from N"))
+    if paced:
+        found.append((2, PACED))
+    return Trust(GRADES[max((level for level, _ in found), default=0)], wrong, tuple(why for _, why in found))
+
+
+def rates_per_min(rr_ms: np.ndarray) -> np.ndarray:
+    """Heart rate at each beat by the mean of its last RATE_BEATS known RR intervals, (beats,); NaN without one."""
+    known = np.isfinite(rr_ms)
+    counts = np.cumsum(known)
+    sums_ms = np.concatenate([[0.0], np.cumsum(rr_ms[known])])
+    firsts = np.maximum(counts - RATE_BEATS, 0)
+    spans_ms = sums_ms[counts] - sums_ms[firsts]
+    return np.divide(60_000.0 * (counts - firsts), spans_ms, out=np.full(len(rr_ms), np.nan), where=counts > 0)
+
+
+def rr_ms(samples: np.ndarray, fs_hz: float) -> np.ndarray:
+    """RR interval before each beat in ms, (beats,); NaN before the first and where none is known to be one."""
+    intervals_ms = 1000 * np.diff(samples, prepend=np.nan) / fs_hz
+    return np.where(intervals_ms <= LONGEST_RR_MS, intervals_ms, np.nan)
+
+
+def speaks_of_pacing(comments: list[str]) -> bool:
+    """Whether the notes of a header speak of a pacemaker at work."""
+    return any(word in comment.lower() for comment in comments for word in PACED_WORDS)
