@@ -54,12 +54,6 @@ def test_every_picture_is_committed_and_every_committed_one_linked():
     assert len(linked) >= 7
 
 
-def test_the_two_commands_are_single_lines_that_set_everything_up():
-    run, test = (line for line in PAGES["README.md"].splitlines() if line.startswith("(python3 -m venv"))
-    assert "requirements.txt" in run and run.endswith(".venv/bin/python main.py")
-    assert "requirements-dev.txt" in test and test.endswith("-m pytest")
-
-
 # Tables by hand ------------------------------------------------------------------------------------------------------
 
 
