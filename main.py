@@ -40,6 +40,7 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     this, and the others help it train.
     """
     from deep_ecg.scoring.report import int8_line
+    from deep_ecg.training.enough import check_enough
     from deep_ecg.training.pictures import draw_run
     from deep_ecg.training.runs import assess_all, finish, train_all
     from quantize import int8_report
@@ -56,9 +57,13 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
         with stages("beats", "Beats of the records to train on, and replays of these in other rhythms"):
             ds1 = load_beats(source, config.train_records, config, progress, workers)
             print(f"      {describe_beats(ds1)}")
+            replays = None
             if config.replays:
                 replays = load_replays(source, config.train_records, config, progress, workers)
                 print(f"      {describe_beats(replays)}, replayed")
+            warnings = check_enough(ds1, replays, config)
+            for warning in warnings:
+                print(f"      warning: {warning}", flush=True)
             processes.wait()
         with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
             load = partial(load_training, source, config)
@@ -69,7 +74,7 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
             reports, proba, shown = assess_all(trained, validation, config, source, ds1, ds2)
         with stages("figures", f"Figures of seed {trained[shown].seed}"):
             pictures = draw_run(folder, config, source, trained[shown], reports[shown], proba[shown], ds1, ds2)
-            reports[shown]["figures"] = pictures
+            reports[shown] |= {"figures": pictures, "warnings": warnings}
         with stages("quantize", "Quantize to int8, reload, measure"):
             for network, report in zip(trained, reports):
                 report["int8"] = int8_report(network, ds2, report)

@@ -1,5 +1,6 @@
 """The database of a run: where its records are (a local folder, PhysioNet, or the synthetic one), and their files."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -29,11 +30,12 @@ def ingest(config: Config, progress: bool = False, records: Sequence[str] = ()) 
     """The database that `config.data_source` asks for, with every file of `records` in a local folder.
 
     Without `records`, those to train and to test on. "auto" takes the local folder, else, for records of DS1 and DS2,
-    PhysioNet, else the synthetic database, and then says why in `Source.reason`. Raises DeepECGError when the database
-    asked for cannot be had. Contents are checked when records are read.
+    PhysioNet, else the synthetic database, and then says why in `Source.reason`; a folder that the user names must be
+    there. Raises DeepECGError when the database asked for cannot be had. Contents are checked when records are read.
     """
-    folder = config.data_folder
-    wanted = config.data_source
+    folder, wanted = config.data_folder, config.data_source
+    if wanted == "auto":
+        _check_named(config)
     records = tuple(records) or config.train_records + config.test_records
     another = not set(records) <= {*DS1, *DS2}  # no download or synthetic record can stand in for these unasked
     missing = physionet.missing_files(folder, record_files(folder, records, config))
@@ -54,6 +56,18 @@ def ingest(config: Config, progress: bool = False, records: Sequence[str] = ()) 
                 raise
             reason = str(error)
     return _write_synthetic(config, records, reason, progress)
+
+
+def _check_named(config: Config):
+    """Raises DeepECGError where the data folder is one that the user names and is none: a mistyped name, mostly."""
+    folder, by_variable = config.data_folder, bool(os.environ.get(DATA_DIR_VARIABLE))
+    if folder.is_dir() or not (by_variable or config.data_dir != Config.data_dir):
+        return
+    there = "is no folder" if os.path.lexists(folder) else "is not there"
+    raise DeepECGError(
+        f"data folder {folder}, named by {DATA_DIR_VARIABLE if by_variable else 'data_dir'}, {there}: mend the name, "
+        "make the folder, or set data_source to 'physionet' or 'synthetic'"
+    )
 
 
 def record_files(folder: Path, records: Sequence[str], config: Config) -> list[str]:
@@ -99,7 +113,7 @@ def _opened(folder: Path, name: str) -> RecordFile:
 def _check_there(folder: Path, files: Sequence[str]):
     missing = physionet.missing_files(folder, files)
     if missing:
-        raise DeepECGError(f"data folder {folder}: {missing[0]} is missing or empty: fetch it again")
+        raise DeepECGError(f"data folder {folder}: {missing[0]} is missing or empty: copy the whole record")
 
 
 def real_source(config: Config) -> Source:

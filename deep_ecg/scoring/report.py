@@ -38,6 +38,7 @@ def render_markdown(report: dict) -> str:
     stamp = "SYNTHETIC: " if _is_synthetic(report) else ""
     lines = [f"# {stamp}Deep-ECG report", ""]
     lines += [f"**{SYNTHETIC_LINE}**", ""] if stamp else []
+    lines += [f"**Warning: {warning}.**\n" for warning in report.get("warnings", [])]
     lines += ["Research code, not a medical device. Rates are in percent; `-` is undefined (0/0).", ""]
     for title, section in SECTIONS:
         body = section(report)

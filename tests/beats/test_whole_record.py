@@ -24,6 +24,14 @@ def test_detector_finds_nothing_where_nothing_beats(signal_mv):
     assert len(r_peaks(signal_mv, 360.0)) == 0
 
 
+@pytest.mark.parametrize("after_s", [0.03, 0.06, 0.1, 0.2])
+def test_the_last_beat_is_found_however_soon_the_record_ends(after_s):
+    times_s = beat_times_s(20)
+    end_s = times_s[-1] + after_s
+    found_s = r_peaks(spikes_mv(times_s, end_s, 360), 360) / 360
+    assert len(found_s) == len(times_s) and abs(found_s[-1] - times_s[-1]) < 0.03
+
+
 # An artefact and what follows it -----------------------------------------------------------------------------------
 
 

@@ -103,6 +103,24 @@ def test_synthetic_is_taken_when_asked_for_even_beside_a_whole_folder(offline, s
     assert ingest(config).folder == tmp_path / "cache" / "synthetic-1min"
 
 
+def test_a_folder_that_the_user_names_and_that_is_not_there_is_an_error(offline, tmp_path, monkeypatch):
+    """Whatever names it: nothing is made, downloaded or made up in its place."""
+    typo = tmp_path / "mitbd"
+    made = {"data_source": "auto", "cache_dir": str(tmp_path / "cache")}
+    refused(lambda: ingest(Config(data_dir=str(typo), **made)), f"{typo}, named by data_dir, is not there", "mend")
+    monkeypatch.setenv(DATA_DIR_VARIABLE, str(typo))
+    refused(lambda: ingest(Config(**made)), f"{typo}, named by {DATA_DIR_VARIABLE}, is not there")
+    assert list(tmp_path.iterdir()) == []
+    typo.write_text("a file")
+    refused(lambda: ingest(Config(**made)), f"{typo}, named by {DATA_DIR_VARIABLE}, is no folder")
+
+
+def test_an_empty_folder_that_the_user_names_may_become_the_synthetic_database(offline, tmp_path):
+    (tmp_path / "data").mkdir()
+    settings = {"cache_dir": str(tmp_path / "cache"), "synthetic_minutes": 1}
+    assert ingest(Config(data_source="auto", data_dir=str(tmp_path / "data"), **settings)).synthetic
+
+
 def test_physionet_without_network_is_an_error(offline, tmp_path):
     refused(lambda: ingest(Config(data_source="physionet", data_dir=str(tmp_path / "data"))), "no connection")
 
