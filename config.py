@@ -76,8 +76,8 @@ PRESETS = {
 
 
 # Logits are divided by it before the softmax, so that of the beats that get p as probability of their label a share of
-# about p is right; no label changes. Fitted by `crossvalidation.py --temperature --seeds 0 1` on held-out patients of
-# DS1; to be fitted again when anything of the training or of the priors changes.
+# about p is right; no label changes. Fitted by `python -m experiments crossvalidation --temperature` on held-out
+# patients of DS1; to be fitted again when anything of the training or of the priors changes.
 # A network takes that of its mode and preset into its file when it is trained.
 TEMPERATURES = {
     ("diagnostic", "full"): 0.805,
@@ -102,7 +102,7 @@ class Config:
     physionet_url: str = "https://physionet.org/files/mitdb/1.0.0/"
     synthetic_minutes: float = 4.0  # length of each of the 44 synthetic records
 
-    # The database (README.md, "Another database") ---------------------------------------------------------------
+    # The database (docs/databases.md) --------------------------------------------------------------------------------
     train_records: tuple[str, ...] = DS1  # every choice is made on these alone
     validation_records: tuple[str, ...] = VALIDATION  # some of them: held out of one more training, for its curve
     test_records: tuple[str, ...] = DS2  # of other patients; opened once, when all training has ended
@@ -125,7 +125,7 @@ class Config:
     # Training ---------------------------------------------------------------------------------------------------
     epochs: int = 0  # 0: as many as the preset has
     focal_gamma: float = 1.0  # 0 is cross entropy
-    replays: int = 6  # of each training record, in other rhythms (augmentation.py)
+    replays: int = 6  # of each training record, in other rhythms (deep_ecg/beats/replays.py)
     record_shares: tuple[float, ...] = (0.5, 1.0, 1.0, 1.0, 1.0)  # of the recorded N S V F Q that an epoch shows
     replay_shares: tuple[float, ...] = (0.16, 0.08, 0.12, 0.02, 0.0)  # of the replayed ones; both drawn anew each time
     batch_size: int = 128

@@ -83,8 +83,8 @@ def test_a_folder_that_is_nearly_whole_does_not_count(synthetic_db, tmp_path, na
 @pytest.mark.parametrize("half_filled", [True, False])
 def test_auto_without_data_or_network_is_synthetic_and_says_why(offline, synthetic_db, tmp_path, half_filled):
     data = tmp_path / "data"
+    data.mkdir()
     if half_filled:
-        data.mkdir()
         (data / "101.hea").write_text("101 2 360 650000\n")
     shutil.copytree(synthetic_db, tmp_path / "cache" / "synthetic-1min")  # already written: nothing to wait for
     config = Config(data_dir=str(data), cache_dir=str(tmp_path / "cache"), synthetic_minutes=1)

@@ -11,7 +11,8 @@ from deep_ecg.training.enough import beats_an_epoch, check_enough
 from tests.support.networks import made_up_beats
 from tests.support.records import refused
 
-ALL = {"record_shares": (1.0,) * 5, "replay_shares": (0.5,) * 5, "validation_records": ("1",)}
+ALL = {"train_records": tuple(str(number) for number in range(10)), "validation_records": ("1",)}
+ALL |= {"record_shares": (1.0,) * 5, "replay_shares": (0.5,) * 5}
 
 
 def beats_of(count: int, records: int):
