@@ -1,4 +1,4 @@
-"""Networks of an older Deep-ECG turned into files of today's: same weights, and all by which they are used.
+"""Networks of an older Deep-ECG turned into files of today's, all by which they are used with them.
 
 An older file says nothing of temperature and running priors: those that networks of its mode and preset were used with
 are written into it. The file is replaced, unless --out names another.
