@@ -113,7 +113,7 @@ def _shortened(path: Path, minutes: float) -> tuple[Record, Annotation, ec57.Mar
     record, annotation = read_record(path, Config.lead), read_beats(path, "atr")
     signal_mv = record.signal_mv[: round(60 * minutes * record.fs_hz)]
     kept = annotation.samples < len(signal_mv)
-    beats = Annotation(*(getattr(annotation, name)[kept] for name in annotation.__dataclass_fields__))
+    beats = Annotation(annotation.samples[kept], annotation.symbols[kept], annotation.after_gap[kept])
     return Record(record.name, record.lead, record.fs_hz, signal_mv), beats, ec57.read_marks(path, "atr", record.fs_hz)
 
 

@@ -72,12 +72,13 @@ def test_a_missing_file_is_refused(few, config, name):
 
 
 @pytest.mark.parametrize("beyond", [21_600, 30_000])
-def test_an_annotation_beyond_the_signal_is_refused(few, config, beyond):
+def test_an_annotation_beyond_the_signal_is_left_out_and_said(few, config, beyond, capsys):
     record = read_record(few.folder / "100", "MLII")  # one minute: samples 0 to 21 599
     last = Annotation(np.array([400, 21_599]), np.array(["N", "N"]), np.zeros(2, bool))
     assert len(network_inputs(record, last, InputSettings.of(config))) == 2
     write_beats(few.folder, "100", [(400, "N"), (beyond, "N")])
-    refused(lambda: load_beats(few, ("100",), config), "record 100", "outside")
+    assert load_beats(few, ("100",), config).samples.tolist() == [400]
+    assert "100.atr: 1 of 2 beats outside the signal, left out" in capsys.readouterr().out
 
 
 def write_hashes(folder, wrong=""):

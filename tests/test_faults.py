@@ -114,7 +114,7 @@ def test_predict_on_a_full_disk(tmp_path, record, monkeypatch, capsys):
     with little_room():
         status = main.main(["predict", str(record), "--preset", "edge"])
     assert_refused(status, capsys.readouterr().err, "predictions/100-SYNTHETIC.csv cannot be written")
-    assert [path.name for path in (tmp_path / "predictions").iterdir()] == ["100.pred"]
+    assert not list((tmp_path / "predictions").iterdir())
 
 
 def test_the_output_of_predict_on_a_full_disk(tmp_path, record):

@@ -292,6 +292,8 @@ def _read_mv(path: Path, header: wfdb.Record, frames: int | None, places: list[i
         return [_physical_mv(values, header, place) for values, place in zip(digital, places)]
     except MemoryError:
         raise
+    except PermissionError as error:
+        raise DeepECGError(f"record {path} cannot be read: {error.filename}: {_reason(error)}") from None
     except Exception:  # wfdb raises whatever its parser stumbles over
         files = ", ".join(dict.fromkeys(header.file_name))
         raise DeepECGError(f"record {path} cannot be read: {files} is truncated or broken") from None

@@ -22,10 +22,10 @@ from deep_ecg.deploy.integer_network import (
     scaling_of,
     spread_by_class,
 )
+from deep_ecg.networks.classifier import PRETRAINED
 from deep_ecg.networks.torch_network import load_checkpoint, predict_logits
 from deep_ecg.records.database import Source
 from deep_ecg.system.errors import DeepECGError
-from experiments.reproduce import PRETRAINED
 from model import HybridECGNet
 from tests.support.networks import integer_network, made_up_beats, network
 

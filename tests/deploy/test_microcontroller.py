@@ -22,11 +22,11 @@ from deep_ecg.deploy import c_network, microcontroller
 from deep_ecg.deploy.c_network import HostLibrary, compiler
 from deep_ecg.deploy.integer_network import quantized
 from deep_ecg.deploy.tflite_file import ALIGNMENT, Interpreter, model_bytes
+from deep_ecg.networks.classifier import PRETRAINED
 from deep_ecg.networks.description import Description
 from deep_ecg.networks.torch_network import load_checkpoint
 from deep_ecg.records.database import Source
 from deep_ecg.system.errors import DeepECGError
-from experiments.reproduce import PRETRAINED
 from model import HybridECGNet
 from tests.support.networks import described, integer_network, made_up_beats, network
 

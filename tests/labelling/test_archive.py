@@ -329,13 +329,15 @@ def test_names_of_a_list_may_be_any_bytes(data, tmp_path, capsys):
 
 
 def test_a_folder_that_cannot_be_listed_is_told(data, monkeypatch):
-    walk = os.walk
+    listed = os.scandir
 
-    def closed(folder, onerror):
-        onerror(PermissionError(13, "Permission denied", str(data / "closed")))
-        return walk(folder)
+    def closed(folder):
+        if Path(folder).name == "closed":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listed(folder)
 
-    monkeypatch.setattr(os, "walk", closed)
+    (data / "closed").mkdir()
+    monkeypatch.setattr(os, "scandir", closed)
     assert [one.name for one in records_below(data) if one.problem] == ["closed"]
 
 
@@ -382,7 +384,7 @@ def test_where_no_result_can_be_written_the_run_ends(made, tmp_path, monkeypatch
     def full(*unused):
         raise DeepECGError("no room")
 
-    monkeypatch.setattr(archive, "write_table", full)
+    monkeypatch.setattr(archive, "write_results", full)
     assert predict(made, "--out", tmp_path / "out") == 3  # each time there is room after all
     assert len((tmp_path / "out" / MANIFEST).read_text().splitlines()) == 5
     capsys.readouterr()
@@ -391,7 +393,7 @@ def test_where_no_result_can_be_written_the_run_ends(made, tmp_path, monkeypatch
         monkeypatch.setattr(archive, "check_writable", full)
         full()
 
-    monkeypatch.setattr(archive, "write_table", fills_up)
+    monkeypatch.setattr(archive, "write_results", fills_up)
     assert predict(made, "--out", tmp_path / "out") == 2
     assert capsys.readouterr().err == "error: no room\n"
 

@@ -121,7 +121,8 @@ def test_where_nothing_beats_that_is_told_and_the_table_is_empty(classifier, tmp
     with pytest.raises(NoBeats, match=r"flat: no beat was found in 20.0 s of signal"):
         follow(Feed("flat", "MLII", FS_HZ, [np.zeros(5000)]), classifier, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["flat.csv"]
-    assert (tmp_path / "flat.csv").read_text() == "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q\n"
+    names = "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure\n"
+    assert (tmp_path / "flat.csv").read_text() == names
 
 
 def test_an_interruption_saves_what_was_seen(classifier, tmp_path):
@@ -390,8 +391,15 @@ classifier.PRETRAINED = Path({str(pretrained)!r}); import main; sys.exit(main.ma
     options = ["stream", "--stdin", "--fs", "250", "--preset", "edge", "--out", str(out)]
     return subprocess.Popen(
         [sys.executable, "-c", program, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        stderr=subprocess.PIPE, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, preexec_fn=with_signals,
     )  # fmt: skip
+
+
+def with_signals():
+    """As from a terminal: what runs these tests in the background ignores some signals, and so would the program."""
+    for name in ("SIGINT", "SIGHUP", "SIGQUIT"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_DFL)
 
 
 def test_ctrl_c_saves_what_was_seen_and_ends_with_status_130(pretrained, tmp_path):

@@ -71,7 +71,7 @@ def test_real_record_keeps_its_annotated_beats(mitdb, tmp_path, checkpoint):
     assert written.fs == 360
     assert summary["beats"] == 2980 == sum(summary["counts"].values())  # the database's own count for record 203
     assert (tmp_path / "203.png").stat().st_size > 10_000
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["203.csv", "203.png", "203.pred"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["203.csv", "203.json", "203.png", "203.pred"]
 
 
 def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
@@ -279,7 +279,12 @@ def test_summary_is_printed(spike_record, tmp_path, checkpoint, capsys):
 @pytest.mark.parametrize("synthetic_part", ["network", "record"])
 def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthetic_part, monkeypatch):
     drawn = {}
-    monkeypatch.setattr(strips, "predictions_figure", lambda *args, **kwargs: drawn.update(stamp=args[8]))
+
+    def draw(path, *arguments, **unused):
+        path.touch()
+        drawn["stamp"] = arguments[7]
+
+    monkeypatch.setattr(strips, "predictions_figure", draw)
     source = "synthetic" if synthetic_part == "network" else "local"
     path = write_checkpoint(tmp_path / "random.pt", source)
     if synthetic_part == "record":
@@ -338,7 +343,7 @@ def test_lead_is_taken_by_name_and_a_fallback_is_said(tmp_path, checkpoint, caps
 @pytest.mark.parametrize("leads, units", [(("RESP", "ECG"), "mV"), (("PLETH", "V"), "mV"), (("DI", "DII"), "\u00b5V")])
 def test_what_is_no_ecg_is_not_taken_unasked(tmp_path, checkpoint, leads, units):
     """The other signal has the larger swings."""
-    ecg = spikes_mv(beat_times_s(20), 20, 250)
+    ecg = spikes_mv(beat_times_s(20), 20, 250) * (1 if units == "mV" else 1000)
     record = write_record(tmp_path, "r", np.column_stack([np.cumsum(ecg), ecg]), 250, leads, "uV")
     header = Path(f"{record}.hea")
     header.write_text(header.read_text().replace("uV", units), encoding="utf-8")

@@ -79,7 +79,7 @@ def test_commands_run_where_torch_is_not_installed(command, files, synthetic_db,
     assert main.main([*options, "--checkpoint", str(checkpoint), "--out", str(tmp_path / "torch")]) == 0
     found, expected = (rows_of(tmp_path / runtime / "101-SYNTHETIC.csv") for runtime in ("onnx", "torch"))
     assert len(found) > 30 and [row[:3] for row in found] == [row[:3] for row in expected]
-    proba = [np.array([row[3:] for row in rows], float) for rows in (found, expected)]
+    proba = [np.array([row[3:8] for row in rows], float) for rows in (found, expected)]
     np.testing.assert_allclose(*proba, atol=2e-5)
 
 

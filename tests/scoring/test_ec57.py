@@ -556,7 +556,7 @@ def no_resolution(folder: Path):
     "spoil, named",
     [
         (lambda folder: None, r"there is no annotation file .*r\.tst"),
-        (garble, r"r\.tst cannot be read"),
+        (garble, r"r\.tst is no annotation file"),
         (cut, r"r\.tst is truncated"),
         (reverse, r"r\.tst: its beats are not in the order of time"),
         (other_rate, r"r\.tst: its last beat, at 891\.7 s, lies outside the record, which lasts 310\.0 s"),
