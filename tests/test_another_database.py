@@ -142,6 +142,7 @@ def test_what_changes_the_beats_is_known_to_the_cache(config, tmp_path, change):
 
 
 def test_a_database_that_is_not_there_is_not_replaced_by_a_synthetic_one(config, tmp_path):
+    (tmp_path / "absent").mkdir()
     for wanted in ("auto", "local"):
         absent = dataclasses.replace(config, data_source=wanted, data_dir=str(tmp_path / "absent"))
         with pytest.raises(DeepECGError, match=r"15 files are missing, the first is p1/a\.hea"):
