@@ -391,7 +391,8 @@ classifier.PRETRAINED = Path({str(pretrained)!r}); import main; sys.exit(main.ma
     options = ["stream", "--stdin", "--fs", "250", "--preset", "edge", "--out", str(out)]
     return subprocess.Popen(
         [sys.executable, "-c", program, *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}, preexec_fn=with_signals,
+        stderr=subprocess.PIPE, env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"},
+        preexec_fn=None if machine.WINDOWS else with_signals,
     )  # fmt: skip
 
 
