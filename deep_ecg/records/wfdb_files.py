@@ -5,8 +5,9 @@ Classes of beats: ANSI/AAMI EC57. What is wrong with a file is one DeepECGError 
 before wfdb does.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -15,36 +16,12 @@ from wfdb.io._signal import _digi_nan, _infer_sig_len, _rd_segment
 
 from config import AAMI_SYMBOLS, CLASSES, classes_of_symbols
 from deep_ecg.records import guard, headers, leads
+from deep_ecg.records.recording import Annotation, Record, Recording, millivolts_in, stat_of
 from deep_ecg.system.errors import DeepECGError
-from dsp_filters import FLAT_MV
 
 AAMI = classes_of_symbols(AAMI_SYMBOLS)
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
 SEGMENT_FIELDS = ("file_name", "fmt", "n_sig", "byte_offset", "samps_per_frame", "skew", "init_value")
-MAX_MV = 1e9  # beyond any uncalibrated signal, and still a number after filters of any order
-
-
-@dataclass(frozen=True)
-class Record:
-    """One lead of one record. `signal_mv` (samples,) in millivolts at `fs_hz`, as recorded."""
-
-    name: str
-    lead: str
-    fs_hz: float
-    signal_mv: np.ndarray
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """Beats of one record: R-peak samples (beats,), symbols (beats,), and whether flutter lies just before each.
-
-    `left_out` says how many more there were, outside the signal.
-    """
-
-    samples: np.ndarray
-    symbols: np.ndarray
-    after_gap: np.ndarray
-    left_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,7 +37,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class RecordFile:
+class RecordFile(Recording):
     """A WFDB record whose headers have been read: its signals and files, without reading those again.
 
     `path` is without extension, `name` what results call the record; `header_stat` is the header file's size in bytes
@@ -81,7 +58,7 @@ class RecordFile:
 
         Raises DeepECGError when one is missing or broken, or names no signals.
         """
-        stat = _stat_of(_header_of(path))
+        stat = stat_of(_header_of(path))
         header = parse_header(path)
         try:
             signals, segments = _segments_of(path, header)
@@ -102,19 +79,25 @@ class RecordFile:
         return self.signals.units
 
     @property
-    def voltages(self) -> list[str]:
-        """The names of those of its signals that are voltages."""
-        return [self.leads[number] for number in self.voltage_numbers]
+    def comments(self) -> list[str]:
+        """What its header says in words."""
+        return self.header.comments
 
     @property
-    def voltage_numbers(self) -> list[int]:
-        """Which of its signals are voltages."""
-        return [number for number, unit in enumerate(self.units) if leads.in_millivolts(unit) is not None]
+    def main_file(self) -> Path:
+        """Its header."""
+        return _header_of(self.path)
 
     @property
-    def synthetic(self) -> bool:
-        """Whether it says that it is SYNTHETIC."""
-        return any("SYNTHETIC" in comment for comment in self.header.comments)
+    def base(self) -> Path:
+        """Its path, which has no extension."""
+        return self.path
+
+    @property
+    def start(self) -> datetime | None:
+        """When the first sample was taken, where the header states both date and time."""
+        date, time = self.header.base_date, self.header.base_time
+        return datetime.combine(date, time) if date and time else None
 
     def fs_hz(self, number: int) -> float:
         """The sampling rate of signal `number`: a frame can hold several samples of it."""
@@ -131,60 +114,11 @@ class RecordFile:
 
     def is_unchanged(self) -> bool:
         """Whether its header is still the one that was read."""
-        return self.header_stat == _stat_of(_header_of(self.path))
-
-    def number_of(self, wanted: str | Sequence[str]) -> int:
-        """The signal called `wanted`, or the first of several names that it has; `leads.find` says what a name can be.
-
-        Raises DeepECGError naming the record where it has none.
-        """
-        names = [wanted] if isinstance(wanted, str) else wanted
-        found = (leads.find(self.leads, name) for name in names)
-        number = next((number for number in found if number is not None), None)
-        if number is None:
-            there = ", ".join(self.leads)
-            raise DeepECGError(f"record {self.path} has no lead {' or '.join(map(repr, names))}: it has {there}")
-        return number
-
-    def lead(self, wanted: str | int | Sequence[str]) -> Record:
-        """The lead `wanted`, as in `number_of`, or the signal of that index. Missing samples are NaN.
-
-        Raises DeepECGError naming the record when it is truncated, has no such lead, or its signal is flat.
-        """
-        number = wanted if isinstance(wanted, int) else self.number_of(wanted)
-        (signal_mv,) = self.signals_mv([number])
-        label = leads.label(self.leads, number)
-        _check_signal(signal_mv, self.path, label)
-        return Record(self.name, label, self.fs_hz(number), signal_mv)
-
-    def first_usable(self, numbers: Sequence[int], check: Callable[[int], None]) -> tuple[int, Record]:
-        """The first of the signals `numbers` that is not flat, and its index; `check` may refuse each before.
-
-        Raises DeepECGError for the first of them where there is none.
-        """
-        refusal: DeepECGError | None = None
-        for number in numbers:
-            try:
-                check(number)
-                return number, self.lead(number)
-            except FlatSignal as error:
-                refusal = refusal or error
-        raise refusal or ValueError("no signals to choose from")
+        return self.header_stat == stat_of(_header_of(self.path))
 
     def beats(self, extension: str, record: Record, aami: Mapping[str, str]) -> Annotation:
-        """`read_beats` of this record in samples of `record`, one of its leads, without what lies outside that.
-
-        Raises DeepECGError as that does, and where most beats lie outside.
-        """
-        found = read_beats(self.path, extension, aami, float(self.header.fs), record.fs_hz)
-        inside = (found.samples >= 0) & (found.samples < len(record.signal_mv))
-        if 2 * inside.sum() < len(inside):
-            raise DeepECGError(
-                f"record {self.name}: {(~inside).sum()} of {len(inside)} annotations of {self.path}.{extension} lie "
-                "outside the signal: they do not belong together"
-            )
-        kept = (found.samples[inside], found.symbols[inside], found.after_gap[inside])
-        return Annotation(*kept, left_out=int((~inside).sum()))
+        """`beats_beside` it."""
+        return beats_beside(self.path, extension, record, aami, float(self.header.fs))
 
     def signals_mv(self, wanted: Sequence[str | int]) -> list[np.ndarray]:
         """The signals (samples,) `wanted`, each at its own rate, in millivolts; NaN where nothing was recorded.
@@ -217,10 +151,6 @@ class RecordFile:
         which = self.leads[:number].count(name)  # of signals of one name
         there = [place for place, other in enumerate(header.sig_name) if other == name]
         return there[which] if which < len(there) else None
-
-
-class FlatSignal(DeepECGError):
-    """A signal that never changes, or of which no sample is known."""
 
 
 def _segments_of(path: Path, header: wfdb.Record | wfdb.MultiRecord) -> tuple[wfdb.Record, tuple[Segment, ...]]:
@@ -277,9 +207,7 @@ def _segment(path: Path, name: str, frames: int, header: wfdb.Record | None, sig
 def _read_mv(path: Path, header: wfdb.Record, frames: int | None, places: list[int]) -> list[np.ndarray]:
     """The signals at `places` of the `header` of the record at `path`, which has so many frames, in millivolts."""
     for place in places:
-        if leads.in_millivolts(header.units[place]) is None and not leads.is_unknown_unit(header.units[place]):
-            unit = header.units[place]
-            raise DeepECGError(f"record {path}: its signal is in {unit!r}: millivolts, microvolts or volts are needed")
+        millivolts_in(header.units[place], path)
     try:
         guard.check_signal_files(path, header, frames)
     except FileNotFoundError as error:
@@ -323,8 +251,7 @@ def _physical_mv(digital: np.ndarray, header: wfdb.Record, place: int) -> np.nda
     signal -= header.baseline[place]
     signal /= header.adc_gain[place]
     signal[digital == _digi_nan([header.fmt[place]])[0]] = np.nan
-    scale = leads.in_millivolts(header.units[place])
-    return signal * (1.0 if scale is None else scale)
+    return signal * (leads.in_millivolts(header.units[place]) or 1.0)
 
 
 def read_record(path: Path, lead: str | Sequence[str]) -> Record:
@@ -357,25 +284,6 @@ def _header_of(path: Path) -> Path:
     return Path(f"{path}.hea")
 
 
-def _stat_of(file: Path) -> tuple[int, int] | None:
-    """Size in bytes and time of change in ns of `file`; None where it is not there, or its name cannot be one."""
-    try:
-        stat = file.stat()
-    except (OSError, ValueError):
-        return None
-    return stat.st_size, stat.st_mtime_ns
-
-
-def _check_signal(signal_mv: np.ndarray, path: Path, lead: str):
-    known_mv = signal_mv[np.isfinite(signal_mv)]
-    if np.abs(known_mv).max(initial=0) > MAX_MV:
-        raise DeepECGError(f"record {path}, lead {lead}: no ECG is beyond {MAX_MV:g} mV: mend its gain or units")
-    if len(known_mv) == 0:
-        raise FlatSignal(f"record {path}, lead {lead}: none of its samples is a number: choose another lead")
-    if np.ptp(known_mv) < FLAT_MV:
-        raise FlatSignal(f"record {path}, lead {lead}: the signal is flat: choose another lead")
-
-
 def read_beats(
     path: Path,
     extension: str,
@@ -401,10 +309,26 @@ def read_beats(
     return Annotation(samples, symbols[beat], np.diff(gaps, prepend=0) > 0)
 
 
-def left_out_line(record: RecordFile, extension: str, annotation: Annotation) -> str:
+def beats_beside(path: Path, extension: str, record: Record, aami: Mapping[str, str], frames_hz: float) -> Annotation:
+    """`read_beats` of the record at `path` in samples of `record`, one of its leads, without what lies outside that.
+
+    Raises DeepECGError as that does, and where most beats lie outside.
+    """
+    found = read_beats(path, extension, aami, frames_hz, record.fs_hz)
+    inside = (found.samples >= 0) & (found.samples < len(record.signal_mv))
+    if 2 * inside.sum() < len(inside):
+        raise DeepECGError(
+            f"record {record.name}: {(~inside).sum()} of {len(inside)} annotations of {path}.{extension} lie "
+            "outside the signal: they do not belong together"
+        )
+    kept = (found.samples[inside], found.symbols[inside], found.after_gap[inside])
+    return Annotation(*kept, left_out=int((~inside).sum()))
+
+
+def left_out_line(record: Recording, extension: str, annotation: Annotation) -> str:
     """Says which beats of `record`.`extension` are not in `annotation`."""
     total = len(annotation.samples) + annotation.left_out
-    return f"{record.path.name}.{extension}: {annotation.left_out} of {total:,} beats outside the signal, left out"
+    return f"{record.base.name}.{extension}: {annotation.left_out} of {total:,} beats outside the signal, left out"
 
 
 def to_rate(samples: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
