@@ -5,59 +5,106 @@ comma may be a decimal one. A line that says that nothing was measured (LOST_WOR
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import NoReturn
 
 import numpy as np
 
+from deep_ecg.records.leads import in_millivolts, is_ecg
 from deep_ecg.system.errors import DeepECGError
 
 LOST_WORDS = frozenset(("", "!", "nan", "null", "none", "na", "n/a"))  # "!" is what sketches for the AD8232 print
-LINE_BYTES = 400  # no line of a few numbers is longer
+MARKS = ";\t|, "  # that stand between values
+LINE_BYTES = 4000  # no line of a few numbers is longer
 HEADING_LINES = 20  # that may stand before the first values
 HELD_LINES = 8  # that are looked at before a column of times is known by its values
 TIME_NAMES = re.compile(
-    r"((elapsed|sample)?[ _]?(time|timestamp|date|datetime|interval|number|samples?|index|seconds?|sec|millis|micros"
+    r"((elapsed|sample|phone|sensor|system|device|local|host|unix|utc)?[ _]?"
+    r"(time|timestamp|date|datetime|interval|number|samples?|index|seconds?|sec|millis|micros"
     r"|t|s|ms|us|nr?|no)(?![a-z]).*)?"
 )
 ECG_NAMES = re.compile(r".*(ecg|ekg).*|(lead )?(ml)?(ii|2)")
 DIGITS_AND_MARKS = re.compile(r"[-+0-9.,eE\s]*")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)  # or a whole time and a whole value
+CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{2}(?:[.,]\d+)?)", re.ASCII)
+DAY_FIRST = re.compile(r"(?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?P<year>\d{4})[ T,]+(?P<clock>\d.*)", re.ASCII)
+DATE_LAST = re.compile(r"(?P<clock>\d+:\S+) (?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?P<year>\d{4})", re.ASCII)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+RATE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:hz|hertz|herz|герц|赫兹|ヘルツ|sps|samples/s)", re.ASCII)
+RATE_NAMES = re.compile(r"sampl\w*[ _]?(rate|freq)|^(fs|freq\w*)$")
+FACT = re.compile(r"#*\s*(?P<name>[^,;\t:=|]+)[,;\t:=|]\s*\"?(?P<value>.*?)\"?\s*")
+UNIT_CELL = re.compile(r"-|none|nd|adu|[\d.,]*\s*(s|sec|secs|seconds?|ms|us|\u00b5s|\u03bcs|ns)|[hms:.]{4,}")
 PLAIN = re.compile(rb"[0-9+\-.eE \r\n]*")  # values, unless one is no number at all
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What a line holds: `columns` values with `delimiter` between them (None: white space), the ECG's at `column`."""
+    """What a line holds: `columns` values with `delimiter` between them (None: white space).
+
+    Those at `chosen` are read, of which those in `times` are times, also as clocks and dates.
+    """
 
     delimiter: str | None
     columns: int
-    column: int
+    chosen: tuple[int, ...]
     decimal_comma: bool
+    times: frozenset[int] = frozenset()
 
 
-class SampleLines:
-    """Reads samples from blocks of bytes of any size; a line that ends in the next block waits for it.
+@dataclass(frozen=True)
+class Table:
+    """What is known of a table before its layout is chosen: `texts` are its first lines of values, from `number` on.
 
-    `source` is what messages call the text; `column` is the name or the number, from 1, of the ECG's column where a
-    line holds several values. Raises DeepECGError, naming the line, at the first that is not of the text's layout; the
-    samples before it then come from `rescued`.
+    `names` and `units` of its columns are "" where they are not told.
     """
 
-    def __init__(self, source: str, column: str | None = None):
-        self._source, self._wanted = source, column
+    number: int
+    texts: list[str]
+    delimiter: str | None
+    names: list[str]
+    units: list[str]
+
+    def is_heading(self, line: str) -> bool:
+        """Whether `line` is that of the names or units of its columns."""
+        return _split(line, self.delimiter) in (self.names, self.units)
+
+    def fields(self) -> list[tuple[str, ...]]:
+        """The fields of its first lines, column by column."""
+        rows = (_split(text, self.delimiter) for text in self.texts)
+        return list(zip(*(row for row in rows if len(row) == len(self.names))))
+
+
+class TextLines:
+    """Reads rows of values from blocks of bytes of any size; a line that ends in the next block waits for it.
+
+    `source` is what messages call the text; `choose` says which columns are to be read, and which are times, once
+    `wait` lines of values have come, or, where `soon`, as soon as one is enough to choose one column by. Raises
+    DeepECGError, naming the line, at the first that is not of the text's layout; the rows before it then come from
+    `rescued`.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        choose: Callable[[Table], tuple[Sequence[int], Iterable[int]]],
+        wait: int,
+        soon: bool = False,
+    ):
+        self._source, self._choose, self._wait, self._soon = source, choose, wait, soon
         self._rest, self._number = b"", 0
         self._layout: Layout | None = None
-        self._headings: list[str] = []
+        self.headings: list[str] = []  # lines before the values, and remarks before and among them
+        self.remarks: list[str] = []
         self._held: list[tuple[int, str]] = []  # lines that wait for the layout, by number
-        self._values: list[float] = []
+        self._rows: list[list[float] | None] = []
         self._points = False  # a decimal point has been seen
 
     def push(self, block: bytes) -> np.ndarray:
-        """The samples (n,) that `block` completes, float64, NaN where one is lost."""
+        """The rows (n, columns) that `block` completes, float64, NaN where a value is lost."""
         *lines, self._rest = (self._rest + block).split(b"\n")
         plain = self._plain(lines)
         if plain is None:
@@ -70,43 +117,51 @@ class SampleLines:
         return self.rescued() if plain is None else plain
 
     def finish(self) -> np.ndarray:
-        """The samples (n,) of a last line without an end, and of lines that waited for their layout to be known."""
+        """The rows of a last line without an end, and of lines that waited for their layout to be known."""
         if self._rest:
             self._take(self._rest)
             self._rest = b""
         self._settle()
-        if self._headings and self._layout is None:
-            self._refuse(self._number, self._headings[-1])
+        if self.headings and self._layout is None:
+            self._refuse(self._number, self.headings[-1])
         return self.rescued()
 
     def rescued(self) -> np.ndarray:
-        """What has been read and not been given yet, (n,)."""
-        values, self._values = np.array(self._values, float), []
-        return values
+        """What has been read and not been given yet, (n, columns)."""
+        width = 1 if self._layout is None else len(self._layout.chosen)
+        rows, self._rows = self._rows, []
+        return np.array([[np.nan] * width if row is None else row for row in rows], float).reshape(len(rows), width)
 
     def _plain(self, lines: list[bytes]) -> np.ndarray | None:
-        """The samples of `lines`, read at once, where each is plainly of the layout; else None."""
-        layout, block = self._layout, b"\n".join(lines)
-        if layout is None or b"#" in block or max(map(len, lines), default=0) > LINE_BYTES:
+        """The rows of `lines`, read at once, where each is plainly of the layout; else None."""
+        layout = self._layout
+        if layout is None or not lines or any(b"#" in line or len(line) > LINE_BYTES for line in lines):
             return None
-        fields = lines
+        parts = [[line] for line in lines]
         if layout.columns > 1:
             delimiter = layout.delimiter.encode() if layout.delimiter else None
             parts = [line.split(delimiter) for line in lines]
             if any(len(of_line) != layout.columns for of_line in parts):
                 return None
-            fields = [of_line[layout.column] for of_line in parts]
+        try:
+            columns = [self._plain_column(layout, [of_line[place] for of_line in parts], place in layout.times)
+                       for place in layout.chosen]  # fmt: skip
+        except ValueError:
+            return None
+        return np.array(columns, float).reshape(len(layout.chosen), len(lines)).T
+
+    def _plain_column(self, layout: Layout, fields: list[bytes], times: bool) -> np.ndarray:
+        """The numbers of one column; ValueError where one is no plain number, nor, of `times`, a date or clock."""
         block = b"\n".join(fields)
         if layout.decimal_comma:
             block = block.replace(b",", b".")
+        if times and b":" in block:
+            return np.array([time_s(field) for field in block.decode().split("\n")])
         if not PLAIN.fullmatch(block):
-            return None
-        try:
-            values = np.array([float(field) for field in block.split(b"\n")])
-        except ValueError:
-            return None
-        if not np.isfinite(values).all():
-            return None
+            raise ValueError("not plain")
+        values = np.array([float(field or b"nan") for field in block.split(b"\n")])
+        if np.isinf(values).any():
+            raise ValueError("beyond the numbers")
         self._points = self._points or b"." in block
         return values
 
@@ -115,10 +170,10 @@ class SampleLines:
         text = line.decode(errors="replace").removeprefix("\ufeff").strip()
         if len(line) > LINE_BYTES:
             self._refuse(self._number, text)
-        if text.startswith("#") or text in self._headings:  # a logger that started anew says them again
-            return
-        if self._layout is not None:
-            self._values.append(self._value(self._number, text))
+        if text.startswith("#") or text in self.headings:  # a logger that started anew says them again
+            self.remarks += [text] * (len(self.remarks) < HEADING_LINES)
+        elif self._layout is not None:
+            self._rows.append(self._row(self._number, text))
         elif self._held or _is_numeric(text) or (text and text.lower() in LOST_WORDS):
             self._held.append((self._number, text))
             self._learn(text)
@@ -127,19 +182,22 @@ class SampleLines:
 
     def _heading(self, text: str):
         said = any(letter.isalpha() or letter == "\ufffd" for letter in text)
-        if not said or len(self._headings) == HEADING_LINES:
+        if not said or len(self.headings) == HEADING_LINES:
             self._refuse(self._number, text)
-        self._headings.append(text)
+        self.headings.append(text)
 
     def _learn(self, text: str):
         """Settles the layout as soon as the held lines, the last of which is `text`, tell it."""
         lost = text.lower() in LOST_WORDS
-        told = bool(self._headings) or self._wanted is not None or not any(mark in text for mark in ",;\t ")
         if lost and not any(_is_numeric(line) for _, line in self._held):
-            self._values.append(np.nan)  # the lead was off from the start
+            self._rows.append(None)  # the lead was off from the start
             self._held.clear()
-        elif len(self._held) >= HELD_LINES or (told and not lost):
+        elif len(self._held) >= self._wait or (self._soon and not lost and self._tells(text)):
             self._settle()
+
+    def _tells(self, text: str) -> bool:
+        """Whether the line of values `text` is enough to choose one column by."""
+        return bool(self.headings) or not any(mark in text for mark in MARKS)
 
     def _settle(self):
         """Chooses the layout by what is held, and reads that."""
@@ -148,61 +206,36 @@ class SampleLines:
             held, self._held = self._held, []
             self._layout = self._chosen(held[0][0], texts)
             for number, text in held:
-                self._values.append(self._value(number, text))
+                self._rows.append(self._row(number, text))
 
     def _chosen(self, number: int, texts: list[str]) -> Layout:
         delimiter = _delimiter(texts[0])
         columns = len(_split(texts[0], delimiter))
-        headings = [[name.lower() for name in _split(heading, delimiter)] for heading in self._headings]
-        names = next((fields for fields in headings if len(fields) == columns), [""] * columns)
-        if delimiter == "," and not any(names) and self._wanted is None and _are_decimal_commas(texts):
-            return Layout(None, 1, 0, decimal_comma=True)
-        decimal_comma = delimiter != "," and any("," in text for text in texts)
-        return Layout(delimiter, columns, self._column(number, names, texts, delimiter), decimal_comma)
+        names, units = _names_and_units(self.headings, delimiter, columns)
+        one = delimiter == "," and not any(names) and _are_decimal_commas(texts)
+        if one:
+            delimiter, columns, names, units = None, 1, [""], [""]
+        chosen, times = self._choose(Table(number, texts, delimiter, names, units))
+        decimal_comma = one or (columns > 1 and delimiter != "," and any("," in text for text in texts))
+        return Layout(delimiter, columns, tuple(chosen), decimal_comma, frozenset(times))
 
-    def _column(self, number: int, names: list[str], texts: list[str], delimiter: str | None) -> int:
-        """Which column is the ECG's: the wanted one, that of its name, or the one that is no time."""
-        columns = len(names)
-        if self._wanted is not None:
-            return self._wanted_column(number, names)
-        if columns == 1:
-            return 0
-        if any(names):
-            likely = [place for place, name in enumerate(names) if ECG_NAMES.fullmatch(name)]
-            others = [place for place, name in enumerate(names) if not TIME_NAMES.fullmatch(name)]
-        else:
-            likely, others = [], []
-            first, *rest = zip(*(_split(text, delimiter) for text in texts))
-            if columns == 2 and rest and (_rises(first) or not _are_numbers(first)):
-                others = [1]
-        for found in (likely, others):
-            if len(found) == 1:
-                return found[0]
-        what = ", ".join(filter(None, names)) or f"{columns} values"
-        raise DeepECGError(
-            f"{self._source}, line {number}: it holds {what}: say which is the ECG with --column NUMBER or NAME"
-        )
-
-    def _wanted_column(self, number: int, names: list[str]) -> int:
-        wanted, columns = str(self._wanted).strip().lower(), len(names)
-        if wanted in names:
-            return names.index(wanted)
-        if wanted.isdecimal() and 1 <= int(wanted) <= columns:
-            return int(wanted) - 1
-        there = ", ".join(filter(None, names)) or f"columns 1 to {columns}"
-        raise DeepECGError(f"{self._source}, line {number}: there is no column {self._wanted!r}: it has {there}")
-
-    def _value(self, number: int, text: str) -> float:
+    def _row(self, number: int, text: str) -> list[float] | None:
         layout = self._layout
         assert layout is not None
         if text.lower() in LOST_WORDS:
-            return np.nan
-        field = text
-        if layout.columns > 1:
-            fields = _split(text, layout.delimiter)
-            if len(fields) != layout.columns:
-                self._refuse(number, text)
-            field = fields[layout.column]
+            return None
+        fields = [text] if layout.columns == 1 else _split(text, layout.delimiter)
+        if len(fields) != layout.columns:
+            self._refuse(number, text)
+        try:
+            return [self._value(fields[place], place in layout.times) for place in layout.chosen]
+        except ValueError:
+            self._refuse(number, text)
+
+    def _value(self, field: str, is_time: bool) -> float:
+        """The number that `field` is; ValueError where it is none."""
+        layout = self._layout
+        assert layout is not None
         if field.lower() in LOST_WORDS:
             return np.nan
         if layout.columns == 1 and not self._points and DECIMAL_COMMA.fullmatch(field):
@@ -210,8 +243,10 @@ class SampleLines:
         self._points = self._points or "." in field
         if layout.decimal_comma:
             field = field.replace(",", ".")
+        if is_time and not NUMBER.fullmatch(field):
+            return time_s(field)
         if not NUMBER.fullmatch(field) or np.isinf(float(field)):
-            self._refuse(number, text)
+            raise ValueError("no number")
         return float(field)
 
     def _refuse(self, number: int, text: str) -> NoReturn:
@@ -223,9 +258,132 @@ class SampleLines:
         )
 
 
+class SampleLines:
+    """The samples of one lead: `column` is the name or the number, from 1, of its column where there are several."""
+
+    def __init__(self, source: str, column: str | None = None):
+        wait = HELD_LINES if column is None else 1
+        self._source, self._wanted = source, column
+        self._lines = TextLines(source, lambda table: ([self._column(table)], ()), wait, soon=True)
+
+    def push(self, block: bytes) -> np.ndarray:
+        """The samples (n,) that `block` completes, float64, NaN where one is lost."""
+        return self._lines.push(block)[:, 0]
+
+    def finish(self) -> np.ndarray:
+        """The samples (n,) that are left at the end of the text."""
+        return self._lines.finish()[:, 0]
+
+    def rescued(self) -> np.ndarray:
+        """What has been read and not been given yet, (n,)."""
+        return self._lines.rescued()[:, 0]
+
+    def _column(self, table: Table) -> int:
+        """Which column is the ECG's: the wanted one, that of its name, or the one that is no time."""
+        names = [name.lower() for name in table.names]
+        columns = len(names)
+        if self._wanted is not None:
+            return self._wanted_column(table.number, names)
+        if columns == 1:
+            return 0
+        if any(names):
+            likely = [place for place, name in enumerate(names) if ECG_NAMES.fullmatch(name)]
+            others = [place for place, name in enumerate(names) if not TIME_NAMES.fullmatch(name)]
+        else:
+            likely, others = [], [1] if columns == 2 and table_has_times_first(table) else []
+        for found in (likely, others):
+            if len(found) == 1:
+                return found[0]
+        what = ", ".join(filter(None, names)) or f"{columns} values"
+        raise DeepECGError(
+            f"{self._source}, line {table.number}: it holds {what}: say which is the ECG with --column NUMBER or NAME"
+        )
+
+    def _wanted_column(self, number: int, names: list[str]) -> int:
+        wanted, columns = str(self._wanted).strip().lower(), len(names)
+        if wanted in names:
+            return names.index(wanted)
+        if wanted.isdecimal() and 1 <= int(wanted) <= columns:
+            return int(wanted) - 1
+        there = ", ".join(filter(None, names)) or f"columns 1 to {columns}"
+        raise DeepECGError(f"{self._source}, line {number}: there is no column {self._wanted!r}: it has {there}")
+
+
+def time_s(text: str) -> float:
+    """The time that `text` tells, in s: a clock since midnight or the start, a date and time since 1970.
+
+    A date without zone is taken as if it were in UTC. ValueError where it is no time.
+    """
+    text = text.strip(" \t\r[]\"'")
+    if not text:
+        return np.nan
+    clock = CLOCK.fullmatch(text)
+    if clock:
+        hours, minutes, seconds = clock.groups()
+        return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds.replace(",", "."))
+    return (moment(text) - EPOCH).total_seconds()
+
+
+def moment(text: str) -> datetime:
+    """The date and time that `text` tells, in UTC where it names no zone. ValueError where it tells none.
+
+    ISO 8601, with any sign between the two, or the day first.
+    """
+    text = text.strip(" \t\r[]\"'")
+    found = DATE_LAST.fullmatch(text) or DAY_FIRST.fullmatch(text)
+    if found:
+        text = f"{found['year']}-{int(found['month']):02}-{int(found['day']):02} {found['clock']}"
+    when = datetime.fromisoformat(text.replace(" +", "+").replace(" -", "-").replace(",", "."))
+    return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def _names_and_units(headings: list[str], delimiter: str | None, columns: int) -> tuple[list[str], list[str]]:
+    """Names and units of so many `columns`, "" where the `headings`, lines before them, do not tell.
+
+    Lines such as "Sample Rate,512 hertz", and what stands before them, are no names of two columns.
+    """
+    last = max((place for place, heading in enumerate(headings) if fact(heading)), default=-1)
+    rows = [_split(heading, delimiter) for heading in headings[last + 1 :]]
+    rows = [row for row in rows if len(row) == columns]
+    units = rows.pop() if len(rows) > 1 and _are_units(rows[-1]) else [""] * columns
+    return (rows[-1] if rows else [""] * columns), units
+
+
+def _are_units(row: list[str]) -> bool:
+    return any(row) and all(in_millivolts(field) or UNIT_CELL.fullmatch(field.lower()) for field in row if field)
+
+
+def fact(line: str) -> tuple[str, str] | None:
+    """What a line before a table tells, and its value: ("rate", "512"), ("unit", "uV") or ("lead", "I"); else None.
+
+    By its value, not by its word for it, which is of any language: "Sample Rate,512 hertz", "Einheit,uV", and
+    "Lead,Lead I", where the value repeats the word.
+    """
+    found = FACT.fullmatch(line)
+    if not found or not found["value"]:
+        return None
+    name, value = found["name"].strip().lower(), found["value"].strip()
+    rate = RATE.fullmatch(value.lower()) or (RATE_NAMES.search(name) and RATE.fullmatch(f"{value} hz"))
+    if rate:
+        return "rate", rate[1].replace(",", ".")
+    if TIME_NAMES.fullmatch(name) or in_millivolts(name) or is_ecg(name):
+        return None
+    if in_millivolts(value) is not None:
+        return "unit", value
+    if value.lower().startswith(f"{name} ") and is_ecg(value.split()[-1]):
+        return "lead", value.split()[-1]
+    return None
+
+
+def table_has_times_first(table: Table) -> bool:
+    """Whether the first of several columns holds times by its values: dates, or numbers that rise evenly."""
+    first = table.fields()[0]
+    return len(first) > 1 and (_rises(first) or not _are_numbers(first))
+
+
 def _delimiter(text: str) -> str | None:
     """What stands between the values of the line `text`; None for white space."""
-    mark = next((mark for mark in (";", "\t", ",") if mark in text), None)
+    mark = next((mark for mark in MARKS[:-1] if mark in text), None)
     decimal = mark == "," and DIGITS_AND_MARKS.fullmatch(text) and any(" " in part.strip() for part in text.split(","))
     return None if decimal else mark
 

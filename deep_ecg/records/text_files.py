@@ -1,0 +1,272 @@
+"""A file of text as a record: its leads, units, rate and start, from its header, its times, or what the user says.
+
+The lines are read by `text_samples`, so that a file and a live stream of the same text give the same samples.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from deep_ecg.records import guard, sampling
+from deep_ecg.records.leads import in_millivolts, is_ecg, is_no_ecg, is_unknown_unit
+from deep_ecg.records.signal_file import Contents, Signal
+from deep_ecg.records.text_samples import (
+    EPOCH,
+    FACT,
+    TIME_NAMES,
+    Table,
+    TextLines,
+    fact,
+    moment,
+    table_has_times_first,
+)
+from deep_ecg.system.errors import DeepECGError
+
+BLOCK_BYTES = 1_000_000
+HELD_LINES = 250  # that are looked at before a column without a name is taken for times
+UNIT_IN_NAME = re.compile(r"(?P<name>.*?)[\s_]*[\[(]?\s*(?P<unit>[a-z\u00b5\u03bc\ufffd]+)\s*[\])]?", re.IGNORECASE)
+TIME_UNITS = re.compile(
+    r"(^|.*[^a-z])((?P<ns>ns|nanos\w*)|(?P<us>us|\u00b5s|\u03bcs|micros\w*)|(?P<ms>ms|msec|millis\w*)"
+    r"|(?P<s>s|secs?|seconds?))([^a-z].*|$)"
+)
+IN_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+STEPS_S = (5e-5, 0.05)  # between samples: tell the unit of times that name none
+COUNTS = re.compile(r"'?(sample|samples|index|nr|no|number|#|sample number|sample #)?\.?'?")  # that may count samples
+UNIX_S = (1e9, 4e9)  # times since 1970, 2001 to 2096: others are since some start
+DAY_S = 86_400.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the lines before a table say: rate, unit, lead, start of the record, and all else by its name."""
+
+    fs_hz: float | None = None
+    unit: str = ""
+    lead: str = ""
+    start: datetime | None = None
+    others: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Times:
+    """When the samples were taken: `times_s` (n,) where they must be brought to the rate `fs_hz`, else None."""
+
+    fs_hz: float
+    times_s: np.ndarray | None = None
+    start: datetime | None = None
+    note: str = ""
+
+
+class NoTable(DeepECGError):
+    """A text that does not begin as a table of numbers does."""
+
+
+def read_text(path: Path, fs_hz: float | None = None, unit: str | None = None) -> Contents:
+    """What the text at `path` holds; `fs_hz` and `unit` are the user's word, which goes before the file's.
+
+    DeepECGError names the line that is none of a table, or says that the rate is not told.
+    """
+    guard.check_file(path)
+    table, lines = _head(path)
+    facts = _facts([*lines.headings, *lines.remarks], table)
+    times_at = _time_columns(table)
+    rest = [place for place in range(len(table.names)) if place not in times_at]
+    if not rest:
+        raise ValueError("it holds times alone")
+    times = Times(fs_hz) if fs_hz else _times(path, table, times_at, facts)
+    guard.check_rate(times.fs_hz)
+    names, units = zip(*(_name_and_unit(table, place, facts, unit) for place in rest))
+    if len(rest) == 1 and not is_no_ecg(names[0]) and not (in_millivolts(units[0]) or is_ecg(names[0])):
+        names = (f"ECG ({names[0]})" if table.names[rest[0]] else "ECG",)  # what else would one column be
+    signals = tuple(
+        Signal(name, its_unit, times.fs_hz, partial(_column, path, place, times))
+        for name, its_unit, place in zip(names, units, rest)
+    )
+    start = times.start or facts.start
+    comments = (*lines.headings, *lines.remarks)
+    return Contents(signals, start, comments, dict(facts.others), (times.note,) if times.note else ())
+
+
+def _head(path: Path) -> tuple[Table, TextLines]:
+    """What is known of the table before its columns are read, and its reader, which has the lines before it."""
+    found: list[Table] = []
+
+    def choose(table: Table) -> tuple[Sequence[int], Iterable[int]]:
+        found.append(table)
+        return (), ()
+
+    lines = TextLines(f"record {path}", choose, HELD_LINES)
+    try:
+        next((block for block in _blocks(path, lines) if found), None)
+    except DeepECGError as error:
+        raise (error if found else NoTable(str(error))) from None
+    if not found:
+        raise NoTable(f"record {path} holds no samples")
+    return found[0], lines
+
+
+def _blocks(path: Path, lines: TextLines) -> Iterator[np.ndarray]:
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            yield lines.push(block)
+    yield lines.finish()
+
+
+def _columns(path: Path, chosen: Sequence[int], times: Iterable[int] = ()) -> np.ndarray:
+    """The columns `chosen` of the table at `path`, (n, columns), of which `times` are times."""
+    lines = TextLines(f"record {path}", lambda _: (chosen, times), HELD_LINES)
+    return np.concatenate(list(_blocks(path, lines)))
+
+
+def _column(path: Path, place: int, times: Times) -> np.ndarray:
+    values = _columns(path, [place])[:, 0]
+    return values if times.times_s is None else sampling.evenly(values, times.times_s, times.fs_hz)
+
+
+# What the lines before the table say --------------------------------------------------------------------------------
+
+
+def _facts(lines: Sequence[str], table: Table) -> Facts:
+    told: dict[str, str] = {}
+    start, others = None, []
+    for line in lines:
+        found, one = FACT.fullmatch(line), fact(line)
+        when = _moment(found["value"]) if found and ":" in found["value"] else None
+        if one:
+            told.setdefault(*one)
+        elif when is not None:
+            start = start or when
+        elif found and found["value"] and not table.is_heading(line):
+            others.append((found["name"].strip(), found["value"]))
+    fs_hz = float(told["rate"]) if "rate" in told else None
+    return Facts(fs_hz, told.get("unit", ""), told.get("lead", ""), start, tuple(others))
+
+
+def _moment(text: str) -> datetime | None:
+    with suppress(ValueError):
+        return moment(text)
+    return None
+
+
+def _name_and_unit(table: Table, place: int, facts: Facts, unit: str | None) -> tuple[str, str]:
+    """What the column at `place` is called and in which unit it is; the user's `unit` goes before the text's."""
+    said = table.names[place].strip("'\" ")
+    found = UNIT_IN_NAME.fullmatch(said)
+    name, told = said, table.units[place]
+    if found and found["name"] and _is_unit(found["unit"], said.endswith(("]", ")"))):
+        name, told = found["name"].strip(), told or found["unit"]
+    if len(table.names) == 1 or not name:
+        name = name or facts.lead
+    told = told or facts.unit
+    return name or f"signal {place + 1}", unit or ("" if is_unknown_unit(told) else told)
+
+
+def _is_unit(word: str, bracketed: bool) -> bool:
+    """Whether the last `word` of a column's name is its unit; "Lead V" and "lead (II)" name leads."""
+    return not is_ecg(word) if bracketed else in_millivolts(word) is not None and len(word) > 1
+
+
+# Times --------------------------------------------------------------------------------------------------------------
+
+
+def _time_columns(table: Table) -> list[int]:
+    """Which columns hold times, or count samples."""
+    names = [name.lower().strip("'\" ") for name in table.names]
+    if not any(names):
+        return [0] if len(names) > 1 and table_has_times_first(table) else []
+    return [place for place, name in enumerate(names) if TIME_NAMES.fullmatch(name) and (name or place == 0)]
+
+
+def _times(path: Path, table: Table, places: Sequence[int], facts: Facts) -> Times:
+    """The rate, by the most even of the columns of times at `places`, else by the header.
+
+    DeepECGError where neither tells it.
+    """
+    usable, refusals = [], []
+    read = _columns(path, places, places) if places else np.empty((0, 0))
+    for place, values in zip(places, read.T):
+        try:
+            usable.append(_as_times(table, place, values))
+        except ValueError as error:
+            refusals.append(str(error))
+    known = [one for one in usable if one is not None]
+    start = next((one.start for one in known if one.start), None)
+    if known:
+        best = min(known, key=_unevenness)
+        return _rated(best.times_s, start)
+    if facts.fs_hz:
+        note = f"its times were not used: {refusals[0]}" if refusals else ""
+        return Times(facts.fs_hz, start=start, note=note)
+    why = f" ({refusals[0]})" if refusals else ""
+    raise DeepECGError(f"record {path}: neither header nor times{why} tell its sampling rate: add --fs HZ")
+
+
+@dataclass(frozen=True)
+class _Clock:
+    times_s: np.ndarray
+    start: datetime | None
+
+
+def _as_times(table: Table, place: int, values: np.ndarray) -> _Clock | None:
+    """A column of times in s, rising; None where it only counts. ValueError where it can be no times."""
+    if np.isfinite(values).sum() < 2:
+        return None
+    first = next(text[place] for text in zip(*table.fields()) if text[place])
+    is_clock = ":" in first
+    with_day = is_clock and _moment(first) is not None
+    times_s = _unwrapped(values) if is_clock and not with_day else values
+    times_s = sampling.spread(times_s)
+    steps = np.diff(times_s)
+    if (steps <= 0).any():
+        raise ValueError(f"they go back after sample {int((steps <= 0).argmax()) + 1:,}")
+    scale = 1.0 if is_clock else _scale(table, place, float(np.median(steps)), bool((steps == steps[0]).all()))
+    if scale is None:
+        return None
+    start = None
+    if with_day or UNIX_S[0] <= times_s[0] * scale <= UNIX_S[1]:
+        start = EPOCH + timedelta(seconds=float(times_s[0] * scale))
+        zoned = _moment(first) if with_day else None
+        start = start.astimezone(zoned.tzinfo) if zoned and zoned.tzinfo else start
+    return _Clock((times_s - times_s[0]) * scale, start)
+
+
+def _unwrapped(clock_s: np.ndarray) -> np.ndarray:
+    """Times of the day that go on after midnight."""
+    back = np.diff(clock_s, prepend=clock_s[:1]) < -DAY_S / 2
+    return clock_s + DAY_S * np.cumsum(back)
+
+
+def _scale(table: Table, place: int, step: float, constant: bool) -> float | None:
+    """Seconds in one unit of a column of times whose steps are `step` in the median; None where it only counts."""
+    name = table.names[place].lower().strip("'\" ")
+    for said in (table.units[place].lower(), name):
+        found = TIME_UNITS.fullmatch(said)
+        if found:
+            count = re.match(r"[\d.]+", said)
+            return float(count[0] if count else 1) * next(IN_S[unit] for unit in IN_S if found[unit])
+    if constant and step == 1:
+        return None
+    if COUNTS.fullmatch(name) and name:
+        return None
+    return next((scale for scale in IN_S.values() if STEPS_S[0] <= step * scale < STEPS_S[1]), None)
+
+
+def _unevenness(clock: _Clock) -> float:
+    steps_s = np.diff(clock.times_s)
+    return float(np.abs(steps_s - steps_s.mean()).mean() / steps_s.mean())
+
+
+def _rated(times_s: np.ndarray, start: datetime | None) -> Times:
+    fs_hz = sampling.even_rate_hz(times_s)
+    if sampling.is_even(times_s, fs_hz):
+        return Times(fs_hz, start=start)
+    sampling.grid_length(times_s, fs_hz)
+    gaps = int((np.diff(times_s) > sampling.GAP / fs_hz).sum())
+    note = f"sampled unevenly: brought to {fs_hz:g} Hz" + f", {gaps:,} gaps are missing samples" * bool(gaps)
+    return Times(fs_hz, times_s, start, note)
