@@ -12,7 +12,7 @@ from deep_ecg.records.dicom_files import read_dicom
 from deep_ecg.records.edf_files import read_edf
 from deep_ecg.records.ishne_files import MAGIC, read_ishne
 from deep_ecg.records.kardia_files import read_atc, read_json
-from deep_ecg.records.recording import Recording
+from deep_ecg.records.any_record import AnyRecord
 from deep_ecg.records.signal_file import Contents, SignalFile
 from deep_ecg.records.text_files import NoTable, read_text
 from deep_ecg.records.wfdb_files import RecordFile
@@ -27,7 +27,7 @@ READERS: dict[str, Callable[[Path], Contents]] = {
 UNITS = ("mV", "uV", "V")  # that a user can name
 
 
-def open_recording(path: Path, fs_hz: float | None = None, units: str | None = None) -> Recording:
+def open_any(path: Path, fs_hz: float | None = None, units: str | None = None) -> AnyRecord:
     """The record at `path`: that of a WFDB header `path`.hea, else the file itself, by what it holds.
 
     `fs_hz` and `units` are the user's word on a text. Raises DeepECGError where there is none, or none of a format
@@ -45,7 +45,7 @@ def open_recording(path: Path, fs_hz: float | None = None, units: str | None = N
         raise DeepECGError(f"{error}; taken are {TAKEN}") from None
 
 
-def check_settings(record: Recording, fs_hz: float | None, units: str | None):
+def check_settings(record: AnyRecord, fs_hz: float | None, units: str | None):
     """DeepECGError where rate or units were named for a `record` that states its own."""
     kind = record.kind if isinstance(record, SignalFile) else "WFDB"
     for name, value in (("--fs", fs_hz), ("--units", units)):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deep_ecg.records import guard
-from deep_ecg.records.recording import Annotation, Record, Recording, millivolts_in, stat_of
+from deep_ecg.records.any_record import Annotation, Record, AnyRecord, millivolts_in, stat_of
 from deep_ecg.records.wfdb_files import beats_beside
 from deep_ecg.system.errors import DeepECGError
 
@@ -26,17 +26,17 @@ class Signal:
 
 @dataclass(frozen=True)
 class Contents:
-    """What a reader finds in a file; `start`, `comments`, `identity` and `notes` as in `Recording`."""
+    """What a reader finds in a file; `started`, `comments`, `identity` and `notes` as in `AnyRecord`."""
 
     signals: tuple[Signal, ...]
-    start: datetime | None = None
+    started: datetime | None = None
     comments: tuple[str, ...] = ()
     identity: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
-class SignalFile(Recording):
+class SignalFile(AnyRecord):
     """The record in the file at `path`, of the format that is called `kind`; `stat` as in `stat_of`."""
 
     path: Path
@@ -76,9 +76,9 @@ class SignalFile(Recording):
         return list(self.contents.comments)
 
     @property
-    def start(self) -> datetime | None:
-        """When the first sample was taken."""
-        return self.contents.start
+    def started(self) -> datetime | None:
+        """When its first sample was recorded."""
+        return self.contents.started
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ before wfdb does.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from wfdb.io._signal import _digi_nan, _infer_sig_len, _rd_segment
 
 from config import AAMI_SYMBOLS, CLASSES, classes_of_symbols
 from deep_ecg.records import guard, headers, leads
-from deep_ecg.records.recording import Annotation, Record, Recording, millivolts_in, stat_of
+from deep_ecg.records.any_record import Annotation, Record, AnyRecord, millivolts_in, stat_of
 from deep_ecg.system.errors import DeepECGError
 
 AAMI = classes_of_symbols(AAMI_SYMBOLS)
@@ -37,7 +37,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class RecordFile(Recording):
+class RecordFile(AnyRecord):
     """A WFDB record whose headers have been read: its signals and files, without reading those again.
 
     `path` is without extension, `name` what results call the record; `header_stat` is the header file's size in bytes
@@ -94,10 +94,10 @@ class RecordFile(Recording):
         return self.path
 
     @property
-    def start(self) -> datetime | None:
-        """When the first sample was taken, where the header states both date and time."""
-        date, time = self.header.base_date, self.header.base_time
-        return datetime.combine(date, time) if date and time else None
+    def started(self) -> datetime | time | None:
+        """When its first sample was recorded, as far as the header says: a time of day alone without a date."""
+        day, clock = self.header.base_date, self.header.base_time
+        return clock if day is None or clock is None else datetime.combine(day, clock)
 
     def fs_hz(self, number: int) -> float:
         """The sampling rate of signal `number`: a frame can hold several samples of it."""
@@ -325,7 +325,7 @@ def beats_beside(path: Path, extension: str, record: Record, aami: Mapping[str, 
     return Annotation(*kept, left_out=int((~inside).sum()))
 
 
-def left_out_line(record: Recording, extension: str, annotation: Annotation) -> str:
+def left_out_line(record: AnyRecord, extension: str, annotation: Annotation) -> str:
     """Says which beats of `record`.`extension` are not in `annotation`."""
     total = len(annotation.samples) + annotation.left_out
     return f"{record.base.name}.{extension}: {annotation.left_out} of {total:,} beats outside the signal, left out"

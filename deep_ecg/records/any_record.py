@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ MAX_MV = 1e9  # beyond any uncalibrated signal, and still a number after filters
 
 @dataclass(frozen=True)
 class Record:
-    """One lead of one record. `signal_mv` (samples,) in millivolts at `fs_hz`, as recorded, from `start` on if known.
+    """One lead of one record. `signal_mv` (samples,) in millivolts at `fs_hz`, as recorded.
 
     `notes` are lines that tell of what was done to the signal while it was read.
     """
@@ -26,7 +26,6 @@ class Record:
     lead: str
     fs_hz: float
     signal_mv: np.ndarray
-    start: datetime | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -47,11 +46,10 @@ class FlatSignal(DeepECGError):
     """A signal that never changes, or of which no sample is known."""
 
 
-class Recording(ABC):
+class AnyRecord(ABC):
     """A record whose headers have been read: its signals and files, without reading those again.
 
-    `path` is what messages call it, `name` what results do. `notes` tell of what reading has changed, `start` is the
-    time of its first sample where that is known, `identity` what the file says of who was recorded.
+    `path` is what messages call it, `name` what results do.
     """
 
     path: Path
@@ -109,8 +107,8 @@ class Recording(ABC):
         """
 
     @property
-    def start(self) -> datetime | None:
-        """When the first sample was taken."""
+    def started(self) -> datetime | time | None:
+        """When its first sample was recorded, as far as the header says: a time of day alone without a date."""
         return None
 
     @property
@@ -160,7 +158,7 @@ class Recording(ABC):
         (signal_mv,) = self.signals_mv([number])
         label = leads.label(self.leads, number)
         _check_signal(signal_mv, self.path, label)
-        return Record(self.name, label, self.fs_hz(number), signal_mv, self.start, self.notes)
+        return Record(self.name, label, self.fs_hz(number), signal_mv, self.notes)
 
     def first_usable(self, numbers: Sequence[int], check: Callable[[int], None]) -> tuple[int, Record]:
         """The first of the signals `numbers` that is not flat, and its index; `check` may refuse each before.
