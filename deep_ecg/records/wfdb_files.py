@@ -7,6 +7,7 @@ before wfdb does.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, time
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,12 @@ class RecordFile:
     def synthetic(self) -> bool:
         """Whether it says that it is SYNTHETIC."""
         return any("SYNTHETIC" in comment for comment in self.header.comments)
+
+    @property
+    def started(self) -> datetime | time | None:
+        """When its first sample was recorded, as far as the header says: a time of day alone without a date."""
+        day, clock = self.header.base_date, self.header.base_time
+        return clock if day is None or clock is None else datetime.combine(day, clock)
 
     def fs_hz(self, number: int) -> float:
         """The sampling rate of signal `number`: a frame can hold several samples of it."""

@@ -189,10 +189,10 @@ def lorenz(series: BeatSeries) -> dict:
     """Pairs of RR intervals before and after a beat, by its class: [bin before, bin after, pairs] of each cell."""
     before_s, after_s = series.rr_s[:-1], series.rr_s[1:]
     known = np.isfinite(before_s) & np.isfinite(after_s) & series.in_class[:-1]
-    cells, labels = [], series.labels[:-1][known]
+    labels = series.labels[:-1][known]
     x, y = _bins(series, before_s[known]), _bins(series, after_s[known])
     count = _bin_count(series)
-    found = {}
+    found: dict[str, list] = {}
     for number, name in enumerate(CLASSES):
         cells, pairs = np.unique(x[labels == number] * count + y[labels == number], return_counts=True)
         if len(cells):

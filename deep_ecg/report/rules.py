@@ -16,7 +16,7 @@ class Rules:
     """Limits of the measures."""
 
     rate_beats: int = 8  # RR intervals in a row, over which a heart rate is taken
-    longest_rr_s: float = 5.0  # a longer interval is a stretch without beats, and no RR
+    longest_rr_s: float = 10.0  # a longer interval is a stretch without beats, and no RR
     pause_s: float = 2.0  # an RR that is longer is a pause
     long_pause_s: float = 3.0  # and such a one is counted apart
     run_beats: int = 3  # ectopic beats of one class in a row: a run
@@ -24,9 +24,9 @@ class Rules:
     brady_per_min: float = 50.0
     tachy_per_min: float = 100.0
     rate_episode_s: float = 10.0  # brady- and tachycardia that last less are not told
-    nn_range_s: tuple[float, float] = (0.3, 2.0)  # other intervals between normal beats are no NN: missed or false beats
+    nn_range_s: tuple[float, float] = (0.3, 2.0)  # others between normal beats are no NN: missed or false beats
     least_nn: int = 200
-    least_nn_percent: float = 80.0  # of the RR intervals: with fewer, what is left of the rhythm is not the sinus node's
+    least_nn_percent: float = 80.0  # of the RR intervals: with fewer, what is left tells little of the sinus node
     segment_s: float = 300.0  # of SDANN, LF and HF
     least_segment_percent: float = 60.0  # of a segment that NN intervals have to fill
     least_segments: int = 2
@@ -66,8 +66,8 @@ def written_out(rules: Rules) -> list[dict]:
         ),
         (
             "Single, couplet, run",
-            f"one, two, {rules.run_beats} or more beats of the class (V or S) in a row; F is neither. Where "
-            f"{rules.run_beats} is above 3, so are couplets longer. Rate of a run: its own RR intervals over their time",
+            f"one, two, {rules.run_beats} or more beats of the class (V or S) in a row; F is neither. Rate of a run: "
+            "its own RR intervals over their time",
             f"{EC57}; {AMBULATORY}",
         ),
         (
