@@ -17,9 +17,10 @@ BEFORE = {  # each package and those that stand before it
     "beats": ("system", "records"),
     "networks": ("system", "records", "beats"),
     "scoring": ("system", "records", "beats", "networks"),
+    "report": ("system", "records", "beats", "networks", "scoring"),
     "deploy": ("system", "records", "beats", "networks", "scoring"),
     "training": ("system", "records", "beats", "networks", "scoring"),
-    "labelling": ("system", "records", "beats", "networks", "scoring"),
+    "labelling": ("system", "records", "beats", "networks", "scoring", "report"),
 }
 DOORS = {"main", "data_loader", "quantize", "experimental_transformer", "experiments"}
 PRODUCT = sorted(

@@ -24,11 +24,14 @@ from tqdm import tqdm
 
 from config import Config
 from deep_ecg.labelling.predict import (
+    in_words_of,
     label_opened,
+    recording_of,
     result_files,
     summarise,
     write_results,
 )
+from deep_ecg.labelling.reference import reference_beside
 from deep_ecg.networks.classifier import (
     SYNTHETIC_NETWORK,
     Classifier,
@@ -40,14 +43,17 @@ from deep_ecg.networks.description import Description
 from deep_ecg.records import guard
 from deep_ecg.records.headers import segments_named
 from deep_ecg.records.wfdb_files import RecordFile
+from deep_ecg.report.index import index_page, row_of
+from deep_ecg.report.report import Report
 from deep_ecg.system.console import describe_fault
 from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
-from deep_ecg.system.files import atomic_file, check_writable, locked
+from deep_ecg.system.files import atomic_file, check_writable, locked, write_text
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.workers import WorkerDied, run_jobs
 
-VERSION = 2  # raised when the same record, network and settings give other labels
+VERSION = 3  # raised when the same record, network and settings give other labels
 MANIFEST = "manifest.jsonl"
+INDEX = "index.html"
 MAX_LIST_BYTES = 64_000_000
 MAX_STORED_BYTES = 10_000_000  # of a NAME.json
 ROOM_BYTES = 65_536  # for results: a full disk still takes an empty file
@@ -79,6 +85,7 @@ class Job:
     peaks: str | None
     lead: str | None
     min_confidence: float
+    report: bool
 
     def made_with(self) -> dict:
         """What, beside the files of a record, decides its labels."""
@@ -86,15 +93,16 @@ class Job:
         settings = {name: getattr(self.description, name) for name in ("mode", "preset")}
         priors = ("temperature", "s_prior_weight", "v_prior_weight")
         settings |= {name: getattr(self.description.decision, name) for name in priors}
-        chosen = {name: getattr(self, name) for name in ("peaks", "lead", "min_confidence")}
+        chosen = {name: getattr(self, name) for name in ("peaks", "lead", "min_confidence", "report")}
         return {"version": VERSION, **network, **settings, **chosen}
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a record: its `line` of the manifest, and `why` it failed."""
+    """What came of a record: its `line` of the manifest, its `row` of the index, and `why` it failed."""
 
     line: str
+    row: dict
     why: str | None = None
     unchanged: bool = False
     no_beats: bool = False
@@ -138,6 +146,7 @@ def other_recordings(folder: Path) -> list[str]:
     found = []
     for below, names, _ in _walk(folder):
         known = {name.rpartition(".")[0] for name in names if name.endswith((".hea", ".pred"))}
+        known |= {f"{name}-events" for name in known}
         for name in names:
             stem, _, ending = name.rpartition(".")
             table = ending.lower() == "csv" and (stem in known or stem.endswith("-SYNTHETIC"))
@@ -220,6 +229,7 @@ def label_archive(
     checkpoint: Path | None = None,
     runtime: str = "torch",
     min_confidence: float = 0.0,
+    report: bool = True,
 ):
     """Labels the records `found` in `root` with `workers` processes (0: one a core) and writes the manifest.
 
@@ -234,7 +244,7 @@ def label_archive(
     checkpoint = network_path(config, checkpoint, runtime)
     classifier = load_classifier(config, checkpoint, runtime)
     network = (classifier.description, checkpoint, _sha256(checkpoint), runtime)
-    job = Job(root, out, config, *network, peaks, lead, min_confidence)
+    job = Job(root, out, config, *network, peaks, lead, min_confidence, report)
     check_writable(out)
     if classifier.synthetic:
         print(SYNTHETIC_NETWORK)
@@ -243,21 +253,27 @@ def label_archive(
             counts = _label_all(job, found, min(workers or os.cpu_count() or 1, len(found)), progress)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(INTERRUPTED) from None
-    _report(counts, out / MANIFEST, others)
+    _report(counts, [out / MANIFEST, *[out / INDEX] * report], others)
 
 
 def _label_all(job: Job, found: Sequence[Found], workers: int, progress: bool) -> Counter:
     """Labels the records and writes the manifest; how many records there were of each kind."""
     counts: Counter[str] = Counter()
+    rows = []
     with atomic_file(job.out / MANIFEST) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as manifest:
         manifest.write(json.dumps({"made_with": job.made_with()}) + "\n")
         outcomes = _outcomes(job, found, workers)
         for one in tqdm(outcomes, "records", len(found), unit="record", disable=None if progress else True):
             manifest.write(one.line + "\n")
+            rows.append(one.row)
             counts.update(name for name in ("unchanged", "no_beats", "synthetic", "other_lead") if getattr(one, name))
             counts["failed" if one.why else "done"] += 1
             if one.why:
                 tqdm.write(f"failed: {one.why}", file=sys.stderr)
+    if job.report:
+        write_text(job.out / INDEX, index_page(rows))
+    else:
+        (job.out / INDEX).unlink(missing_ok=True)  # it would lead to reports that are gone
     return counts
 
 
@@ -282,7 +298,7 @@ def _alone(job: Job, one: Found) -> Outcome:
         return _failed(one.name, str(DeepECGError(f"record {job.root / one.name}: {error}")))
 
 
-def _report(counts: Counter, manifest: Path, others: Sequence[str]):
+def _report(counts: Counter, files: Sequence[Path], others: Sequence[str]):
     total = counts["done"] + counts["failed"]
     stamp = "SYNTHETIC: " if counts["synthetic"] else ""
     said = [f"{counts['done']:,} labelled"]
@@ -291,7 +307,8 @@ def _report(counts: Counter, manifest: Path, others: Sequence[str]):
     said += [f"{counts['failed']:,} failed"] * bool(counts["failed"])
     said += [f"{counts['synthetic']:,} SYNTHETIC"] * bool(counts["synthetic"])
     said += [f"{counts['other_lead']:,} by another lead than the network's"] * bool(counts["other_lead"])
-    print(f"{stamp}{total:,} records: {', '.join(said)}{_said(others)}\n    {manifest}", flush=True)
+    print(f"{stamp}{total:,} records: {', '.join(said)}{_said(others)}\n    {', '.join(map(str, files))}", flush=True)
+    manifest = files[0]
     if counts["failed"]:
         raise PartlyDone(f"{counts['failed']:,} of {total:,} records failed: the lines above and {manifest} say why")
     if counts["no_beats"]:
@@ -318,7 +335,8 @@ def label_one(job: Job, one: Found) -> Outcome:
         line |= {name: entry[name] for name in ("inputs", "synthetic", "files", "summary")}
         lead = str(summary.get("lead")).partition(" (signal ")[0]
         other_lead = job.lead is None and lead not in job.description.leads
-        return Outcome(json.dumps(line), None, unchanged, not summary["beats"], entry["synthetic"], other_lead)
+        row = row_of(one.name, _page_of(job, one.name, entry), entry)
+        return Outcome(json.dumps(line), row, None, unchanged, not summary["beats"], entry["synthetic"], other_lead)
     except DeepECGError as error:
         why = str(error)
     except (OSError, MemoryError) as error:
@@ -331,7 +349,13 @@ def label_one(job: Job, one: Found) -> Outcome:
 
 
 def _failed(name: str, why: str) -> Outcome:
-    return Outcome(json.dumps({"record": name, "status": "failed", "why": why}), why)
+    return Outcome(json.dumps({"record": name, "status": "failed", "why": why}), row_of(name, why=why), why)
+
+
+def _page_of(job: Job, name: str, entry: dict) -> str | None:
+    """The path of a record's report from the output folder."""
+    page = result_files(PurePosixPath(name).name, Path(), entry["synthetic"]).page.name
+    return str(PurePosixPath(name).with_name(page)) if job.report else None
 
 
 @cache
@@ -357,7 +381,9 @@ def _identity(job: Job, record: RecordFile) -> dict | None:
 
     A file is known by its size and its time of change.
     """
-    inputs, annotations = {}, [job.peaks] if job.peaks else []
+    inputs, annotations, beside = {}, [job.peaks] if job.peaks else [], job.config.annotation_extension
+    if job.report and beside not in annotations and os.path.isfile(f"{record.path}.{beside}"):
+        annotations.append(beside)  # the report shows it
     try:
         for file in record.files(*annotations):
             path = record.path.parent / file
@@ -376,13 +402,15 @@ def _stored(target: Path, identity: dict) -> dict | None:
     try:
         guard.check_file(path, MAX_STORED_BYTES)
         entry = json.loads(path.read_bytes())
-        same = entry.keys() == {*identity, "files", "summary"} and isinstance(entry["summary"], dict)
+        same = entry.keys() == {*identity, "files", "summary", "measures"} and isinstance(entry["summary"], dict)
         if not same or any(entry[name] != value for name, value in identity.items()):
             return None
-        written = result_files(target.name, target.parent, identity["synthetic"])[:2]
-        written = written if entry["summary"]["beats"] else written[1:]
+        files = result_files(target.name, target.parent, identity["synthetic"])
+        written = [*[files.annotations] * bool(entry["summary"]["beats"]), files.table]
+        written += [files.page, files.events] * identity["made_with"]["report"]
+        row_of(target.name, None, entry)  # the measures are those that the index shows
         return entry if entry["files"] == {file.name: file.stat().st_size for file in written} else None
-    except (OSError, ValueError, KeyError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
@@ -391,13 +419,16 @@ def _label(job: Job, name: str, record: RecordFile, identity: dict | None) -> di
     target = job.out / name
     with redirect_stdout(StringIO()):  # which lead was taken is in the summary
         labelled = label_opened(record, _classifier(job), job.config, job.peaks, job.lead)
+        reference = reference_beside(record, labelled.record, job.config) if job.report else None
     labelled = replace(labelled, min_confidence=job.min_confidence)
     if identity is None or not record.is_unchanged() or _identity(job, record) != identity:
         raise DeepECGError(f"record {record.path}: its files changed while they were read: run the command again")
-    annotations, table, _ = result_files(target.name, target.parent, labelled.synthetic)
+    files = result_files(target.name, target.parent, labelled.synthetic)
+    made = Report.of(recording_of(labelled, reference, in_words_of(_classifier(job), job.checkpoint.name), job.peaks))
     _beside(target, ".json").unlink(missing_ok=True)  # it told of other results
-    written = {file.name: file.stat().st_size for file in write_results(annotations, table, labelled)}
-    entry = identity | {"files": written, "summary": summarise(labelled)}
+    written = write_results(files, labelled, made if job.report else None)
+    sizes = {file.name: file.stat().st_size for file in written}
+    entry = identity | {"files": sizes, "summary": summarise(labelled), "measures": made.measures}
     write_json(_beside(target, ".json"), entry)
     return entry
 

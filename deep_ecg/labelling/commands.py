@@ -45,6 +45,8 @@ def add_predict(group: argparse._SubParsersAction):
     target.add_argument("--list", type=Path, metavar="FILE", help=about)
     about = "processes for a folder or a list (default 0: one a core); what is done is not done again"
     target.add_argument("--workers", type=int, metavar="N", help=about)
+    about = "write no NAME.html and NAME-events.csv, and of a folder no index.html"
+    target.add_argument("--no-report", dest="report", action="store_false", help=about)
     target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
     target.add_argument("--lead", metavar="NAME", help=LEAD)
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
@@ -91,7 +93,7 @@ def predict_command(options: dict):
     """`python main.py predict`: labels for anyone's records from the reference checkpoint of the mode and preset."""
     config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
     out = options.get("out", Path("predictions"))
-    names = ("peaks", "lead", "checkpoint", "runtime", "min_confidence")
+    names = ("peaks", "lead", "checkpoint", "runtime", "min_confidence", "report")
     chosen = {name: options[name] for name in names if name in options}
     records, folders = options["records"], [record for record in options["records"] if is_folder(record)]
     if len(folders) + ("list" in options) + bool(len(records) > len(folders)) != 1:

@@ -1,13 +1,16 @@
 """`python main.py predict`: the beats of anyone's WFDB record, labelled by a trained network.
 
-For each record it writes the labels as a WFDB annotation file, as a table with probabilities, and as a picture.
+For each record it writes the labels as a WFDB annotation file, as a table with probabilities, as a picture, and as a
+report for a reader.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, time
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import wfdb
@@ -16,9 +19,18 @@ from config import CLASSES, Config
 from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
-from deep_ecg.beats.signal_watch import SignalWatch, unit_of
+from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.beats.whole_record import r_peaks
-from deep_ecg.labelling.signal_state import Stretch, as_json, in_words, signal_at, silent_stretches
+from deep_ecg.labelling.reference import labels_at, reference_beside
+from deep_ecg.labelling.signal_state import (
+    Stretch,
+    as_json,
+    in_words,
+    lost_before,
+    signal_at,
+    silent_stretches,
+    watched,
+)
 from deep_ecg.labelling.trust import Trust, rates_per_min, rr_ms, speaks_of_pacing, trust_of
 from deep_ecg.labelling.trust import is_sure as is_trusted
 from deep_ecg.networks.classifier import (
@@ -28,10 +40,15 @@ from deep_ecg.networks.classifier import (
     check_min_confidence,
     is_sure,
     load_classifier,
+    network_path,
 )
 from deep_ecg.networks.description import RATES_HZ
+from deep_ecg.networks.trained_on import found_in
 from deep_ecg.records import leads
 from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, left_out_line
+from deep_ecg.report.beat_series import BeatSeries, RhythmEpisode, Unread
+from deep_ecg.report.recording import Recording, Reference
+from deep_ecg.report.report import Report
 from deep_ecg.system.errors import DeepECGError, NoBeats
 from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from deep_ecg.system.json_files import write_json
@@ -42,6 +59,7 @@ ECTOPIC = [CLASSES.index(name) for name in "SVF"]
 NO_BEATS_MEND = "choose another lead with --lead, or give the R-peaks with --peaks"
 PACED_SYMBOL = "/"  # of an annotated paced beat
 NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
+UNREADABLE = "unreadable"  # state of the signal at beats that are in no figure of the report
 STRIP_S = 20.0  # length of the picture
 STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
 
@@ -54,7 +72,9 @@ class Labelled:
     probability is below `min_confidence` are not classified. `silent` are the long stretches without beats, `unit` says
     so where the unit of the signal was taken from the signal itself, `signal` (beats,) is its state at each beat ("ok"
     where it is None), `paced` whether notes or annotations speak of a pacemaker; `left_out` beats of the
-    annotation file lie outside the signal.
+    annotation file lie outside the signal. `after_gap` (beats,): signal was lost just before; `groups` (beats,) of
+    `NetworkInputs`; `rhythm` as a detector of rhythms has it, None without one; `started` as in `RecordFile`;
+    `trained_on` names the record of the network's training that this one is.
     """
 
     record: Record
@@ -68,6 +88,11 @@ class Labelled:
     signal: np.ndarray | None = None
     paced: bool = False
     left_out: int = 0
+    after_gap: np.ndarray | None = None
+    groups: np.ndarray | None = None
+    rhythm: list[RhythmEpisode] | None = None
+    started: datetime | time | None = None
+    trained_on: str | None = None
 
     @property
     def classified(self) -> np.ndarray:
@@ -89,11 +114,13 @@ def predict_records(
     checkpoint: Path | None = None,
     runtime: str = "torch",
     min_confidence: float = 0.0,
+    report: bool = True,
 ) -> list[dict]:
     """Labels the beats of WFDB `records` (as `record_path` takes them), prints and returns a summary of each.
 
-    Writes NAME.pred (WFDB annotations), NAME.csv, NAME.png and NAME.json (the summary) into `out`; where the network or
-    the record is SYNTHETIC, a note in the first and the names of the others say so. R-peaks come from the annotation
+    Writes NAME.pred (WFDB annotations), NAME.csv, NAME.png, NAME.json (the summary and all figures of the report) and,
+    with `report`, NAME.html and NAME-events.csv into `out`; where the network or the record is SYNTHETIC, a note in the
+    first and the names of the others say so. R-peaks come from the annotation
     file with extension `peaks`, else from a detector, in causal mode the causal one: labels are then those of a live
     stream (`BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
     they are written as Q, with a note in the annotation file, and counted apart. `checkpoint` and `runtime` are those
@@ -109,7 +136,9 @@ def predict_records(
     check_writable(out)
     if classifier.synthetic:
         print(SYNTHETIC_NETWORK)
-    summaries = [_predict_to_files(path, classifier, config, out, peaks, lead, min_confidence) for path in paths]
+    network = network_path(config, checkpoint, runtime).name
+    job = partial(_predict_to_files, classifier=classifier, network=network, config=config, out=out, peaks=peaks)
+    summaries = [job(path, lead=lead, min_confidence=min_confidence, report=report) for path in paths]
     without = [str(path) for path, summary in zip(paths, summaries) if not summary["beats"]]
     if without:
         raise NoBeats(f"no beat was found in {', '.join(without)}: {NO_BEATS_MEND}")
@@ -137,8 +166,11 @@ def label_opened(
         annotation = _detected(record, file.path, classifier.inputs)
     else:
         annotation = _read_peaks(file, record, peaks, config)
-    samples = annotation.samples
-    proba = probabilities(record, annotation, classifier) if len(samples) else np.empty((0, len(CLASSES)), np.float32)
+    samples, watch = annotation.samples, watched(record)
+    proba, groups = np.empty((0, len(CLASSES)), np.float32), np.empty(0, np.int64)
+    if len(samples):
+        inputs = network_inputs(record, annotation, classifier.inputs)
+        proba, groups = classifier.probabilities(inputs), inputs.groups
     return Labelled(
         record,
         samples,
@@ -146,10 +178,14 @@ def label_opened(
         _reference(annotation, peaks, config),
         synthetic,
         silent=silent_stretches(record, samples),
-        signal=signal_at(record, samples),
+        signal=signal_at(watch, samples, record.fs_hz),
         paced=speaks_of_pacing(file.header.comments) or PACED_SYMBOL in annotation.symbols,
         left_out=annotation.left_out,
-        unit=unit_of(record.signal_mv, record.fs_hz),
+        unit=watch.unit,
+        after_gap=lost_before(watch, samples) | annotation.after_gap,
+        groups=groups,
+        started=getattr(file, "started", None),
+        trained_on=found_in(classifier.trained_on, record.signal_mv),
     )
 
 
@@ -262,19 +298,24 @@ def _reference(annotation: Annotation, extension: str | None, config: Config) ->
 def _predict_to_files(
     path: Path,
     classifier: Classifier,
+    network: str,
     config: Config,
     out: Path,
     peaks: str | None,
     lead: str | None,
     min_confidence: float,
+    report: bool,
 ) -> dict:
-    labelled = replace(label_record(path, classifier, config, peaks, lead), min_confidence=min_confidence)
-    annotations, table, picture = result_files(path.name, out, labelled.synthetic)
-    written = [*write_results(annotations, table, labelled), picture]
-    draw_strip(picture, labelled, classifier.inputs)
+    file = RecordFile.open(path)
+    labelled = replace(label_opened(file, classifier, config, peaks, lead), min_confidence=min_confidence)
+    reference = reference_beside(file, labelled.record, config)
+    files = result_files(path.name, out, labelled.synthetic)
+    made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network), peaks))
+    written = [*write_results(files, labelled, made if report else None), files.picture]
+    draw_strip(files.picture, labelled, classifier.inputs, reference)
     summary = summarise(labelled) | {"files": [str(file) for file in written]}
     names = {file.name: file.stat().st_size for file in written}
-    told = {"synthetic": labelled.synthetic, "files": names, "summary": summarise(labelled)}
+    told = {"synthetic": labelled.synthetic, "files": names, "summary": summarise(labelled), "measures": made.measures}
     write_json(out / f"{path.name}.json", told)  # as archives do, which also keep from what it was made
     summary["files"].append(str(out / f"{path.name}.json"))
     source = f"R-peaks of {path.name}.{peaks}" if peaks else "detected R-peaks"
@@ -282,20 +323,86 @@ def _predict_to_files(
     return summary
 
 
-def write_results(annotations: Path, table: Path, labelled: Labelled) -> list[Path]:
-    """`write_annotations` and `write_table`; returns the files. Without a beat there is no annotation file."""
-    write_table(table, labelled)
-    if len(labelled.samples) == 0:
-        annotations.unlink(missing_ok=True)  # it would tell of another signal
-        return [table]
-    write_annotations(annotations, labelled)
-    return [annotations, table]
+def recording_of(labelled: Labelled, reference: Reference | None, network: str, peaks: str | None) -> Recording:
+    """`labelled` as its report takes it: by which `network`, in words, and the R-peaks of which annotation file."""
+    record, samples = labelled.record, labelled.samples
+    series = BeatSeries(
+        samples,
+        labelled.predicted,
+        record.fs_hz,
+        len(record.signal_mv),
+        probability=labelled.proba.max(axis=1, initial=0.0),
+        counted=None if labelled.signal is None else labelled.signal != UNREADABLE,
+        classified=labelled.classified,
+        after_gap=labelled.after_gap,
+        rhythm=labelled.rhythm,
+        started=labelled.started,
+    )
+    pauses = samples[np.isfinite(series.rr_s)]  # what else is silent cannot be told from them
+    unread = [Unread(one.first, one.last, one.why) for one in labelled.silent if one.last not in pauses]
+    lines = (labelled.unit, trained_on_line(labelled.trained_on))
+    notes = [f"{line[0].upper()}{line[1:]}." for line in lines if line]
+    if labelled.left_out:
+        notes.append(f"{labelled.left_out} annotated beats lie outside the signal and are left out.")
+    return Recording(
+        record.name,
+        record.lead,
+        replace(series, unread=unread),
+        record.signal_mv,
+        trust(labelled).as_json(),
+        network=network,
+        peaks=f"of {record.name}.{peaks}" if peaks else "detected",
+        groups=labelled.groups,
+        reference=reference,
+        synthetic=labelled.synthetic,
+        notes=notes,
+    )
 
 
-def result_files(name: str, out: Path, synthetic: bool) -> list[Path]:
-    """The annotation file, the table and the picture of record `name` in the folder `out`."""
+def in_words_of(classifier: Classifier, network: str) -> str:
+    """What labels the beats: the file `network`, its mode and preset."""
+    return f"{network} ({classifier.description.mode} mode, {classifier.description.preset} preset)"
+
+
+def trained_on_line(record: str | None) -> str | None:
+    """What has to be known of labels of a `record` of the network's training."""
+    if record is None:
+        return None
+    return f"the network was trained on this record ({record}), so its labels do not show how good it is on others"
+
+
+class ResultFiles(NamedTuple):
+    """The files of a record's results; NAME.json beside them tells which there are."""
+
+    annotations: Path
+    table: Path
+    picture: Path
+    page: Path
+    events: Path
+
+
+def result_files(name: str, out: Path, synthetic: bool) -> ResultFiles:
+    """The files of record `name` in the folder `out`."""
     stamp = "-SYNTHETIC" * synthetic
-    return [out / f"{name}{ending}" for ending in (".pred", f"{stamp}.csv", f"{stamp}.png")]
+    endings = (".pred", f"{stamp}.csv", f"{stamp}.png", f"{stamp}.html", f"-events{stamp}.csv")
+    return ResultFiles(*(out / f"{name}{ending}" for ending in endings))
+
+
+def write_results(files: ResultFiles, labelled: Labelled, report: Report | None) -> list[Path]:
+    """Writes annotations, table and, where there is one, report; returns the files.
+
+    Without a beat there is no annotation file. What an earlier run has left of those that are not written is removed.
+    """
+    write_table(files.table, labelled)
+    written, absent = [files.table], [] if report else [files.page, files.events]
+    if len(labelled.samples):
+        write_annotations(files.annotations, labelled)
+        written.insert(0, files.annotations)
+    else:
+        absent.append(files.annotations)
+    for file in absent:
+        file.unlink(missing_ok=True)  # it would tell of another signal
+    return written + (report.write(files.page, files.events) if report else [])
 
 
 def summarise(labelled: Labelled) -> dict:
@@ -314,6 +421,7 @@ def summarise(labelled: Labelled) -> dict:
         silent=labelled.silent,
         unit=labelled.unit,
         left_out=labelled.left_out,
+        trained_on=labelled.trained_on,
     )
 
 
@@ -331,6 +439,7 @@ def summary_of(
     silent: Sequence[Stretch] = (),
     unit: str | None = None,
     left_out: int = 0,
+    trained_on: str | None = None,
 ) -> dict:
     """`summarise` of so many `beats`, from the `counts` (5,) of the classified ones."""
     apart = {} if not_classified is None else {"not_classified": not_classified}
@@ -347,6 +456,7 @@ def summary_of(
         "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
         "silent": as_json(silent, record.fs_hz),
         **({"unit": unit} if unit else {}),
+        **({"trained_on": trained_on} if trained_on else {}),
         "trust": trust.as_json(),
     }
 
@@ -371,7 +481,8 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     counts = ", ".join(f"{name} {count:,}" for name, count in summary["counts"].items())
     counts += f", not classified {summary['not_classified']:,}" if "not_classified" in summary else ""
     ectopic, ventricular = (number(summary[name], ".2f") for name in ("ectopic_percent", "v_percent"))
-    said = [line for line in (in_words(summary.get("silent", ())), summary.get("unit")) if line]
+    told = (in_words(summary.get("silent", ())), summary.get("unit"), trained_on_line(summary.get("trained_on")))
+    said = [line for line in told if line]
     said.append(trust_in_words(summary["trust"]))
     print(
         f"{stamp}{summary['record']}: {summary['beats']:,} beats, lead {summary['lead']}, {source}\n"
@@ -456,8 +567,11 @@ def table_lines(labelled: Labelled, earlier: Sequence[int] = ()) -> list[str]:
     return lines
 
 
-def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings):
-    """Draws the STRIP_S seconds that hold the most ectopic beats, cleaned as the network sees them."""
+def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings, reference: Reference | None = None):
+    """Draws the STRIP_S seconds that hold the most ectopic beats, cleaned as the network sees them.
+
+    Beside the labels stands the `reference`, where there is one and the R-peaks are not of an annotation file.
+    """
     from deep_ecg.scoring.strips import predictions_figure
 
     record = labelled.record
@@ -466,7 +580,9 @@ def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings):
     clean_mv = cleaned(raw_mv, inputs)
     peaks_s = labelled.samples / record.fs_hz
     start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], len(clean_mv) / inputs.fs_hz)
-    first = round(start_s * inputs.fs_hz)
+    first, labels = round(start_s * inputs.fs_hz), labelled.reference
+    if labels is None and reference is not None:
+        labels = labels_at(labelled.samples, reference, record.fs_hz)
     predictions_figure(
         path,
         clean_mv[first : first + round(STRIP_S * inputs.fs_hz)],
@@ -474,7 +590,7 @@ def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings):
         first / inputs.fs_hz,
         peaks_s,
         labelled.predicted,
-        labelled.reference,
+        labels,
         record.name,
         labelled.synthetic,
         mode=inputs.mode,

@@ -44,12 +44,24 @@ def silent_stretches(record: Record, samples: np.ndarray) -> list[Stretch]:
     return [Stretch(*pair, _why(record.signal_mv[slice(*pair)], record.fs_hz, span_mv)) for pair in found]
 
 
-def signal_at(record: Record, samples: np.ndarray) -> np.ndarray:
-    """The state of the signal at each of the beats at `samples`, (beats,): "ok", or "lost" where some is near."""
-    watch, reach = SignalWatch(record.fs_hz), round(NEAR_S * record.fs_hz)
+def watched(record: Record) -> SignalWatch:
+    """The watch over all of the signal of `record`, which takes seconds for a day of it."""
+    watch = SignalWatch(record.fs_hz)
     watch(record.signal_mv)
+    return watch
+
+
+def signal_at(watch: SignalWatch, samples: np.ndarray, fs_hz: float) -> np.ndarray:
+    """The state of the signal at each of the beats at `samples`, (beats,): "ok", or "lost" where some is near."""
+    reach = round(NEAR_S * fs_hz)
     lost = [watch.lost_between(max(sample - reach, 0), sample + reach) for sample in samples.tolist()]
     return np.where(np.array(lost, bool), "lost", "ok")
+
+
+def lost_before(watch: SignalWatch, samples: np.ndarray) -> np.ndarray:
+    """Whether signal was lost between each beat at `samples` (beats,) and the one before it, (beats,) bool."""
+    lost = [watch.lost_between(*pair) for pair in pairwise(samples.tolist())]
+    return np.array([False, *lost][: len(samples)], bool)
 
 
 def _why(signal_mv: np.ndarray, fs_hz: float, span_mv: tuple[float, float]) -> str:

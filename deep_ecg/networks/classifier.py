@@ -13,6 +13,7 @@ from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.networks.decision import Decision
 from deep_ecg.networks.description import Description
 from deep_ecg.networks.onnx_network import OnnxNetwork, load_onnx
+from deep_ecg.networks.trained_on import KnownLead, read_known
 from deep_ecg.system.errors import DeepECGError
 
 if TYPE_CHECKING:
@@ -37,10 +38,11 @@ def predict_proba(model: "nn.Module | OnnxNetwork", windows: np.ndarray, feature
 
 @dataclass(frozen=True)
 class Classifier:
-    """A trained network and the description by which it is used."""
+    """A trained network, the description by which it is used, and the records it was `trained_on`, if that is known."""
 
     model: "nn.Module | OnnxNetwork"
     description: Description
+    trained_on: tuple[KnownLead, ...] = ()
 
     @property
     def inputs(self) -> InputSettings:
@@ -75,9 +77,11 @@ def load_classifier(config: Config, checkpoint: Path | None = None, runtime: str
     `runtime` "torch" takes a checkpoint of a training, "onnx" an ONNX file of `python quantize.py`, for which torch
     is not imported. Raises DeepECGError when it is missing, broken, or made for another mode.
     """
+    path = network_path(config, checkpoint, runtime)
+    known = read_known(path.parent)
     if runtime == "onnx":
-        return Classifier(*load_onnx(network_path(config, checkpoint, runtime), **_expected(config)))
-    return Classifier(*load_network(config, checkpoint))
+        return Classifier(*load_onnx(path, **_expected(config)), known)
+    return Classifier(*load_network(config, checkpoint), known)
 
 
 def load_network(config: Config, checkpoint: Path | None = None) -> "tuple[HybridECGNet, Description]":

@@ -99,6 +99,12 @@ class RecordFile(AnyRecord):
         day, clock = self.header.base_date, self.header.base_time
         return clock if day is None or clock is None else datetime.combine(day, clock)
 
+    @property
+    def started(self) -> datetime | time | None:
+        """When its first sample was recorded, as far as the header says: a time of day alone without a date."""
+        day, clock = self.header.base_date, self.header.base_time
+        return clock if day is None or clock is None else datetime.combine(day, clock)
+
     def fs_hz(self, number: int) -> float:
         """The sampling rate of signal `number`: a frame can hold several samples of it."""
         return float(self.header.fs) * (self.signals.samps_per_frame[number] or 1)

@@ -1,0 +1,42 @@
+"""The report of one record: its figures, NAME-events.csv, and the page NAME.html."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deep_ecg.report.episodes import Episode, episodes_of, write_episodes
+from deep_ecg.report.measures import measures_of
+from deep_ecg.report.page import report_page
+from deep_ecg.report.recording import Recording
+from deep_ecg.report.shapes import Shape, as_json, shapes_of
+from deep_ecg.system.files import write_text
+
+
+@dataclass(frozen=True)
+class Report:
+    """A `recording` with all that is told of it; `measures` is what NAME.json holds."""
+
+    recording: Recording
+    measures: dict
+    episodes: list[Episode]
+    shapes: list[Shape]
+
+    @classmethod
+    def of(cls, recording: Recording) -> "Report":
+        """The report of `recording`."""
+        series = recording.series
+        shapes: list[Shape] = []
+        episodes = episodes_of(series)
+        if recording.groups is not None and len(series):
+            shapes, _ = shapes_of(series, recording.signal_mv, recording.groups)
+        measures = measures_of(series, episodes) | {"shapes": as_json(shapes)}
+        return cls(recording, measures, episodes, shapes)
+
+    def html(self) -> str:
+        """The page."""
+        return report_page(self.recording, self.measures, self.episodes, self.shapes)
+
+    def write(self, page: Path, events: Path) -> list[Path]:
+        """Writes the page and the table of episodes; returns the files."""
+        write_episodes(events, self.episodes, self.recording.series)
+        write_text(page, self.html())
+        return [page, events]
