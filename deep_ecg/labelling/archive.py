@@ -24,6 +24,9 @@ from tqdm import tqdm
 
 from config import Config
 from deep_ecg.labelling.predict import (
+    NO_SETTINGS,
+    WITH_EDF_LABELS,
+    check_apart,
     in_words_of,
     label_opened,
     recording_of,
@@ -41,8 +44,9 @@ from deep_ecg.networks.classifier import (
 )
 from deep_ecg.networks.description import Description
 from deep_ecg.records import guard
+from deep_ecg.records.any_record import AnyRecord
+from deep_ecg.records.formats import TAKEN, TextSettings, header_of, is_ecg_file, open_any
 from deep_ecg.records.headers import segments_named
-from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.report.index import index_page, row_of
 from deep_ecg.report.report import Report
 from deep_ecg.system.console import describe_fault
@@ -58,17 +62,27 @@ MAX_LIST_BYTES = 64_000_000
 MAX_STORED_BYTES = 10_000_000  # of a NAME.json
 ROOM_BYTES = 65_536  # for results: a full disk still takes an empty file
 ALONE = 4  # records a worker that are done one by one after a worker process has died
-OTHER_FORMATS = frozenset("bdf csv dcm ecg edf gdf hl7 ishne mfer mwf scp tsv xml".split())
+OTHER_FORMATS = frozenset("atc bdf csv dcm ecg edf gdf hl7 ishne mfer mwf rec scp tsv txt xml".split())
+RESULTS = (".csv", "-events.csv", "-labels.edf", ".json", ".html", ".png")  # beside NAME.pred
 OTHERS_NAMED = 5
 INTERRUPTED = "Interrupted: the same command does the records that are left."
 
 
 @dataclass(frozen=True)
 class Found:
-    """A record of an archive: its path in there without .hea, and what is wrong with that, if anything."""
+    """A record of an archive: its path in there without .hea, and what is wrong with that, if anything.
+
+    `target` is the path of its results, without their endings, where that is another.
+    """
 
     name: str
     problem: str | None = None
+    target: str = ""
+
+    @property
+    def results(self) -> str:
+        """The path of its results in the output folder, without endings."""
+        return self.target or self.name
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,8 @@ class Job:
     lead: str | None
     min_confidence: float
     report: bool
+    keep_identity: bool = False
+    text: TextSettings = NO_SETTINGS
 
     def made_with(self) -> dict:
         """What, beside the files of a record, decides its labels."""
@@ -93,7 +109,8 @@ class Job:
         settings = {name: getattr(self.description, name) for name in ("mode", "preset")}
         priors = ("temperature", "s_prior_weight", "v_prior_weight")
         settings |= {name: getattr(self.description.decision, name) for name in priors}
-        chosen = {name: getattr(self, name) for name in ("peaks", "lead", "min_confidence", "report")}
+        chosen = {name: getattr(self, name) for name in ("peaks", "lead", "min_confidence", "report", "keep_identity")}
+        chosen |= {"fs": self.text.fs_hz, "units": self.text.unit}
         return {"version": VERSION, **network, **settings, **chosen}
 
 
@@ -119,10 +136,11 @@ def is_folder(record: str) -> bool:
     return bool(record.strip()) and os.path.isdir(record) and not os.path.isfile(header)
 
 
-def records_below(folder: Path) -> list[Found]:
-    """Every record (*.hea) in `folder` and its subfolders, in order; linked folders are not entered.
+def records_below(folder: Path, text: TextSettings = NO_SETTINGS) -> list[Found]:
+    """Every record in `folder` and its subfolders, of any format, in order; linked folders are not entered.
 
-    The segments of a record are none of their own. A subfolder that cannot be listed is among them, with its problem.
+    The segments of a record are none of their own, nor are results of `predict`. Of texts those are taken in which
+    the ECG and, with `text`, its rate can be told. A subfolder that cannot be listed is among them, with its problem.
     DeepECGError where there are none.
     """
     found = []
@@ -131,28 +149,51 @@ def records_below(folder: Path) -> list[Found]:
             found.append(Found(below.as_posix(), problem))
         headers = {name.removesuffix(".hea") for name in names if name.endswith(".hea")}
         segments = set().union(*(segments_named(folder / below / f"{name}.hea") for name in headers))
-        found += [Found(str(PurePosixPath(below.as_posix()) / name)) for name in headers - segments]
+        files = [name for name in _others(names) if is_ecg_file(folder / below / name, text)]
+        here = PurePosixPath(below.as_posix())
+        found += _named(here, sorted(headers - segments), sorted(set(files) - headers))
     if not found:
         others = _said(other_recordings(folder))
-        raise DeepECGError(f"folder {folder} holds no record: a file NAME.hea is needed for each{others}")
+        raise DeepECGError(f"folder {folder} holds no record: taken are {TAKEN}{others}")
     return sorted(found, key=lambda one: one.name)
 
 
-def other_recordings(folder: Path) -> list[str]:
-    """Files in `folder` and its subfolders that look like recordings of another format than WFDB's, in order.
+def _named(folder: PurePosixPath, records: Sequence[str], files: Sequence[str]) -> list[Found]:
+    """The WFDB `records` and other `files` of a `folder`: results have their names, without endings where these differ.
 
-    Tables that `predict` has written are none.
+    So b.edf and b.csv become b.edf.pred and b.csv.pred.
     """
-    found = []
-    for below, names, _ in _walk(folder):
-        known = {name.rpartition(".")[0] for name in names if name.endswith((".hea", ".pred"))}
-        known |= {f"{name}-events" for name in known}
-        for name in names:
-            stem, _, ending = name.rpartition(".")
-            table = ending.lower() == "csv" and (stem in known or stem.endswith("-SYNTHETIC"))
-            if ending.lower() in OTHER_FORMATS and not table:
-                found.append((below / name).as_posix())
-    return sorted(found)
+    stems = {name: name for name in records} | {name: PurePosixPath(name).stem for name in files}
+    counts = Counter(stems.values())
+    return [
+        Found(str(folder / name), target=str(folder / (stem if counts[stem] == 1 else name)))
+        for name, stem in stems.items()
+    ]
+
+
+def other_recordings(folder: Path, taken: Sequence[Found] = ()) -> list[str]:
+    """Files in `folder` and its subfolders that look like recordings by their names and are not `taken`, in order."""
+    names = {one.name for one in taken}
+    found = [
+        (below / name).as_posix()
+        for below, names_there, _ in _walk(folder)
+        for name in _others(names_there)
+        if name.rpartition(".")[2].lower() in OTHER_FORMATS
+    ]
+    return sorted(set(found) - names)
+
+
+def _others(names: Sequence[str]) -> Iterator[str]:
+    """Of the `names` of the files of a folder those that are neither of WFDB records nor results of `predict`."""
+    headers = {name.rpartition(".")[0] for name in names if name.endswith(".hea")}
+    labelled = {name.rpartition(".")[0] for name in names if name.endswith(".pred")} | headers
+    results = {f"{stem}{stamp}{ending}" for stem in labelled for stamp in ("", "-SYNTHETIC") for ending in RESULTS}
+    results |= {f"{stem}-events-SYNTHETIC.csv" for stem in labelled}
+    for name in names:
+        stem, _, ending = name.rpartition(".")
+        belongs = stem in headers and ending.lower() not in OTHER_FORMATS
+        if not (belongs or name in results or name.endswith((".hea", ".pred")) or stem.endswith("-SYNTHETIC")):
+            yield name
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str], str | None]]:
@@ -196,10 +237,16 @@ def records_listed(path: Path) -> list[Found]:
     except (OSError, ValueError) as error:
         raise DeepECGError(f"list {path} cannot be read ({getattr(error, 'strerror', None) or error})") from None
     names = dict.fromkeys(line.strip().removesuffix(".hea") for line in text.split("\n"))
-    found = [_listed(name, path) for name in names if name]
+    found = {one.name: one for one in (_listed(name, path) for name in names if name)}
     if not found:
         raise DeepECGError(f"list {path} names no record: one a line is needed")
-    return list({one.name: one for one in found}.values())
+    good = [PurePosixPath(name) for name, one in found.items() if not one.problem]
+    files = [name for name in good if (path.parent / name).is_file() and not header_of(path.parent / name).is_file()]
+    for folder in dict.fromkeys(name.parent for name in good):
+        here = [name.name for name in good if name.parent == folder]
+        of_files = [name.name for name in files if name.parent == folder]
+        found |= {one.name: one for one in _named(folder, [name for name in here if name not in of_files], of_files)}
+    return list(found.values())
 
 
 def _listed(name: str, path: Path) -> Found:
@@ -230,6 +277,8 @@ def label_archive(
     runtime: str = "torch",
     min_confidence: float = 0.0,
     report: bool = True,
+    keep_identity: bool = False,
+    text: TextSettings = NO_SETTINGS,
 ):
     """Labels the records `found` in `root` with `workers` processes (0: one a core) and writes the manifest.
 
@@ -244,7 +293,7 @@ def label_archive(
     checkpoint = network_path(config, checkpoint, runtime)
     classifier = load_classifier(config, checkpoint, runtime)
     network = (classifier.description, checkpoint, _sha256(checkpoint), runtime)
-    job = Job(root, out, config, *network, peaks, lead, min_confidence, report)
+    job = Job(root, out, config, *network, peaks, lead, min_confidence, report, keep_identity, text)
     check_writable(out)
     if classifier.synthetic:
         print(SYNTHETIC_NETWORK)
@@ -326,16 +375,16 @@ def label_one(job: Job, one: Found) -> Outcome:
     try:
         if one.problem:
             raise DeepECGError(one.problem)
-        record = RecordFile.open(job.root / one.name)
+        record = open_any(job.root / one.name, job.text)
         identity = _identity(job, record)
-        entry = identity and _stored(job.out / one.name, identity)
+        entry = identity and _stored(job.out / one.results, identity, record.kind)
         unchanged = entry is not None
-        entry = entry or _label(job, one.name, record, identity)
+        entry = entry or _label(job, one.results, record, identity)
         summary, line = entry["summary"], {"record": one.name, "status": "done"}
         line |= {name: entry[name] for name in ("inputs", "synthetic", "files", "summary")}
         lead = str(summary.get("lead")).partition(" (signal ")[0]
         other_lead = job.lead is None and lead not in job.description.leads
-        row = row_of(one.name, _page_of(job, one.name, entry), entry)
+        row = row_of(one.name, _page_of(job, one.results, entry), entry)
         return Outcome(json.dumps(line), row, None, unchanged, not summary["beats"], entry["synthetic"], other_lead)
     except DeepECGError as error:
         why = str(error)
@@ -376,18 +425,18 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _identity(job: Job, record: RecordFile) -> dict | None:
+def _identity(job: Job, record: AnyRecord) -> dict | None:
     """From what and with what the labels of a record are made; None where one of its files cannot be used.
 
     A file is known by its size and its time of change.
     """
     inputs, annotations, beside = {}, [job.peaks] if job.peaks else [], job.config.annotation_extension
-    if job.report and beside not in annotations and os.path.isfile(f"{record.path}.{beside}"):
+    if job.report and beside not in annotations and os.path.isfile(f"{record.base}.{beside}"):
         annotations.append(beside)  # the report shows it
     try:
         for file in record.files(*annotations):
             path = record.path.parent / file
-            guard.check_file(path, beside=Path(f"{record.path}.hea"))
+            guard.check_file(path, beside=record.main_file)
             stat = path.stat()
             inputs[file] = [stat.st_size, stat.st_mtime_ns]
     except (OSError, ValueError):  # label_opened says what is wrong
@@ -396,8 +445,8 @@ def _identity(job: Job, record: RecordFile) -> dict | None:
     return {"made_with": job.made_with(), "inputs": inputs, "synthetic": synthetic}
 
 
-def _stored(target: Path, identity: dict) -> dict | None:
-    """What `target`.json says, where that is of `identity` and the results it tells of are there."""
+def _stored(target: Path, identity: dict, kind: str) -> dict | None:
+    """What `target`.json says, where that is of `identity` and the results of a record in `kind` are there."""
     path = _beside(target, ".json")
     try:
         guard.check_file(path, MAX_STORED_BYTES)
@@ -408,22 +457,25 @@ def _stored(target: Path, identity: dict) -> dict | None:
         files = result_files(target.name, target.parent, identity["synthetic"])
         written = [*[files.annotations] * bool(entry["summary"]["beats"]), files.table]
         written += [files.page, files.events] * identity["made_with"]["report"]
+        written += [files.edf] * (bool(entry["summary"]["beats"]) and kind in WITH_EDF_LABELS)
         row_of(target.name, None, entry)  # the measures are those that the index shows
         return entry if entry["files"] == {file.name: file.stat().st_size for file in written} else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 
-def _label(job: Job, name: str, record: RecordFile, identity: dict | None) -> dict:
+def _label(job: Job, name: str, record: AnyRecord, identity: dict | None) -> dict:
     """Labels a record and writes its results, NAME.json last; what that says."""
     target = job.out / name
     with redirect_stdout(StringIO()):  # which lead was taken is in the summary
         labelled = label_opened(record, _classifier(job), job.config, job.peaks, job.lead)
         reference = reference_beside(record, labelled.record, job.config) if job.report else None
-    labelled = replace(labelled, min_confidence=job.min_confidence)
+    identified = record.identity if job.keep_identity else {}
+    labelled = replace(labelled, min_confidence=job.min_confidence, identity=identified)
     if identity is None or not record.is_unchanged() or _identity(job, record) != identity:
         raise DeepECGError(f"record {record.path}: its files changed while they were read: run the command again")
     files = result_files(target.name, target.parent, labelled.synthetic)
+    check_apart([*files, _beside(target, ".json")], record)
     made = Report.of(recording_of(labelled, reference, in_words_of(_classifier(job), job.checkpoint.name), job.peaks))
     _beside(target, ".json").unlink(missing_ok=True)  # it told of other results
     written = write_results(files, labelled, made if job.report else None)

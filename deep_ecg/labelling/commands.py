@@ -11,6 +11,7 @@ from deep_ecg.labelling.archive import is_folder, label_archive, other_recording
 from deep_ecg.labelling.live import UNITS, follow, line_feed, record_feed
 from deep_ecg.labelling.predict import predict_records, record_path
 from deep_ecg.networks.classifier import RUNTIMES, load_classifier
+from deep_ecg.records.formats import TextSettings
 from deep_ecg.scoring.ec57 import score_records
 from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError
@@ -36,10 +37,22 @@ def add_network_options(target: argparse.ArgumentParser):
     target.add_argument("--min-confidence", type=float, metavar="P", help=about)
 
 
+def _add_text_options(target: argparse.ArgumentParser, whose: str):
+    target.add_argument("--fs", type=float, metavar="HZ", help=f"sampling rate {whose}")
+    target.add_argument("--units", choices=UNITS, help=f"unit of the values {whose}")
+
+
+def _text_settings(options: dict) -> TextSettings:
+    fs_hz = options.get("fs")
+    if fs_hz is not None and not 0 < fs_hz < float("inf"):
+        raise DeepECGError(f"--fs {fs_hz:g} cannot be used: a sampling rate in Hz is needed")
+    return TextSettings(fs_hz, options.get("units"))
+
+
 def add_predict(group: argparse._SubParsersAction):
     """The command `predict`."""
-    target = group.add_parser("predict", help="classify the beats of WFDB records", argument_default=argparse.SUPPRESS)
-    about = "WFDB record, by its path or of the data folder, or one folder: every record in it, without pictures"
+    target = group.add_parser("predict", help="classify the beats of records", argument_default=argparse.SUPPRESS)
+    about = "record of any format, or WFDB record of the data folder, or one folder: every record in it"
     target.add_argument("records", nargs="*", default=[], metavar="RECORD", help=about)
     about = "every record that FILE names, one a line, relative to its folder (as RECORDS of PhysioNet)"
     target.add_argument("--list", type=Path, metavar="FILE", help=about)
@@ -49,6 +62,9 @@ def add_predict(group: argparse._SubParsersAction):
     target.add_argument("--no-report", dest="report", action="store_false", help=about)
     target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
     target.add_argument("--lead", metavar="NAME", help=LEAD)
+    _add_text_options(target, "of a text whose header and times do not tell it")
+    about = "keep name, birth date and ids of a record's header in NAME.json (default: they are in no result)"
+    target.add_argument("--keep-identity", action="store_true", help=about)
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default predictions)")
     add_model_options(target)
     add_network_options(target)
@@ -60,15 +76,14 @@ def add_stream(group: argparse._SubParsersAction):
     target = group.add_parser(
         "stream", help="label beats as they come, from a record or standard input", argument_default=argparse.SUPPRESS
     )
-    target.add_argument("record", nargs="?", metavar="RECORD", help="path of a WFDB record, replayed as a live feed")
+    target.add_argument("record", nargs="?", metavar="RECORD", help="path of a record of any format, replayed")
     target.add_argument("--speed", type=float, metavar="X", help="times real time (default 1; 0: as fast as possible)")
     target.add_argument("--lead", metavar="NAME", help=LEAD)
     about = "samples from standard input: one value a line, or time and value; nan, ! or nothing where it is lost"
     target.add_argument("--stdin", action="store_true", help=about)
-    target.add_argument("--fs", type=float, metavar="HZ", help="sampling rate of --stdin, 100 to 1000 Hz")
+    _add_text_options(target, "of --stdin or a text")
     about = "of --stdin, where a line holds several values: name or number, from 1, of the ECG's"
     target.add_argument("--column", metavar="NAME", help=about)
-    target.add_argument("--units", choices=UNITS, help="of the values of --stdin (default: taken for mV)")
     target.add_argument("--out", type=Path, metavar="DIR", help="folder for the results (default streamed)")
     add_model_options(target, mode="causal")
     add_network_options(target)
@@ -93,15 +108,15 @@ def predict_command(options: dict):
     """`python main.py predict`: labels for anyone's records from the reference checkpoint of the mode and preset."""
     config = with_overrides(Config(), **{name: options[name] for name in ("mode", "preset") if name in options})
     out = options.get("out", Path("predictions"))
-    names = ("peaks", "lead", "checkpoint", "runtime", "min_confidence", "report")
-    chosen = {name: options[name] for name in names if name in options}
+    names = ("peaks", "lead", "checkpoint", "runtime", "min_confidence", "report", "keep_identity")
+    chosen = {name: options[name] for name in names if name in options} | {"text": _text_settings(options)}
     records, folders = options["records"], [record for record in options["records"] if is_folder(record)]
     if len(folders) + ("list" in options) + bool(len(records) > len(folders)) != 1:
         raise DeepECGError("name one source: `main.py predict RECORD...`, `predict FOLDER`, or `predict --list FILE`")
     if folders or "list" in options:
         root = Path(folders[0]) if folders else options["list"].parent
-        found = records_below(root) if folders else records_listed(options["list"])
-        others = other_recordings(root) if folders else []
+        found = records_below(root, chosen["text"]) if folders else records_listed(options["list"])
+        others = other_recordings(root, found) if folders else []
         label_archive(root, found, config, out, options.get("workers", 0), console.interactive(), others, **chosen)
         return
     if "workers" in options:
@@ -114,7 +129,7 @@ def stream_command(options: dict):
     from_record = "record" in options
     if from_record == ("stdin" in options):
         raise DeepECGError("name one source: `main.py stream RECORD`, or `main.py stream --stdin --fs HZ`")
-    unused = {"fs", "column", "units"} & set(options) if from_record else {"speed", "lead"} & set(options)
+    unused = {"column"} & set(options) if from_record else {"speed", "lead"} & set(options)
     if unused:
         raise DeepECGError(f"--{min(unused)} has no meaning for {'a record' if from_record else 'standard input'}")
     if not from_record and "fs" not in options:
@@ -123,7 +138,7 @@ def stream_command(options: dict):
     classifier = load_classifier(config, options.get("checkpoint"), options.get("runtime", "torch"))
     if from_record:
         path = record_path(options["record"], config)
-        feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0))
+        feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0), _text_settings(options))
     else:
         stdin = cast(BufferedReader, sys.stdin.buffer)
         if sys.stdin.isatty():

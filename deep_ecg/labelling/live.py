@@ -19,9 +19,10 @@ import numpy as np
 from config import CLASSES
 from deep_ecg.beats.detector import ON_TIME_S
 from deep_ecg.labelling.beat_files import BeatFiles
-from deep_ecg.labelling.predict import open_record, print_summary
+from deep_ecg.labelling.predict import NO_SETTINGS, open_record, print_summary
 from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, Classifier, check_min_confidence, is_sure
+from deep_ecg.records.formats import TextSettings
 from deep_ecg.records.text_samples import SampleLines
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.console import abandon_output, draw_in_place
@@ -136,14 +137,20 @@ def _sure(beats: Sequence[Beat], min_confidence: float) -> list[Beat]:
 # Feeds -----------------------------------------------------------------------------------------------------------
 
 
-def record_feed(path: Path, classifier: Classifier, lead: str | None = None, speed: float = 1.0) -> Feed:
-    """The WFDB record at `path` (no extension) as a live feed, `speed` times as fast as it was recorded; 0: at once.
+def record_feed(
+    path: Path,
+    classifier: Classifier,
+    lead: str | None = None,
+    speed: float = 1.0,
+    text: TextSettings = NO_SETTINGS,
+) -> Feed:
+    """The record at `path` as a live feed, `speed` times as fast as it was recorded; 0: at once.
 
     Raises DeepECGError as `predict.open_record` does, or for a speed below 0.
     """
     if not 0 <= speed < float("inf"):
         raise DeepECGError(f"--speed {speed:g} cannot be used: it must be 0 (as fast as possible) or more")
-    record, synthetic = open_record(path, classifier, lead)
+    record, synthetic = open_record(path, classifier, lead, text)
     return Feed(record.name, record.lead, record.fs_hz, _replayed(record, speed), synthetic)
 
 

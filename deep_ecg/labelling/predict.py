@@ -1,11 +1,11 @@
-"""`python main.py predict`: the beats of anyone's WFDB record, labelled by a trained network.
+"""`python main.py predict`: the beats of anyone's record, labelled by a trained network.
 
 For each record it writes the labels as a WFDB annotation file, as a table with probabilities, as a picture, and as a
-report for a reader.
+report for a reader; for one that came as EDF or BDF also as EDF+ annotations.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from functools import partial
@@ -45,7 +45,10 @@ from deep_ecg.networks.classifier import (
 from deep_ecg.networks.description import RATES_HZ
 from deep_ecg.networks.trained_on import found_in
 from deep_ecg.records import leads
-from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, left_out_line
+from deep_ecg.records.any_record import Annotation, AnyRecord, Record
+from deep_ecg.records.edf_files import annotations_file
+from deep_ecg.records.formats import LABELS_ENDING, TextSettings, header_of, is_record, open_any
+from deep_ecg.records.wfdb_files import RecordFile, aami_labels, left_out_line
 from deep_ecg.report.beat_series import BeatSeries, RhythmEpisode, Unread
 from deep_ecg.report.recording import Recording, Reference
 from deep_ecg.report.report import Report
@@ -60,6 +63,9 @@ NO_BEATS_MEND = "choose another lead with --lead, or give the R-peaks with --pea
 PACED_SYMBOL = "/"  # of an annotated paced beat
 NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
 UNREADABLE = "unreadable"  # state of the signal at beats that are in no figure of the report
+WITH_EDF_LABELS = ("EDF", "BDF")  # formats of records whose labels are written as EDF+ annotations, too
+NO_SETTINGS = TextSettings()
+NOBODY: Mapping[str, str] = {}
 STRIP_S = 20.0  # length of the picture
 STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
 
@@ -73,8 +79,9 @@ class Labelled:
     so where the unit of the signal was taken from the signal itself, `signal` (beats,) is its state at each beat ("ok"
     where it is None), `paced` whether notes or annotations speak of a pacemaker; `left_out` beats of the
     annotation file lie outside the signal. `after_gap` (beats,): signal was lost just before; `groups` (beats,) of
-    `NetworkInputs`; `rhythm` as a detector of rhythms has it, None without one; `started` as in `RecordFile`;
-    `trained_on` names the record of the network's training that this one is.
+    `NetworkInputs`; `rhythm` as a detector of rhythms has it, None without one; `started` and `kind` as in
+    `AnyRecord`, and `identity`, which is empty unless it is to be kept; `trained_on` names the record of the network's
+    training that this one is.
     """
 
     record: Record
@@ -93,6 +100,8 @@ class Labelled:
     rhythm: list[RhythmEpisode] | None = None
     started: datetime | time | None = None
     trained_on: str | None = None
+    kind: str = RecordFile.kind
+    identity: dict[str, str] = field(default_factory=dict)
 
     @property
     def classified(self) -> np.ndarray:
@@ -115,8 +124,10 @@ def predict_records(
     runtime: str = "torch",
     min_confidence: float = 0.0,
     report: bool = True,
+    keep_identity: bool = False,
+    text: TextSettings = NO_SETTINGS,
 ) -> list[dict]:
-    """Labels the beats of WFDB `records` (as `record_path` takes them), prints and returns a summary of each.
+    """Labels the beats of `records` (as `record_path` takes them), prints and returns a summary of each.
 
     Writes NAME.pred (WFDB annotations), NAME.csv, NAME.png, NAME.json (the summary and all figures of the report) and,
     with `report`, NAME.html and NAME-events.csv into `out`; where the network or the record is SYNTHETIC, a note in the
@@ -125,9 +136,10 @@ def predict_records(
     stream (`BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
     they are written as Q, with a note in the annotation file, and counted apart. `checkpoint` and `runtime` are those
     of `load_classifier`. What the network has been trained with is in its file; `config` says which one it is by
-    default, and how annotation files are read. A record in which no beat is found gets an empty table and no annotation
-    file. Raises DeepECGError at the first record that cannot be used; what was written for the records before it
-    stays; NoBeats at the end where there were records without a beat.
+    default, and how annotation files are read. What a file says of who was recorded is in no result unless
+    `keep_identity`; `text` is the user's word on records that are text. A record in which no beat is found gets an
+    empty table and no annotation file. Raises DeepECGError at the first record that cannot be used; what was written
+    for the records before it stays; NoBeats at the end where there were records without a beat.
     """
     check_min_confidence(min_confidence)
     paths = [record_path(record, config) for record in records]
@@ -138,7 +150,8 @@ def predict_records(
         print(SYNTHETIC_NETWORK)
     network = network_path(config, checkpoint, runtime).name
     job = partial(_predict_to_files, classifier=classifier, network=network, config=config, out=out, peaks=peaks)
-    summaries = [job(path, lead=lead, min_confidence=min_confidence, report=report) for path in paths]
+    job = partial(job, lead=lead, min_confidence=min_confidence, report=report, keep_identity=keep_identity)
+    summaries = [job(open_any(path, text, told=True)) for path in paths]
     without = [str(path) for path, summary in zip(paths, summaries) if not summary["beats"]]
     if without:
         raise NoBeats(f"no beat was found in {', '.join(without)}: {NO_BEATS_MEND}")
@@ -146,19 +159,24 @@ def predict_records(
 
 
 def label_record(
-    path: Path, classifier: Classifier, config: Config, peaks: str | None = None, lead: str | None = None
+    path: Path,
+    classifier: Classifier,
+    config: Config,
+    peaks: str | None = None,
+    lead: str | None = None,
+    text: TextSettings = NO_SETTINGS,
 ) -> Labelled:
-    """Labels the beats of the WFDB record at `path` (no extension).
+    """Labels the beats of the record at `path`, as `open_any` takes it.
 
     R-peaks are those of the annotation file with the extension `peaks`, whose symbols `config` explains, else a
     detector's. `lead` is a lead's name, by default the one `choose_lead` takes. Raises DeepECGError when the record
     cannot be read. There may be no beat.
     """
-    return label_opened(RecordFile.open(path), classifier, config, peaks, lead)
+    return label_opened(open_any(path, text, told=True), classifier, config, peaks, lead)
 
 
 def label_opened(
-    file: RecordFile, classifier: Classifier, config: Config, peaks: str | None = None, lead: str | None = None
+    file: AnyRecord, classifier: Classifier, config: Config, peaks: str | None = None, lead: str | None = None
 ) -> Labelled:
     """`label_record` of a record whose header has been read."""
     record, synthetic = read_lead(file, classifier, lead)
@@ -179,12 +197,13 @@ def label_opened(
         synthetic,
         silent=silent_stretches(record, samples),
         signal=signal_at(watch, samples, record.fs_hz),
-        paced=speaks_of_pacing(file.header.comments) or PACED_SYMBOL in annotation.symbols,
+        paced=speaks_of_pacing(file.comments) or PACED_SYMBOL in annotation.symbols,
         left_out=annotation.left_out,
         unit=watch.unit,
         after_gap=lost_before(watch, samples) | annotation.after_gap,
         groups=groups,
-        started=getattr(file, "started", None),
+        started=file.started,
+        kind=file.kind,
         trained_on=found_in(classifier.trained_on, record.signal_mv),
     )
 
@@ -194,12 +213,14 @@ def probabilities(record: Record, annotation: Annotation, classifier: Classifier
     return classifier.probabilities(network_inputs(record, annotation, classifier.inputs))
 
 
-def open_record(path: Path, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
+def open_record(
+    path: Path, classifier: Classifier, lead: str | None = None, text: TextSettings = NO_SETTINGS
+) -> tuple[Record, bool]:
     """`read_lead` of the record at `path`."""
-    return read_lead(RecordFile.open(path), classifier, lead)
+    return read_lead(open_any(path, text, told=True), classifier, lead)
 
 
-def read_lead(file: RecordFile, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
+def read_lead(file: AnyRecord, classifier: Classifier, lead: str | None = None) -> tuple[Record, bool]:
     """The lead `lead`, or that of `choose_lead`, of the record `file`, and whether it or the network is SYNTHETIC.
 
     Missing samples are NaN. Raises DeepECGError when the record cannot be read or the lead's rate is out of RATES_HZ.
@@ -213,7 +234,7 @@ def read_lead(file: RecordFile, classifier: Classifier, lead: str | None = None)
     return record, classifier.synthetic or file.synthetic
 
 
-def choose_lead(file: RecordFile, preferred: Sequence[str]) -> tuple[int, Record]:
+def choose_lead(file: AnyRecord, preferred: Sequence[str]) -> tuple[int, Record]:
     """The first usable of the signals that can be an ECG (`leads.candidates`), and its index.
 
     Prints a line when it is not of a `preferred` name. Raises DeepECGError when there is none.
@@ -233,7 +254,7 @@ def choose_lead(file: RecordFile, preferred: Sequence[str]) -> tuple[int, Record
     return number, record
 
 
-def _check_rate(file: RecordFile, number: int):
+def _check_rate(file: AnyRecord, number: int):
     low, high = RATES_HZ
     fs_hz = file.fs_hz(number)
     if not low <= fs_hz <= high:
@@ -242,13 +263,15 @@ def _check_rate(file: RecordFile, number: int):
 
 
 def record_path(record: str, config: Config) -> Path:
-    """The path, without extension, of the record that the command line calls `record`.
+    """The path of the record that the command line calls `record`, as `open_any` takes it.
 
-    That is a path, also of one of its files (NAME.hea, NAME.dat, NAME.atr), or else a record of the data folder, as
-    `evaluate` has them, which is then said. DeepECGError for an empty name.
+    That is a file that is a record, or the path of a WFDB one, also of one of its files (NAME.hea, NAME.dat, NAME.atr),
+    or else a record of the data folder, as `evaluate` has them, which is then said. DeepECGError for an empty name.
     """
     if not record.strip():
-        raise DeepECGError("a record has an empty name: give the path of a WFDB record, or a folder")
+        raise DeepECGError("a record has an empty name: give the path of a record, or a folder")
+    if not record.endswith(".hea") and not os.path.isfile(header_of(Path(record))) and is_record(Path(record)):
+        return Path(record)
     names = dict.fromkeys([record.removesuffix(".hea"), record, os.path.splitext(record)[0]])
     for folder in (Path(), config.data_folder):
         for name in names:
@@ -262,9 +285,10 @@ def record_path(record: str, config: Config) -> Path:
 def _check_names(paths: Sequence[Path]):
     seen: dict[str, Path] = {}
     for path in paths:
-        if path.name in seen:
-            raise DeepECGError(f"records {seen[path.name]} and {path} share a name: give each its own --out folder")
-        seen[path.name] = path
+        name = path.stem if path.is_file() and not header_of(path).is_file() else path.name
+        if name in seen:
+            raise DeepECGError(f"records {seen[name]} and {path} share a name: give each its own --out folder")
+        seen[name] = path
 
 
 def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
@@ -277,11 +301,11 @@ def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
     return Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
 
 
-def _read_peaks(file: RecordFile, record: Record, extension: str, config: Config) -> Annotation:
+def _read_peaks(file: AnyRecord, record: Record, extension: str, config: Config) -> Annotation:
     annotation = file.beats(extension, record, config.aami)
     if (np.diff(annotation.samples) <= 0).any():
         raise DeepECGError(
-            f"annotation file {file.path}.{extension}: its beats do not follow one another in time: mend it"
+            f"annotation file {file.base}.{extension}: its beats do not follow one another in time: mend it"
         )
     if annotation.left_out:
         print(left_out_line(file, extension, annotation), flush=True)
@@ -296,7 +320,7 @@ def _reference(annotation: Annotation, extension: str | None, config: Config) ->
 
 
 def _predict_to_files(
-    path: Path,
+    file: AnyRecord,
     classifier: Classifier,
     network: str,
     config: Config,
@@ -305,20 +329,23 @@ def _predict_to_files(
     lead: str | None,
     min_confidence: float,
     report: bool,
+    keep_identity: bool,
 ) -> dict:
-    file = RecordFile.open(path)
-    labelled = replace(label_opened(file, classifier, config, peaks, lead), min_confidence=min_confidence)
+    name, identity = file.base.name, file.identity if keep_identity else {}
+    labelled = label_opened(file, classifier, config, peaks, lead)
+    labelled = replace(labelled, min_confidence=min_confidence, identity=identity)
     reference = reference_beside(file, labelled.record, config)
-    files = result_files(path.name, out, labelled.synthetic)
+    files = result_files(name, out, labelled.synthetic)
+    check_apart([*files, out / f"{name}.json"], file)
     made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network), peaks))
     written = [*write_results(files, labelled, made if report else None), files.picture]
     draw_strip(files.picture, labelled, classifier.inputs, reference)
     summary = summarise(labelled) | {"files": [str(file) for file in written]}
     names = {file.name: file.stat().st_size for file in written}
     told = {"synthetic": labelled.synthetic, "files": names, "summary": summarise(labelled), "measures": made.measures}
-    write_json(out / f"{path.name}.json", told)  # as archives do, which also keep from what it was made
-    summary["files"].append(str(out / f"{path.name}.json"))
-    source = f"R-peaks of {path.name}.{peaks}" if peaks else "detected R-peaks"
+    write_json(out / f"{name}.json", told)  # as archives do, which also keep from what it was made
+    summary["files"].append(str(out / f"{name}.json"))
+    source = f"R-peaks of {name}.{peaks}" if peaks else "detected R-peaks"
     print_summary(summary, source, labelled.synthetic)
     return summary
 
@@ -340,7 +367,7 @@ def recording_of(labelled: Labelled, reference: Reference | None, network: str, 
     )
     pauses = samples[np.isfinite(series.rr_s)]  # what else is silent cannot be told from them
     unread = [Unread(one.first, one.last, one.why) for one in labelled.silent if one.last not in pauses]
-    lines = (labelled.unit, trained_on_line(labelled.trained_on))
+    lines = (labelled.unit, *record.notes, trained_on_line(labelled.trained_on))
     notes = [f"{line[0].upper()}{line[1:]}." for line in lines if line]
     if labelled.left_out:
         notes.append(f"{labelled.left_out} annotated beats lie outside the signal and are left out.")
@@ -379,12 +406,20 @@ class ResultFiles(NamedTuple):
     picture: Path
     page: Path
     events: Path
+    edf: Path
 
 
 def result_files(name: str, out: Path, synthetic: bool) -> ResultFiles:
     """The files of record `name` in the folder `out`."""
     stamp = "-SYNTHETIC" * synthetic
-    endings = (".pred", f"{stamp}.csv", f"{stamp}.png", f"{stamp}.html", f"-events{stamp}.csv")
+    endings = (
+        ".pred",
+        f"{stamp}.csv",
+        f"{stamp}.png",
+        f"{stamp}.html",
+        f"-events{stamp}.csv",
+        f"{stamp}{LABELS_ENDING}",
+    )
     return ResultFiles(*(out / f"{name}{ending}" for ending in endings))
 
 
@@ -400,6 +435,11 @@ def write_results(files: ResultFiles, labelled: Labelled, report: Report | None)
         written.insert(0, files.annotations)
     else:
         absent.append(files.annotations)
+    if len(labelled.samples) and labelled.kind in WITH_EDF_LABELS:
+        write_edf_labels(files.edf, labelled)
+        written.append(files.edf)
+    else:
+        absent.append(files.edf)
     for file in absent:
         file.unlink(missing_ok=True)  # it would tell of another signal
     return written + (report.write(files.page, files.events) if report else [])
@@ -422,6 +462,7 @@ def summarise(labelled: Labelled) -> dict:
         unit=labelled.unit,
         left_out=labelled.left_out,
         trained_on=labelled.trained_on,
+        identity=labelled.identity,
     )
 
 
@@ -440,6 +481,7 @@ def summary_of(
     unit: str | None = None,
     left_out: int = 0,
     trained_on: str | None = None,
+    identity: Mapping[str, str] = NOBODY,
 ) -> dict:
     """`summarise` of so many `beats`, from the `counts` (5,) of the classified ones."""
     apart = {} if not_classified is None else {"not_classified": not_classified}
@@ -456,6 +498,8 @@ def summary_of(
         "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
         "silent": as_json(silent, record.fs_hz),
         **({"unit": unit} if unit else {}),
+        **({"notes": list(record.notes)} if record.notes else {}),
+        **({"identity": dict(identity)} if identity else {}),
         **({"trained_on": trained_on} if trained_on else {}),
         "trust": trust.as_json(),
     }
@@ -481,7 +525,8 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     counts = ", ".join(f"{name} {count:,}" for name, count in summary["counts"].items())
     counts += f", not classified {summary['not_classified']:,}" if "not_classified" in summary else ""
     ectopic, ventricular = (number(summary[name], ".2f") for name in ("ectopic_percent", "v_percent"))
-    told = (in_words(summary.get("silent", ())), summary.get("unit"), trained_on_line(summary.get("trained_on")))
+    told = [in_words(summary.get("silent", ())), summary.get("unit"), *summary.get("notes", ())]
+    told.append(trained_on_line(summary.get("trained_on")))
     said = [line for line in told if line]
     said.append(trust_in_words(summary["trust"]))
     print(
@@ -533,6 +578,24 @@ def _check_written(path: Path, last: int):
     except Exception:  # its end is missing, and the parser stumbles over that somehow
         whole = False
     check_whole(whole and path.read_bytes().endswith(b"\0\0"))
+
+
+def write_edf_labels(path: Path, labelled: Labelled):
+    """Writes the labels as EDF+ annotations, at times from the start of the record, with which the file begins too."""
+    labels = [CLASSES[label] if sure else NOTE for label, sure in zip(labelled.predicted, labelled.classified)]
+    times_s = labelled.samples / labelled.record.fs_hz
+    if labelled.synthetic:
+        times_s, labels = np.append(0, times_s), ["SYNTHETIC", *labels]
+    start = labelled.started if isinstance(labelled.started, datetime) else None
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(annotations_file(times_s, labels, start, labelled.identity.get("patient")))
+
+
+def check_apart(results: Sequence[Path], file: AnyRecord):
+    """DeepECGError where one of the `results` would be written over the record `file` itself."""
+    mine = file.main_file.resolve()
+    if any(path.resolve() == mine for path in results):
+        raise DeepECGError(f"record {file.path}: results would be written over it: name another folder with --out")
 
 
 def write_table(path: Path, labelled: Labelled):

@@ -5,26 +5,27 @@ import os
 import numpy as np
 
 from config import Config
-from deep_ecg.records.wfdb_files import Record, RecordFile, aami_labels
+from deep_ecg.records.any_record import AnyRecord, Record
+from deep_ecg.records.wfdb_files import aami_labels
 from deep_ecg.report.recording import Reference
 from deep_ecg.scoring.ec57 import WINDOW_S, pair_beats, to_samples
 from deep_ecg.system.errors import DeepECGError
 
 
-def reference_beside(file: RecordFile, record: Record, config: Config) -> Reference | None:
+def reference_beside(file: AnyRecord, record: Record, config: Config) -> Reference | None:
     """The beats of the annotation file of `config` beside `file`, in samples of `record`; None where there is none.
 
     One that cannot be used is left out, with a line that says so: the labels do not depend on it.
     """
     extension = config.annotation_extension
-    if not os.path.isfile(f"{file.path}.{extension}"):
+    if not os.path.isfile(f"{file.base}.{extension}"):
         return None
     try:
         beats = file.beats(extension, record, config.aami)
     except DeepECGError as error:
         print(f"{file.path.name}: its reference is not shown: {error}", flush=True)
         return None
-    return Reference(beats.samples, aami_labels(beats.symbols, config.aami), f"{file.path.name}.{extension}")
+    return Reference(beats.samples, aami_labels(beats.symbols, config.aami), f"{file.base.name}.{extension}")
 
 
 def labels_at(samples: np.ndarray, reference: Reference, fs_hz: float) -> np.ndarray:

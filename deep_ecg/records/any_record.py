@@ -54,6 +54,7 @@ class AnyRecord(ABC):
 
     path: Path
     name: str
+    kind: str  # its format
 
     @property
     @abstractmethod

@@ -6,13 +6,14 @@ Formats: Kemp et al. 1992, Kemp and Olivan 2003 (https://www.edfplus.info/specs/
 import datetime
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 import edfio
 import numpy as np
@@ -32,7 +33,8 @@ def read_edf(path: Path) -> Contents:
     is_bdf = header[:1] == b"\xff"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a header without its data
-        file = (edfio.read_bdf if is_bdf else edfio.read_edf)(BytesIO(header), header_encoding="latin-1")
+        read = edfio.read_bdf if is_bdf else edfio.read_edf
+        file: Any = read(BytesIO(header), header_encoding="latin-1")
         signals = file._signals  # with those of annotations, which `signals` leaves out
         duration_s = file.data_record_duration
     width = 3 if is_bdf else 2
@@ -45,15 +47,15 @@ def read_edf(path: Path) -> Contents:
     if onsets_s is not None and header[192:197] in (b"EDF+D", b"BDF+D"):
         starts_s = _checked_starts(onsets_s, duration_s)
         notes += ("it is not continuous: what was not recorded is missing samples",)
-    found = []
+    found: list[Signal] = []
     for signal, part, count, is_mark in zip(signals, parts, samples, is_marks):
         if not is_mark:
             scale = _scale(signal)
             fs_hz = count / duration_s
             guard.check_rate(fs_hz)
-            read = partial(_physical, part, width, *scale, starts_s, fs_hz)
+            values = partial(_physical, part, width, *scale, starts_s, fs_hz)
             found.append(
-                Signal(signal.label.strip() or f"signal {len(found) + 1}", signal.physical_dimension, fs_hz, read)
+                Signal(signal.label.strip() or f"signal {len(found) + 1}", signal.physical_dimension, fs_hz, values)
             )
     identity = {"patient": file.local_patient_identification, "recording": file.local_recording_identification}
     start = _start(header, file, 0.0 if onsets_s is None else float(onsets_s[0]))
@@ -186,7 +188,7 @@ def _start(header: bytes, file, onset_s: float) -> datetime.datetime | None:
 
 
 def annotations_file(
-    times_s: Sequence[float], labels: Sequence[str], start: datetime.datetime | None, patient: str | None = None
+    times_s: Iterable[float], labels: Sequence[str], start: datetime.datetime | None, patient: str | None = None
 ) -> bytes:
     """A file of EDF+ annotations alone: `labels` at `times_s` (rising, s) of a record that began at `start`.
 

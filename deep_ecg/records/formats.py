@@ -4,55 +4,87 @@ The format is told by what a file holds, not by what it is called.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from deep_ecg.records import guard, kardia_files
+from deep_ecg.records.any_record import AnyRecord
 from deep_ecg.records.dicom_files import read_dicom
 from deep_ecg.records.edf_files import read_edf
 from deep_ecg.records.ishne_files import MAGIC, read_ishne
 from deep_ecg.records.kardia_files import read_atc, read_json
-from deep_ecg.records.any_record import AnyRecord
 from deep_ecg.records.signal_file import Contents, SignalFile
-from deep_ecg.records.text_files import NoTable, read_text
+from deep_ecg.records.text_files import NoTable, is_table, read_text, tells_ecg
 from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.system.errors import DeepECGError
 
 TAKEN = "WFDB, EDF, EDF+, BDF, DICOM waveforms, ISHNE 1.0, ATC and JSON of Kardia, or text as CSV"
 HEAD_BYTES = 4096  # of a file that are looked at
 TEXT = "text"
+TEXT_ENDINGS = frozenset((".csv", ".tsv", ".txt", ".asc", ".ecg", ".log", ""))
+LABELS_ENDING = "-labels.edf"  # of files of EDF+ annotations
+RESULTS = b"sample,time_s,class,p_N,"  # how the tables begin that `predict` writes
 READERS: dict[str, Callable[[Path], Contents]] = {
     "EDF": read_edf, "BDF": read_edf, "DICOM": read_dicom, "ISHNE": read_ishne, "ATC": read_atc, "JSON": read_json,
 }  # fmt: skip
-UNITS = ("mV", "uV", "V")  # that a user can name
 
 
-def open_any(path: Path, fs_hz: float | None = None, units: str | None = None) -> AnyRecord:
+@dataclass(frozen=True)
+class TextSettings:
+    """The user's word on records that are text: `fs_hz`, and the `unit` of their values, one of UNITS."""
+
+    fs_hz: float | None = None
+    unit: str | None = None
+
+
+def open_any(path: Path, text: TextSettings, told: bool = False) -> AnyRecord:
     """The record at `path`: that of a WFDB header `path`.hea, else the file itself, by what it holds.
 
-    `fs_hz` and `units` are the user's word on a text. Raises DeepECGError where there is none, or none of a format
-    that is taken, or it is broken.
+    `text` is for a text; `told` of this very record, it is refused where the record states these itself. Raises
+    DeepECGError where there is none, or none of a format that is taken, or it is broken.
     """
-    if header_of(path).is_file() or not path.is_file():
-        return RecordFile.open(path)
-    kind = kind_of(path)
+    is_wfdb = header_of(path).is_file() or not path.is_file()
+    kind = RecordFile.kind if is_wfdb else kind_of(path)
     if kind is None:
         raise DeepECGError(f"record {path} is of no format that is taken: {TAKEN}")
-    read = partial(read_text, fs_hz=fs_hz, unit=units) if kind == TEXT else READERS[kind]
+    for name, value in (("--fs", text.fs_hz), ("--units", text.unit)):
+        if told and value is not None and kind != TEXT:
+            raise DeepECGError(f"{name} has no meaning for {path}, a record in {kind}, which states it: leave it out")
+    if is_wfdb:
+        return RecordFile.open(path)
+    read = partial(read_text, fs_hz=text.fs_hz, unit=text.unit) if kind == TEXT else READERS[kind]
     try:
         return SignalFile.open(path, kind, read)
     except NoTable as error:
         raise DeepECGError(f"{error}; taken are {TAKEN}") from None
 
 
-def check_settings(record: AnyRecord, fs_hz: float | None, units: str | None):
-    """DeepECGError where rate or units were named for a `record` that states its own."""
-    kind = record.kind if isinstance(record, SignalFile) else "WFDB"
-    for name, value in (("--fs", fs_hz), ("--units", units)):
-        if value is not None and kind != TEXT:
-            raise DeepECGError(
-                f"{name} has no meaning for {record.path}, a {kind} record, which states it: leave it out"
-            )
+def is_record(path: Path) -> bool:
+    """Whether the file at `path` is a record of its own: of a known format, or a table of numbers.
+
+    Of a text with a WFDB header beside it, as notes on a record have, its first lines are looked at.
+    """
+    try:
+        kind = kind_of(path) if path.is_file() else None
+        return kind is not None and (kind != TEXT or not header_of(path.with_suffix("")).is_file() or is_table(path))
+    except (DeepECGError, OSError):
+        return False
+
+
+def is_ecg_file(path: Path, text: TextSettings) -> bool:
+    """Whether the file at `path` is taken for a record where a whole folder is.
+
+    That is one of a known format, or a text of a usual ending in whose header or columns an ECG and its rate can be
+    told, or with `text` are.
+    """
+    try:
+        kind = kind_of(path)
+        if kind != TEXT:
+            return kind is not None and not path.name.endswith(LABELS_ENDING)
+        return path.suffix.lower() in TEXT_ENDINGS and tells_ecg(path, text.fs_hz, text.unit)
+    except DeepECGError:
+        return False
 
 
 def kind_of(path: Path) -> str | None:
@@ -74,7 +106,9 @@ def kind_of(path: Path) -> str | None:
     kind = next((kind for kind, found in known.items() if found), None)
     if kind or not head.strip() or not _is_text(head):
         return kind
-    return "JSON" if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{" else TEXT
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
+        return "JSON" if any(word in head for word in kardia_files.JSON_WORDS) else None
+    return None if head.startswith(RESULTS) else TEXT
 
 
 def _is_text(head: bytes) -> bool:

@@ -20,6 +20,7 @@ MAGIC = b"ALIVE\0\0\0"
 BLOCKS = dict(zip("ecg ,ecg2,ecg3,ecg4,ecg5,ecg6,ecg7,ecg8,ecg9,ecga,ecgb,ecgc".split(","),
                   "I II III aVR aVL aVF V1 V2 V3 V4 V5 V6".split()))  # fmt: skip
 JSON_LEADS = {"leadI": "I", "leadII": "II", "leadIII": "III", "AVR": "aVR", "AVL": "aVL", "AVF": "aVF"}
+JSON_WORDS = (b'"recordedAt"', b'"patientID"', b'"amplitudeResolution"')  # of which one comes early
 MAX_BYTES = 64_000_000  # a recording lasts minutes
 
 

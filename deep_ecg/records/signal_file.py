@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from deep_ecg.records import guard
-from deep_ecg.records.any_record import Annotation, Record, AnyRecord, millivolts_in, stat_of
+from deep_ecg.records.any_record import Annotation, AnyRecord, Record, millivolts_in, stat_of
 from deep_ecg.records.wfdb_files import beats_beside
 from deep_ecg.system.errors import DeepECGError
 

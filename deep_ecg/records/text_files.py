@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from deep_ecg.records import guard, sampling
-from deep_ecg.records.leads import in_millivolts, is_ecg, is_no_ecg, is_unknown_unit
+from deep_ecg.records.leads import candidates, in_millivolts, is_ecg, is_no_ecg, is_unknown_unit
 from deep_ecg.records.signal_file import Contents, Signal
 from deep_ecg.records.text_samples import (
     EPOCH,
@@ -28,7 +28,7 @@ from deep_ecg.records.text_samples import (
 )
 from deep_ecg.system.errors import DeepECGError
 
-BLOCK_BYTES = 1_000_000
+HEAD_BYTES, BLOCK_BYTES = 16_384, 1_000_000
 HELD_LINES = 250  # that are looked at before a column without a name is taken for times
 UNIT_IN_NAME = re.compile(r"(?P<name>.*?)[\s_]*[\[(]?\s*(?P<unit>[a-z\u00b5\u03bc\ufffd]+)\s*[\])]?", re.IGNORECASE)
 TIME_UNITS = re.compile(
@@ -81,9 +81,7 @@ def read_text(path: Path, fs_hz: float | None = None, unit: str | None = None) -
         raise ValueError("it holds times alone")
     times = Times(fs_hz) if fs_hz else _times(path, table, times_at, facts)
     guard.check_rate(times.fs_hz)
-    names, units = zip(*(_name_and_unit(table, place, facts, unit) for place in rest))
-    if len(rest) == 1 and not is_no_ecg(names[0]) and not (in_millivolts(units[0]) or is_ecg(names[0])):
-        names = (f"ECG ({names[0]})" if table.names[rest[0]] else "ECG",)  # what else would one column be
+    names, units = _names_and_units(table, rest, facts, unit)
     signals = tuple(
         Signal(name, its_unit, times.fs_hz, partial(_column, path, place, times))
         for name, its_unit, place in zip(names, units, rest)
@@ -91,6 +89,27 @@ def read_text(path: Path, fs_hz: float | None = None, unit: str | None = None) -
     start = times.start or facts.start
     comments = (*lines.headings, *lines.remarks)
     return Contents(signals, start, comments, dict(facts.others), (times.note,) if times.note else ())
+
+
+def is_table(path: Path) -> bool:
+    """Whether the text at `path` begins as a table of numbers does."""
+    try:
+        return bool(_head(path))
+    except (DeepECGError, OSError):
+        return False
+
+
+def tells_ecg(path: Path, fs_hz: float | None = None, unit: str | None = None) -> bool:
+    """Whether the text at `path` is a table with a column that can be taken for an ECG, and tells its rate."""
+    try:
+        table, lines = _head(path)
+    except (DeepECGError, OSError):
+        return False
+    facts, times_at = _facts([*lines.headings, *lines.remarks], table), _time_columns(table)
+    rest = [place for place in range(len(table.names)) if place not in times_at]
+    return bool(fs_hz or facts.fs_hz or times_at) and bool(
+        rest and candidates(*_names_and_units(table, rest, facts, unit), ())
+    )
 
 
 def _head(path: Path) -> tuple[Table, TextLines]:
@@ -113,8 +132,10 @@ def _head(path: Path) -> tuple[Table, TextLines]:
 
 def _blocks(path: Path, lines: TextLines) -> Iterator[np.ndarray]:
     with open(path, "rb") as file:
-        while block := file.read(BLOCK_BYTES):
+        size = HEAD_BYTES  # lines that wait for the layout are read one by one
+        while block := file.read(size):
             yield lines.push(block)
+            size = BLOCK_BYTES
     yield lines.finish()
 
 
@@ -152,6 +173,16 @@ def _moment(text: str) -> datetime | None:
     with suppress(ValueError):
         return moment(text)
     return None
+
+
+def _names_and_units(
+    table: Table, places: Sequence[int], facts: Facts, unit: str | None
+) -> tuple[list[str], list[str]]:
+    """What the columns at `places` are called and in which units they are."""
+    names, units = zip(*(_name_and_unit(table, place, facts, unit) for place in places))
+    if len(places) == 1 and not is_no_ecg(names[0]) and in_millivolts(units[0]) is None and not is_ecg(names[0]):
+        names = (f"ECG ({names[0]})" if table.names[places[0]] else "ECG",)  # what else would one column be
+    return list(names), list(units)
 
 
 def _name_and_unit(table: Table, place: int, facts: Facts, unit: str | None) -> tuple[str, str]:

@@ -16,7 +16,7 @@ from wfdb.io._signal import _digi_nan, _infer_sig_len, _rd_segment
 
 from config import AAMI_SYMBOLS, CLASSES, classes_of_symbols
 from deep_ecg.records import guard, headers, leads
-from deep_ecg.records.any_record import Annotation, Record, AnyRecord, millivolts_in, stat_of
+from deep_ecg.records.any_record import Annotation, AnyRecord, Record, millivolts_in, stat_of
 from deep_ecg.system.errors import DeepECGError
 
 AAMI = classes_of_symbols(AAMI_SYMBOLS)
@@ -51,6 +51,7 @@ class RecordFile(AnyRecord):
     header_stat: tuple[int, int] | None
     signals: wfdb.Record
     segments: tuple[Segment, ...]
+    kind: str = "WFDB"
 
     @classmethod
     def open(cls, path: Path, name: str | None = None) -> "RecordFile":
@@ -92,12 +93,6 @@ class RecordFile(AnyRecord):
     def base(self) -> Path:
         """Its path, which has no extension."""
         return self.path
-
-    @property
-    def started(self) -> datetime | time | None:
-        """When its first sample was recorded, as far as the header says: a time of day alone without a date."""
-        day, clock = self.header.base_date, self.header.base_time
-        return clock if day is None or clock is None else datetime.combine(day, clock)
 
     @property
     def started(self) -> datetime | time | None:
