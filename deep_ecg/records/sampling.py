@@ -55,7 +55,7 @@ def evenly(values: np.ndarray, times_s: np.ndarray, fs_hz: float) -> np.ndarray:
     if known.sum() < 2:
         return np.full(len(grid_s), np.nan)
     at_s, there = times_s[known], values[known]
-    curve = PchipInterpolator(at_s, there, extrapolate=False)(grid_s)
+    curve = PchipInterpolator(at_s, there, extrapolate=False)(np.minimum(grid_s, times_s[-1]))
     after = np.clip(np.searchsorted(at_s, grid_s), 1, len(at_s) - 1)
     far = at_s[after] - at_s[after - 1] > GAP / fs_hz
     near = np.minimum(np.abs(at_s[after] - grid_s), np.abs(grid_s - at_s[after - 1])) <= EVEN / fs_hz

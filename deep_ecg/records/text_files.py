@@ -100,16 +100,16 @@ def is_table(path: Path) -> bool:
 
 
 def tells_ecg(path: Path, fs_hz: float | None = None, unit: str | None = None) -> bool:
-    """Whether the text at `path` is a table with a column that can be taken for an ECG, and tells its rate."""
+    """Whether the text at `path` is a table, not of a few lines, that tells its rate and has a column for an ECG."""
     try:
         table, lines = _head(path)
     except (DeepECGError, OSError):
         return False
     facts, times_at = _facts([*lines.headings, *lines.remarks], table), _time_columns(table)
     rest = [place for place in range(len(table.names)) if place not in times_at]
-    return bool(fs_hz or facts.fs_hz or times_at) and bool(
-        rest and candidates(*_names_and_units(table, rest, facts, unit), ())
-    )
+    if not rest or len(table.texts) < HELD_LINES or not (fs_hz or facts.fs_hz or times_at):
+        return False
+    return bool(candidates(*_names_and_units(table, rest, facts, unit), ()))
 
 
 def _head(path: Path) -> tuple[Table, TextLines]:
