@@ -45,7 +45,7 @@ from deep_ecg.networks.classifier import (
 from deep_ecg.networks.description import Description
 from deep_ecg.records import guard
 from deep_ecg.records.any_record import AnyRecord
-from deep_ecg.records.formats import TAKEN, TextSettings, header_of, is_ecg_file, open_any
+from deep_ecg.records.formats import TAKEN, TextSettings, is_alone, is_ecg_file, open_any
 from deep_ecg.records.headers import segments_named
 from deep_ecg.report.index import index_page, row_of
 from deep_ecg.report.report import Report
@@ -62,7 +62,7 @@ MAX_LIST_BYTES = 64_000_000
 MAX_STORED_BYTES = 10_000_000  # of a NAME.json
 ROOM_BYTES = 65_536  # for results: a full disk still takes an empty file
 ALONE = 4  # records a worker that are done one by one after a worker process has died
-OTHER_FORMATS = frozenset("atc bdf csv dcm ecg edf gdf hl7 ishne mfer mwf rec scp tsv txt xml".split())
+OTHER_FORMATS = frozenset("atc bdf csv dcm ecg edf gdf hl7 ishne mfer mwf scp tsv xml".split())
 RESULTS = (".csv", "-events.csv", "-labels.edf", ".json", ".html", ".png")  # beside NAME.pred
 OTHERS_NAMED = 5
 INTERRUPTED = "Interrupted: the same command does the records that are left."
@@ -165,30 +165,25 @@ def _named(folder: PurePosixPath, records: Sequence[str], files: Sequence[str]) 
     """
     stems = {name: name for name in records} | {name: PurePosixPath(name).stem for name in files}
     counts = Counter(stems.values())
-    return [
-        Found(str(folder / name), target=str(folder / (stem if counts[stem] == 1 else name)))
-        for name, stem in stems.items()
-    ]
+    shorter = {name: stem for name, stem in stems.items() if counts[stem] == 1 and stem != name}
+    return [Found(str(folder / name), target=str(folder / shorter[name]) if name in shorter else "") for name in stems]
 
 
 def other_recordings(folder: Path, taken: Sequence[Found] = ()) -> list[str]:
     """Files in `folder` and its subfolders that look like recordings by their names and are not `taken`, in order."""
     names = {one.name for one in taken}
-    found = [
-        (below / name).as_posix()
-        for below, names_there, _ in _walk(folder)
-        for name in _others(names_there)
-        if name.rpartition(".")[2].lower() in OTHER_FORMATS
-    ]
-    return sorted(set(found) - names)
+    found = []
+    for below, names_there, _ in _walk(folder):
+        tables = {f"{name.removesuffix('.hea')}.csv" for name in names_there if name.endswith(".hea")}
+        found += [(below / name).as_posix() for name in _others(names_there) if name not in tables]
+    return sorted(name for name in found if name.rpartition(".")[2].lower() in OTHER_FORMATS and name not in names)
 
 
 def _others(names: Sequence[str]) -> Iterator[str]:
     """Of the `names` of the files of a folder those that are neither of WFDB records nor results of `predict`."""
     headers = {name.rpartition(".")[0] for name in names if name.endswith(".hea")}
-    labelled = {name.rpartition(".")[0] for name in names if name.endswith(".pred")} | headers
-    results = {f"{stem}{stamp}{ending}" for stem in labelled for stamp in ("", "-SYNTHETIC") for ending in RESULTS}
-    results |= {f"{stem}-events-SYNTHETIC.csv" for stem in labelled}
+    labelled = {name.rpartition(".")[0] for name in names if name.endswith(".pred")}
+    results = {f"{stem}{ending}" for stem in labelled for ending in RESULTS}
     for name in names:
         stem, _, ending = name.rpartition(".")
         belongs = stem in headers and ending.lower() not in OTHER_FORMATS
@@ -241,7 +236,7 @@ def records_listed(path: Path) -> list[Found]:
     if not found:
         raise DeepECGError(f"list {path} names no record: one a line is needed")
     good = [PurePosixPath(name) for name, one in found.items() if not one.problem]
-    files = [name for name in good if (path.parent / name).is_file() and not header_of(path.parent / name).is_file()]
+    files = [name for name in good if is_alone(path.parent / name)]
     for folder in dict.fromkeys(name.parent for name in good):
         here = [name.name for name in good if name.parent == folder]
         of_files = [name.name for name in files if name.parent == folder]

@@ -47,7 +47,7 @@ from deep_ecg.networks.trained_on import found_in
 from deep_ecg.records import leads
 from deep_ecg.records.any_record import Annotation, AnyRecord, Record
 from deep_ecg.records.edf_files import annotations_file
-from deep_ecg.records.formats import LABELS_ENDING, TextSettings, header_of, is_record, open_any
+from deep_ecg.records.formats import LABELS_ENDING, TextSettings, is_alone, is_record, open_any
 from deep_ecg.records.wfdb_files import RecordFile, aami_labels, left_out_line
 from deep_ecg.report.beat_series import BeatSeries, RhythmEpisode, Unread
 from deep_ecg.report.recording import Recording, Reference
@@ -270,7 +270,7 @@ def record_path(record: str, config: Config) -> Path:
     """
     if not record.strip():
         raise DeepECGError("a record has an empty name: give the path of a record, or a folder")
-    if not record.endswith(".hea") and not os.path.isfile(header_of(Path(record))) and is_record(Path(record)):
+    if not record.endswith(".hea") and is_record(Path(record)):
         return Path(record)
     names = dict.fromkeys([record.removesuffix(".hea"), record, os.path.splitext(record)[0]])
     for folder in (Path(), config.data_folder):
@@ -285,7 +285,7 @@ def record_path(record: str, config: Config) -> Path:
 def _check_names(paths: Sequence[Path]):
     seen: dict[str, Path] = {}
     for path in paths:
-        name = path.stem if path.is_file() and not header_of(path).is_file() else path.name
+        name = path.stem if is_alone(path) else path.name
         if name in seen:
             raise DeepECGError(f"records {seen[name]} and {path} share a name: give each its own --out folder")
         seen[name] = path

@@ -3,6 +3,7 @@
 The format is told by what a file holds, not by what it is called.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -44,7 +45,7 @@ def open_any(path: Path, text: TextSettings, told: bool = False) -> AnyRecord:
     `text` is for a text; `told` of this very record, it is refused where the record states these itself. Raises
     DeepECGError where there is none, or none of a format that is taken, or it is broken.
     """
-    is_wfdb = header_of(path).is_file() or not path.is_file()
+    is_wfdb = not is_alone(path)
     kind = RecordFile.kind if is_wfdb else kind_of(path)
     if kind is None:
         raise DeepECGError(f"record {path} is of no format that is taken: {TAKEN}")
@@ -60,13 +61,18 @@ def open_any(path: Path, text: TextSettings, told: bool = False) -> AnyRecord:
         raise DeepECGError(f"{error}; taken are {TAKEN}") from None
 
 
+def is_alone(path: Path) -> bool:
+    """Whether the record at `path` is that very file, not what a WFDB header describes."""
+    return os.path.isfile(path) and not os.path.isfile(header_of(path))
+
+
 def is_record(path: Path) -> bool:
     """Whether the file at `path` is a record of its own: of a known format, or a table of numbers.
 
     Of a text with a WFDB header beside it, as notes on a record have, its first lines are looked at.
     """
     try:
-        kind = kind_of(path) if path.is_file() else None
+        kind = kind_of(path) if is_alone(path) else None
         return kind is not None and (kind != TEXT or not header_of(path.with_suffix("")).is_file() or is_table(path))
     except (DeepECGError, OSError):
         return False

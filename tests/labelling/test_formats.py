@@ -89,6 +89,7 @@ def test_two_files_of_one_name_are_refused_alone_and_told_apart_in_a_folder(tmp_
 
 def test_a_folder_holds_records_of_all_formats_and_what_is_none_is_left_out(tmp_path):
     write_record(tmp_path, "a", SIGNAL_MV)
+    csv(tmp_path / "a.csv")
     edf(tmp_path / "b.edf")
     write_text(tmp_path / "c.csv", APPLE + "".join(f"{v}\n" for v in COUNTS[:, 0]))
     write_kardia_json(tmp_path / "d.json", {"leadI": COUNTS[:, 0].tolist()})
@@ -98,8 +99,9 @@ def test_a_folder_holds_records_of_all_formats_and_what_is_none_is_left_out(tmp_
     write_text(tmp_path / "e.csv", "".join(f"{v}\n" for v in COUNTS[:, 0]))
     predict.predict_records([str(tmp_path / "b.edf")], EDGE, tmp_path / "predictions", **NETWORK)
     found = archive.records_below(tmp_path)
-    assert [one.name for one in found] == ["a", "b.edf", "c.csv", "d.json"]
-    assert archive.other_recordings(tmp_path, found) == ["README.txt", "e.csv", "patients.csv"]
+    assert [one.name for one in found] == ["a", "a.csv", "b.edf", "c.csv", "d.json"]
+    assert [one.results for one in found] == ["a", "a.csv", "b", "c", "d"]
+    assert archive.other_recordings(tmp_path, found) == ["e.csv", "patients.csv"]
     with_rate = archive.records_below(tmp_path, TextSettings(360, "uV"))
     assert [one.name for one in with_rate][-2:] == ["d.json", "e.csv"]
 
