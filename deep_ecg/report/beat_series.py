@@ -82,7 +82,7 @@ class BeatSeries:
     @cached_property
     def rr_s(self) -> np.ndarray:
         """The RR interval that ends at each beat, (beats,) in seconds; NaN where there is none."""
-        rr_s = np.diff(self.times_s, prepend=np.nan)
+        rr_s = np.diff(self.samples, prepend=np.nan) / self.fs_hz
         known = self.reliable & np.roll(self.reliable, 1) & (rr_s <= self.rules.longest_rr_s)
         if self.after_gap is not None:
             known &= ~self.after_gap
