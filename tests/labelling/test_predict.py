@@ -71,7 +71,9 @@ def test_real_record_keeps_its_annotated_beats(mitdb, tmp_path, checkpoint):
     assert written.fs == 360
     assert summary["beats"] == 2980 == sum(summary["counts"].values())  # the database's own count for record 203
     assert (tmp_path / "203.png").stat().st_size > 10_000
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["203.csv", "203.json", "203.png", "203.pred"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "203-events.csv", "203.csv", "203.html", "203.json", "203.png", "203.pred"
+    ]  # fmt: skip
 
 
 def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
@@ -296,10 +298,13 @@ def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthet
     assert [Path(file).name for file in summary["files"]] == [
         f"{name}.pred",
         f"{name}-SYNTHETIC.csv",
+        f"{name}-SYNTHETIC.html",
+        f"{name}-events-SYNTHETIC.csv",
         f"{name}-SYNTHETIC.png",
         f"{name}.json",
     ]
     assert "SYNTHETIC" in (tmp_path / "out" / f"{name}.pred").read_text(errors="replace")
+    assert '<p class="stamp">SYNTHETIC' in (tmp_path / "out" / f"{name}-SYNTHETIC.html").read_text(encoding="utf-8")
     assert drawn["stamp"] is True
 
 

@@ -192,7 +192,10 @@ def test_rr_histogram_and_lorenz_plot(beats):
     told = measures_of(beats("NNNVNN", [800, 810, 400, 1200, 2500]))
     histogram = told["rr_histogram"]
     assert (histogram["bin_ms"], histogram["first_ms"]) == (20, 400)
-    counts = {name: {20 + place: count for place, count in enumerate(one) if count} for name, one in histogram["counts"].items()}
+    counts = {
+        name: {20 + place: count for place, count in enumerate(one) if count}
+        for name, one in histogram["counts"].items()
+    }
     assert counts == {"N": {40: 2, 60: 1, 100: 1}, "V": {20: 1}}
     assert told["lorenz"]["cells"] == {"N": [[40, 20, 1], [40, 40, 1], [60, 100, 1]], "V": [[20, 60, 1]]}
 
