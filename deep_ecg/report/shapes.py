@@ -40,7 +40,7 @@ class Shape:
 def shapes_of(series: BeatSeries, signal_mv: np.ndarray, groups: np.ndarray) -> tuple[list[Shape], np.ndarray]:
     """The shapes of the beats in `signal_mv` (samples,), the most frequent first, and the shape of each, (beats,).
 
-    `groups` (beats,) are those of `RunningTemplate`. REST for a beat that is in none of the MOST_SHAPES, of LEAST_BEATS.
+    `groups` (beats,) are those of `RunningTemplate`. REST for a beat of a shape beyond MOST_SHAPES, or of too few.
     """
     runs, sizes = np.unique(_unique_groups(groups), return_inverse=True, return_counts=True)[1:]
     cut = _Cut(series, signal_mv)

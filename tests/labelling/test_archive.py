@@ -405,7 +405,8 @@ def test_a_folder_beside_a_record_of_its_name_is_the_record(data, tmp_path):
     (data / "100").mkdir()
     assert predict(data / "100", "--out", tmp_path / "out", options=OPTIONS[:4]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "100.pred", "100-SYNTHETIC.csv", "100-SYNTHETIC.png", "100-SYNTHETIC.html", "100-events-SYNTHETIC.csv", "100.json"
+        "100.pred", "100-SYNTHETIC.csv", "100-SYNTHETIC.png", "100.json", "100-SYNTHETIC.html",
+        "100-events-SYNTHETIC.csv",
     }  # fmt: skip
 
 

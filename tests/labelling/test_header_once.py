@@ -65,7 +65,7 @@ def test_predict_of_one_record(records, tmp_path, parsed, opened_files):
 
 
 def test_predict_with_given_peaks(records, tmp_path, parsed):
-    """Wfdb's reader of annotations asks the header for the rate by itself: for the peaks, and for the reference shown."""
+    """Wfdb's reader of annotations asks the header by itself: for the peaks, and for the reference that is shown."""
     arguments = ["predict", str(records / "100"), "--peaks", "atr", "--out", str(tmp_path / "out"), *OPTIONS]
     assert main.main(arguments) == 0
     assert parsed == {"100": 3}

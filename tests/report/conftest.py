@@ -11,7 +11,7 @@ from deep_ecg.report.beat_series import BeatSeries
 
 @pytest.fixture
 def beats() -> Callable[..., BeatSeries]:
-    """Makes beats with these `letters`, the first at 1 s, and `rr_ms` between them, at 1000 Hz; 1 s follows the last."""
+    """Makes beats with these `letters`, the first at 1 s, `rr_ms` between them, at 1000 Hz; 1 s follows the last."""
 
     def made(letters: str, rr_ms: Sequence[int] | int = 800, **more) -> BeatSeries:
         steps = np.full(len(letters) - 1, rr_ms) if isinstance(rr_ms, int) else np.array(rr_ms)

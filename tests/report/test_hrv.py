@@ -58,7 +58,7 @@ def test_sdann_of_three_segments(beats):
     steps = np.array([600] * 500 + [750] * 400 + [1000] * 300)
     samples = np.concatenate([[0], np.cumsum(steps)])
     told = hrv_of(BeatSeries(samples, np.zeros(len(samples), int), 1000.0, int(samples[-1]) + 1))
-    # an interval that ends at the edge of a segment is in the next one: of 600 ms one in the second, of 750 in the third
+    # an interval that ends at the edge of a segment is in the next one: one of 600 ms in the second, of 750 in the third
     means = [600, (600 + 399 * 750) / 400, (750 + 299 * 1000) / 300]
     assert told["sdann_ms"] == pytest.approx(np.std(means, ddof=1))
     assert told["sdann_ms"] == pytest.approx(202.07, abs=0.6)
@@ -70,7 +70,7 @@ def test_no_sdann_of_one_segment(beats):
 
 @pytest.mark.parametrize("lf_ms, hf_ms", [(40.0, 20.0), (15.0, 45.0), (30.0, 0.0)])
 def test_power_of_sines(lf_ms, hf_ms):
-    """Sines of 0.1 and 0.25 Hz with amplitudes a and b have the powers a^2 / 2 and b^2 / 2, also with beats left out."""
+    """Sines of 0.1 and 0.25 Hz of amplitudes a and b have the powers a^2 / 2 and b^2 / 2, also with beats left out."""
     rng = np.random.default_rng(5)
     times_s = np.arange(0, 300, 0.8) + rng.uniform(-0.05, 0.05, 375)
     nn_ms = 800 + lf_ms * np.sin(2 * np.pi * 0.1 * times_s) + hf_ms * np.sin(2 * np.pi * 0.25 * times_s)
