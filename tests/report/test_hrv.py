@@ -58,7 +58,7 @@ def test_sdann_of_three_segments(beats):
     steps = np.array([600] * 500 + [750] * 400 + [1000] * 300)
     samples = np.concatenate([[0], np.cumsum(steps)])
     told = hrv_of(BeatSeries(samples, np.zeros(len(samples), int), 1000.0, int(samples[-1]) + 1))
-    # an interval that ends at the edge of a segment is in the next one: one of 600 ms in the second, of 750 in the third
+    # an interval that ends at the edge of a segment is in the next one: so one of 600 ms, and one of 750
     means = [600, (600 + 399 * 750) / 400, (750 + 299 * 1000) / 300]
     assert told["sdann_ms"] == pytest.approx(np.std(means, ddof=1))
     assert told["sdann_ms"] == pytest.approx(202.07, abs=0.6)

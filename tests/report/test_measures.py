@@ -66,7 +66,7 @@ def test_pauses_and_the_longest_rr(beats):
 
 
 def test_singles_couplets_and_runs(beats):
-    """V: single at 2, couplet 4-5, run of 3 at 7-9 (400 and 500 ms: 133.3/min), run of 4 at 11-14 (all 600: 100/min)."""
+    """V: single at 2, couplet 4-5, run of 3 at 7-9 (400 and 500 ms: 133.3/min), run of 4 at 11-14 (600: 100/min)."""
     letters = "NNVNVVNVVVNVVVVNS"
     rr_ms = [800] * 7 + [400, 500] + [800] * 2 + [600] * 3 + [800] * 2
     told = measures_of(beats(letters, rr_ms))

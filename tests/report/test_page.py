@@ -132,6 +132,17 @@ def test_durations_in_words(seconds, words):
     assert duration(seconds) == words
 
 
+def test_the_page_of_a_day_is_small():
+    """120,000 beats at random, so that there are more episodes, shapes and cells than in any patient."""
+    rng = np.random.default_rng(1)
+    samples = np.cumsum(rng.integers(20, 52, 120_000))
+    labels = rng.choice(5, 120_000, p=[0.6, 0.15, 0.15, 0.05, 0.05])
+    series = BeatSeries(samples, labels, 50.0, 86_400 * 50, probability=rng.random(120_000))
+    signal_mv = rng.normal(0, 0.5, 86_400 * 50)
+    groups = rng.choice([0, 1, 2, 3, ~0, ~1], 120_000)
+    assert len(page(Recording("day", "II", series, signal_mv, TRUST, groups=groups)).encode()) < 4_000_000
+
+
 def test_without_a_beat_there_is_still_a_page():
     empty = np.array([], int)
     series = BeatSeries(empty, empty, FS_HZ, 5000, unread=[Unread(0, 4999, "flat")])
