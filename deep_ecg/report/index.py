@@ -31,6 +31,7 @@ def row_of(record: str, page: str | None = None, entry: dict | None = None, why:
     if entry is None:
         return {"record": record, "page": None, "synthetic": False, "remarks": why}
     measures, summary = entry["measures"], entry["summary"]
+    trained = bool(summary.get("trained_on"))
     ventricular, supraventricular = measures["ventricular"], measures["supraventricular"]
     return {
         "record": record,
@@ -46,7 +47,7 @@ def row_of(record: str, page: str | None = None, entry: dict | None = None, why:
         "s_runs": supraventricular["runs"]["count"],
         "pauses": measures["pauses"]["count"],
         "trust": summary["trust"]["grade"],
-        "remarks": "; ".join(summary["trust"]["reasons"]),
+        "remarks": "; ".join([*summary["trust"]["reasons"], *["the network was trained on it"] * trained]),
     }
 
 

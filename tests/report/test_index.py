@@ -35,7 +35,9 @@ def test_a_row_holds_the_burden_and_opens_the_report():
 
 
 def test_synthetic_records_are_stamped():
-    html = index_page([row_of("a", "a-SYNTHETIC.html", ENTRY | {"synthetic": True})])
+    trained = ENTRY["summary"] | {"trained_on": "MIT-BIH 208"}
+    html = index_page([row_of("a", "a-SYNTHETIC.html", ENTRY | {"synthetic": True, "summary": trained})])
+    assert cells(html, "a")[-1].endswith("; the network was trained on it")
     assert cells(html, "a")[0] == "a (SYNTHETIC)" and "<title>SYNTHETIC " in html
 
 
