@@ -57,7 +57,7 @@ def shapes_of(series: BeatSeries, signal_mv: np.ndarray, groups: np.ndarray) -> 
             units = np.vstack([units, spans[len(spans) // 2]])
     shape_of_beat = found[runs]
     order = np.argsort(-np.bincount(shape_of_beat[shape_of_beat >= 0], minlength=len(units)), kind="stable")
-    shape_of_beat = np.where(shape_of_beat >= 0, np.argsort(order)[shape_of_beat], REST)
+    shape_of_beat = np.append(np.argsort(order), REST)[shape_of_beat]  # REST is the last
     return [_shape(series, cut, np.flatnonzero(shape_of_beat == number)) for number in range(len(units))], shape_of_beat
 
 

@@ -164,3 +164,21 @@ def test_a_browser_has_nothing_to_complain_of(recording, tmp_path):
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr, done.stderr
     assert done.stdout.count("<canvas") == 3 and "0:00:00 to 0:10:00" in done.stdout
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("fs_hz", [50.0, 257.5, 5000.0])
+@pytest.mark.parametrize("height_mv", [1e-6, 1.0, 1e9])
+@pytest.mark.parametrize("beats", [0, 1, 3])
+def test_whatever_can_be_labelled_has_a_report(fs_hz, height_mv, beats):
+    """A second or so of signal, half of it missing, with beats at both ends, one of them not counted."""
+    length = int(1.2 * fs_hz)
+    signal_mv = height_mv * np.sin(np.arange(length))
+    signal_mv[length // 2 :] = np.nan
+    samples = np.array([0, length // 2, length - 1][:beats], int)
+    series = BeatSeries(
+        samples, np.arange(beats), fs_hz, length, probability=np.full(beats, 0.4), counted=np.arange(beats) != 1
+    )
+    report = Report.of(Recording("r", "II", series, signal_mv, TRUST, groups=np.zeros(beats, int)))
+    assert f"{beats} beats" in text(report.html())
+    json.dumps(report.measures, allow_nan=False)

@@ -60,3 +60,8 @@ def test_beats_at_the_ends_and_missing_samples(at):
     signal_mv[130:140] = np.nan
     shapes, _ = shapes_of(BeatSeries(samples, series.labels, FS_HZ, series.length), signal_mv, np.array([~0, 0, 0]))
     assert len(shapes) == 1 and np.isfinite(shapes[0].mean_mv).all()
+
+
+def test_beats_of_which_no_two_are_alike_are_no_shape():
+    shapes, shape_of_beat = shapes_of(*record(["narrow", "wide", "odd"], [0, 2, 4]), np.array([~0, ~1, ~2]))
+    assert shapes == [] and shape_of_beat.tolist() == [REST] * 3
