@@ -235,6 +235,19 @@ def test_without_reports_and_with_them_again(data, tmp_path, capsys):
     assert files(out) == without
 
 
+def test_a_record_called_index_keeps_its_report(made, tmp_path):
+    """And not as a SYNTHETIC record does, whose files are called otherwise."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for ending in ("hea", "dat"):
+        content = (made / f"100.{ending}").read_bytes()
+        (data / f"index.{ending}").write_bytes(content.replace(b"100", b"index").replace(b"SYNTHETIC", b"made"))
+    assert predict(data, "--out", out) == 0
+    assert "<h1>index</h1>" in (out / "index.html").read_text() and "<h1>1 record</h1>" in (
+        out / archive.OTHER_INDEX
+    ).read_text(encoding="utf-8")
+
+
 def test_a_report_that_is_gone_and_a_reference_that_changes_are_noticed(data, tmp_path):
     """The report shows the reference annotations beside a record."""
     out = tmp_path / "out"
