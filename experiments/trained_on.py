@@ -1,6 +1,6 @@
-"""Which records the pretrained networks were trained on, for `predict` to say so: pretrained/trained_on.json.
+"""The list of the records that pretrained networks were trained on, by which `predict` knows them.
 
-Every lead of the records to train on, known by its samples.
+It is pretrained/trained_on.json: every lead of the records to train on, known by its samples.
 """
 
 import argparse

@@ -57,9 +57,9 @@ from deep_ecg.system.workers import WorkerDied, run_jobs
 
 VERSION = 3  # raised when the same record, network and settings give other labels
 MANIFEST = "manifest.jsonl"
-INDEX = "index.html"
+INDEX, OTHER_INDEX = "index.html", "index-of-records.html"  # the other where a record is called index
 MAX_LIST_BYTES = 64_000_000
-MAX_STORED_BYTES = 10_000_000  # of a NAME.json
+MAX_STORED_BYTES = 64_000_000  # of a NAME.json
 ROOM_BYTES = 65_536  # for results: a full disk still takes an empty file
 ALONE = 4  # records a worker that are done one by one after a worker process has died
 OTHER_FORMATS = frozenset("atc bdf csv dcm ecg edf gdf hl7 ishne mfer mwf scp tsv xml".split())
@@ -297,7 +297,12 @@ def label_archive(
             counts = _label_all(job, found, min(workers or os.cpu_count() or 1, len(found)), progress)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(INTERRUPTED) from None
-    _report(counts, [out / MANIFEST, *[out / INDEX] * report], others)
+    _report(counts, [out / MANIFEST, *[_index(job, found)] * report], others)
+
+
+def _index(job: Job, found: Sequence[Found]) -> Path:
+    """The page that lists the records `found`."""
+    return job.out / (OTHER_INDEX if any(one.results == "index" for one in found) else INDEX)
 
 
 def _label_all(job: Job, found: Sequence[Found], workers: int, progress: bool) -> Counter:
@@ -315,9 +320,9 @@ def _label_all(job: Job, found: Sequence[Found], workers: int, progress: bool) -
             if one.why:
                 tqdm.write(f"failed: {one.why}", file=sys.stderr)
     if job.report:
-        write_text(job.out / INDEX, index_page(rows))
+        write_text(_index(job, found), index_page(rows))
     else:
-        (job.out / INDEX).unlink(missing_ok=True)  # it would lead to reports that are gone
+        _index(job, found).unlink(missing_ok=True)  # it would lead to reports that are gone
     return counts
 
 

@@ -646,6 +646,8 @@ def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings, reference:
     first, labels = round(start_s * inputs.fs_hz), labelled.reference
     if labels is None and reference is not None:
         labels = labels_at(labelled.samples, reference, record.fs_hz)
+    series = BeatSeries(labelled.samples, labelled.predicted, record.fs_hz, len(filled_mv), started=labelled.started)
+    at = f" at {series.time_text(first / inputs.fs_hz)}" if labelled.started else ""
     predictions_figure(
         path,
         clean_mv[first : first + round(STRIP_S * inputs.fs_hz)],
@@ -654,7 +656,7 @@ def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings, reference:
         peaks_s,
         labelled.predicted,
         labels,
-        record.name,
+        record.name + at,
         labelled.synthetic,
         mode=inputs.mode,
     )

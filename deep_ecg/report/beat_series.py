@@ -9,8 +9,10 @@ import numpy as np
 
 from config import CLASSES
 from deep_ecg.report.rules import Rules
+from deep_ecg.system.text import clock
 
 N = CLASSES.index("N")
+DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,7 @@ class BeatSeries:
     @cached_property
     def rr_s(self) -> np.ndarray:
         """The RR interval that ends at each beat, (beats,) in seconds; NaN where there is none."""
-        rr_s = np.diff(self.times_s, prepend=np.nan)
+        rr_s = np.diff(self.samples, prepend=np.nan) / self.fs_hz
         known = self.reliable & np.roll(self.reliable, 1) & (rr_s <= self.rules.longest_rr_s)
         if self.after_gap is not None:
             known &= ~self.after_gap
@@ -113,12 +115,15 @@ class BeatSeries:
         return self.started + timedelta(seconds=time_s)
 
     def time_text(self, time_s: float) -> str:
-        """`time_s` into the record as a time of day, where one is known, else as h:mm:ss from the start."""
-        clock = self.clock_of(time_s)
-        if clock is not None:
-            return f"{clock:%H:%M:%S}"
-        hours, rest = divmod(int(time_s), 3600)
-        return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+        """`time_s` into the record as a time of day, where one is known, else as h:mm:ss from the start.
+
+        In a record of more than a day the days are counted: "+1 d 09:12:30".
+        """
+        start, at = self.clock_of(0.0), self.clock_of(time_s)
+        if start is None or at is None:
+            return clock(time_s)
+        days = (at.date() - start.date()).days if self.duration_s > DAY_S else 0
+        return f"+{days} d {at:%H:%M:%S}" if days else f"{at:%H:%M:%S}"
 
 
 def _or_all(flags: np.ndarray | None, count: int) -> np.ndarray:

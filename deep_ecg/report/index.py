@@ -1,10 +1,11 @@
 """The index of an archive: one page with the burden of each record, sortable, that opens each report."""
 
 from collections.abc import Sequence
+from urllib.parse import quote
 
 from markupsafe import Markup
 
-from deep_ecg.report.page import template, text_of
+from deep_ecg.report.page import encodable, template, text_of
 
 COLUMNS = (  # name of the column, key of a row, format of a number; texts have none
     ("Record", "record", ""),
@@ -30,10 +31,11 @@ def row_of(record: str, page: str | None = None, entry: dict | None = None, why:
     if entry is None:
         return {"record": record, "page": None, "synthetic": False, "remarks": why}
     measures, summary = entry["measures"], entry["summary"]
+    trained = bool(summary.get("trained_on"))
     ventricular, supraventricular = measures["ventricular"], measures["supraventricular"]
     return {
         "record": record,
-        "page": page,
+        "page": page and quote(page.encode(errors="surrogateescape")),
         "synthetic": entry["synthetic"],
         "hours": measures["duration_s"] / 3600,
         "read_percent": measures["read_percent"],
@@ -45,16 +47,17 @@ def row_of(record: str, page: str | None = None, entry: dict | None = None, why:
         "s_runs": supraventricular["runs"]["count"],
         "pauses": measures["pauses"]["count"],
         "trust": summary["trust"]["grade"],
-        "remarks": "; ".join(summary["trust"]["reasons"]),
+        "remarks": "; ".join([*summary["trust"]["reasons"], *["the network was trained on it"] * trained]),
     }
 
 
 def index_page(rows: Sequence[dict]) -> str:
     """The page of all `rows` (`row_of`); paths of reports are from the folder that it lies in."""
-    return template("index.html").render(
+    page = template("index.html").render(
         rows=rows,
         columns=COLUMNS,
         synthetic=any(row["synthetic"] for row in rows),
         style=Markup(text_of("report.css")),
         script=Markup(text_of("index.js")),
     )
+    return encodable(page)

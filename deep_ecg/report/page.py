@@ -45,7 +45,7 @@ def report_page(recording: Recording, measures: dict, episodes: Sequence[Episode
     """The page of a recording with its `measures` (`measures_of`), `episodes` and `shapes`."""
     series = recording.series
     strips = strips_of(series, episodes)
-    return template("report.html").render(
+    page = template("report.html").render(
         recording=recording,
         measures=measures,
         classes=CLASSES,
@@ -64,6 +64,12 @@ def report_page(recording: Recording, measures: dict, episodes: Sequence[Episode
         data=inline_json(_data(recording, episodes, strips)),
         **_inlined("report.js"),
     )
+    return encodable(page)
+
+
+def encodable(page: str) -> str:
+    """`page` with a mark in the place of bytes of a name that are no text."""
+    return page.encode(errors="surrogateescape").decode(errors="replace")
 
 
 @cache
@@ -183,7 +189,7 @@ def _samples(recording: Recording, start_s: float) -> dict:
     """A strip as it is held in full."""
     times_s, signal_mv = recording.drawn(start_s, STRIP_S)
     steps = np.clip(np.round(np.nan_to_num(signal_mv) / STEP_MV), -32767, 32767).astype("<i2")
-    step_s = float(times_s[1] - times_s[0]) if len(times_s) > 1 else 1.0
+    step_s = round(float(times_s[1] - times_s[0]), 9) if len(times_s) > 1 else 1.0
     return {"start_s": round(start_s, 3), "step_s": step_s, "step_mv": STEP_MV, "mv": _base64(steps)}
 
 

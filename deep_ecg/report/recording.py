@@ -1,5 +1,6 @@
 """A labelled record with its signal, as its page needs it; stretches of it as they are drawn."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -82,7 +83,7 @@ def filled(signal_mv: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def envelope_of(signal_mv: np.ndarray, fs_hz: float) -> Envelope:
     """The envelope of `signal_mv` (n,), n > 0, about its running mean."""
-    size = max(round(max(LEAST_BIN_S, len(signal_mv) / fs_hz / MOST_BINS) * fs_hz), 1)
+    size = max(round(LEAST_BIN_S * fs_hz), math.ceil(len(signal_mv) / MOST_BINS), 1)
     block = max(BLOCK_SAMPLES // size, 1) * size
     parts = [_envelope_of_block(signal_mv, start, block, size, fs_hz) for start in range(0, len(signal_mv), block)]
     low_mv, high_mv = (np.concatenate(part) for part in zip(*parts))

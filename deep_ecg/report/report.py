@@ -3,33 +3,39 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from deep_ecg.report.episodes import Episode, episodes_of, write_episodes
 from deep_ecg.report.measures import measures_of
 from deep_ecg.report.page import report_page
 from deep_ecg.report.recording import Recording
-from deep_ecg.report.shapes import Shape, as_json, shapes_of
+from deep_ecg.report.shapes import REST, Shape, as_json, shapes_of
 from deep_ecg.system.files import write_text
 
 
 @dataclass(frozen=True)
 class Report:
-    """A `recording` with all that is told of it; `measures` is what NAME.json holds."""
+    """A `recording` with all that is told of it; `measures` is what NAME.json holds.
+
+    `shape_of_beat` (beats,) says which of `shapes` a beat is of, REST for none.
+    """
 
     recording: Recording
     measures: dict
     episodes: list[Episode]
     shapes: list[Shape]
+    shape_of_beat: np.ndarray
 
     @classmethod
     def of(cls, recording: Recording) -> "Report":
         """The report of `recording`."""
         series = recording.series
         shapes: list[Shape] = []
-        episodes = episodes_of(series)
+        shape_of_beat, episodes = np.full(len(series), REST), episodes_of(series)
         if recording.groups is not None and len(series):
-            shapes, _ = shapes_of(series, recording.signal_mv, recording.groups)
+            shapes, shape_of_beat = shapes_of(series, recording.signal_mv, recording.groups)
         measures = measures_of(series, episodes) | {"shapes": as_json(shapes)}
-        return cls(recording, measures, episodes, shapes)
+        return cls(recording, measures, episodes, shapes, shape_of_beat)
 
     def html(self) -> str:
         """The page."""

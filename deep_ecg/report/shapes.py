@@ -40,7 +40,7 @@ class Shape:
 def shapes_of(series: BeatSeries, signal_mv: np.ndarray, groups: np.ndarray) -> tuple[list[Shape], np.ndarray]:
     """The shapes of the beats in `signal_mv` (samples,), the most frequent first, and the shape of each, (beats,).
 
-    `groups` (beats,) are those of `RunningTemplate`. REST for a beat that is in none of the MOST_SHAPES, of LEAST_BEATS.
+    `groups` (beats,) are those of `RunningTemplate`. REST for a beat of a shape beyond MOST_SHAPES, or of too few.
     """
     runs, sizes = np.unique(_unique_groups(groups), return_inverse=True, return_counts=True)[1:]
     cut = _Cut(series, signal_mv)
@@ -57,7 +57,7 @@ def shapes_of(series: BeatSeries, signal_mv: np.ndarray, groups: np.ndarray) -> 
             units = np.vstack([units, spans[len(spans) // 2]])
     shape_of_beat = found[runs]
     order = np.argsort(-np.bincount(shape_of_beat[shape_of_beat >= 0], minlength=len(units)), kind="stable")
-    shape_of_beat = np.where(shape_of_beat >= 0, np.argsort(order)[shape_of_beat], REST)
+    shape_of_beat = np.append(np.argsort(order), REST)[shape_of_beat]  # REST is the last
     return [_shape(series, cut, np.flatnonzero(shape_of_beat == number)) for number in range(len(units))], shape_of_beat
 
 

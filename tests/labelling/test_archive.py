@@ -13,7 +13,7 @@ import pytest
 
 import main
 from deep_ecg.labelling import archive
-from deep_ecg.labelling.archive import MANIFEST, Found, records_below, records_listed
+from deep_ecg.labelling.archive import INDEX, MANIFEST, Found, records_below, records_listed
 from deep_ecg.records import synthetic
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked
@@ -60,7 +60,8 @@ def changed(folder: Path, before: dict[str, int]) -> set[str]:
 
 
 def times(folder: Path) -> dict[str, int]:
-    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*.csv")}
+    tables = (path for path in folder.rglob("*.csv") if "-events" not in path.name)
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in tables}
 
 
 # What is written -----------------------------------------------------------------------------------------------------
@@ -70,12 +71,13 @@ def test_every_record_has_what_predict_writes_for_it_alone(made, tmp_path, capsy
     out, alone = tmp_path / "out", tmp_path / "alone"
     assert predict(made, "--out", out) == 0
     assert "4 records: 4 labelled, 4 SYNTHETIC" in capsys.readouterr().out
-    expected = {MANIFEST}
+    expected = {MANIFEST, INDEX}
     for below in (".", "ward 2"):
         records = [made / below / name for name in ("100", "203")]
         assert predict(*records, "--out", alone / below, options=OPTIONS[:4]) == 0
         for name in ("100", "203"):
-            results = [str(Path(below) / f"{name}{ending}") for ending in (".pred", "-SYNTHETIC.csv")]
+            endings = (".pred", "-SYNTHETIC.csv", "-SYNTHETIC.html", "-events-SYNTHETIC.csv")
+            results = [str(Path(below) / f"{name}{ending}") for ending in endings]
             assert all((out / file).read_bytes() == (alone / file).read_bytes() for file in results)
             expected |= {*results, str(Path(below) / f"{name}.json")}
     assert set(files(out)) == expected
@@ -96,7 +98,7 @@ def test_segments_are_no_records_of_their_own(data, tmp_path):
 
 
 def test_other_recordings_are_counted_and_named(data, tmp_path, capsys):
-    for name in ("x.edf", "ward 2/y.CSV", "notes.txt", "100.csv", "203-SYNTHETIC.csv", "z.edf.hea"):
+    for name in ("x.edf", "ward 2/y.CSV", "notes.txt", "100.csv", "100-events.csv", "203-SYNTHETIC.csv", "z.edf.hea"):
         (data / name).write_text("")
     assert archive.other_recordings(data) == ["ward 2/y.CSV", "x.edf"]
     (data / "z.edf.hea").unlink()
@@ -218,6 +220,46 @@ def test_only_what_has_changed_is_done_again(data, tmp_path, capsys):
     assert changed(out, before) == {"100-SYNTHETIC.csv"}
 
 
+def test_without_reports_and_with_them_again(data, tmp_path, capsys):
+    """The figures stay in NAME.json; a run with another choice does all again, and removes what is of the other."""
+    out = tmp_path / "out"
+    assert predict(data, "--out", out, "--no-report") == 0
+    without = files(out)
+    assert not [name for name in without if name.endswith(".html") or "-events" in name]
+    assert json.loads(without["100.json"])["measures"]["duration_s"] == 60
+    assert predict(data, "--out", out) == 0
+    assert f"{out / MANIFEST}, {out / INDEX}" in capsys.readouterr().out
+    page = files(out)["index.html"].decode()
+    assert page.count("<a href") == 4 and '<a href="ward%202/100-SYNTHETIC.html">' in page
+    assert predict(data, "--out", out, "--no-report") == 0
+    assert files(out) == without
+
+
+def test_a_record_called_index_keeps_its_report(made, tmp_path):
+    """And not as a SYNTHETIC record does, whose files are called otherwise."""
+    data, out = tmp_path / "data", tmp_path / "out"
+    data.mkdir()
+    for ending in ("hea", "dat"):
+        content = (made / f"100.{ending}").read_bytes()
+        (data / f"index.{ending}").write_bytes(content.replace(b"100", b"index").replace(b"SYNTHETIC", b"made"))
+    assert predict(data, "--out", out) == 0
+    assert "<h1>index</h1>" in (out / "index.html").read_text() and "<h1>1 record</h1>" in (
+        out / archive.OTHER_INDEX
+    ).read_text(encoding="utf-8")
+
+
+def test_a_report_that_is_gone_and_a_reference_that_changes_are_noticed(data, tmp_path):
+    """The report shows the reference annotations beside a record."""
+    out = tmp_path / "out"
+    assert predict(data, "--out", out) == 0
+    before, first = times(out), files(out)
+    (out / "100-SYNTHETIC.html").unlink()
+    os.utime(data / "203.atr", ns=(1, 10**18))
+    assert predict(data, "--out", out) == 0
+    assert changed(out, before) == {"100-SYNTHETIC.csv", "203-SYNTHETIC.csv"}
+    assert files(out)["100-SYNTHETIC.html"] == first["100-SYNTHETIC.html"]
+
+
 def test_another_network_of_the_same_name_labels_again(made, tmp_path, monkeypatch):
     network = tmp_path / "own.onnx"
     shutil.copy(ROOT / "pretrained" / "diagnostic-edge.onnx", network)
@@ -299,7 +341,7 @@ def test_a_bad_record_is_one_line_and_the_others_are_done(data, tmp_path, capsys
         "bad", "away", "missing", "self", "pipe", "new\nline", "x" * 251
     }  # fmt: skip
     good, out = files(tmp_path / "good"), files(tmp_path / "out")
-    assert good.keys() == out.keys() and all(good[name] == out[name] for name in good if name != MANIFEST)
+    assert good.keys() == out.keys() and all(good[name] == out[name] for name in good if name not in (MANIFEST, INDEX))
 
 
 def test_a_record_that_was_good_keeps_its_labels(data, tmp_path):
@@ -308,7 +350,7 @@ def test_a_record_that_was_good_keeps_its_labels(data, tmp_path):
     before = files(out)
     (data / "100.dat").unlink()
     assert predict(data, "--out", out) == 3
-    assert {name for name, content in files(out).items() if before[name] != content} == {MANIFEST}
+    assert {name for name, content in files(out).items() if before[name] != content} == {MANIFEST, INDEX}
     assert manifest(out)[1]["100"]["status"] == "failed"
 
 
@@ -376,7 +418,8 @@ def test_a_folder_beside_a_record_of_its_name_is_the_record(data, tmp_path):
     (data / "100").mkdir()
     assert predict(data / "100", "--out", tmp_path / "out", options=OPTIONS[:4]) == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "100.pred", "100-SYNTHETIC.csv", "100-SYNTHETIC.png", "100.json"
+        "100.pred", "100-SYNTHETIC.csv", "100-SYNTHETIC.png", "100.json", "100-SYNTHETIC.html",
+        "100-events-SYNTHETIC.csv",
     }  # fmt: skip
 
 
@@ -407,11 +450,11 @@ def test_a_record_that_kills_its_worker_is_told_apart(monkeypatch):
             started.append(one.name)
             if one.name == "deadly":
                 raise WorkerDied("a worker process has died")
-            yield archive.Outcome(one.name)
+            yield archive.Outcome(one.name, {})
 
     monkeypatch.setattr(archive, "run_jobs", deadly)
     names = ["a", "b", "deadly", *"cdefghij"]
-    job = archive.Job(Path("root"), *[None] * 9)
+    job = archive.Job(Path("root"), *[None] * 10)
     outcomes = list(archive._outcomes(job, [Found(name) for name in names], 1))
     assert [json.loads(one.line)["record"] if one.why else one.line for one in outcomes] == names
     assert [one.why for one in outcomes if one.why] == ["record root/deadly: a worker process has died"]

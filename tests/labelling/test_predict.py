@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import re
 import shutil
 from pathlib import Path
@@ -71,7 +72,9 @@ def test_real_record_keeps_its_annotated_beats(mitdb, tmp_path, checkpoint):
     assert written.fs == 360
     assert summary["beats"] == 2980 == sum(summary["counts"].values())  # the database's own count for record 203
     assert (tmp_path / "203.png").stat().st_size > 10_000
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["203.csv", "203.json", "203.png", "203.pred"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "203-events.csv", "203.csv", "203.html", "203.json", "203.png", "203.pred"
+    ]  # fmt: skip
 
 
 def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
@@ -296,11 +299,65 @@ def test_synthetic_is_stamped_everywhere(tmp_path, capsys, spike_record, synthet
     assert [Path(file).name for file in summary["files"]] == [
         f"{name}.pred",
         f"{name}-SYNTHETIC.csv",
+        f"{name}-SYNTHETIC.html",
+        f"{name}-events-SYNTHETIC.csv",
         f"{name}-SYNTHETIC.png",
         f"{name}.json",
     ]
     assert "SYNTHETIC" in (tmp_path / "out" / f"{name}.pred").read_text(errors="replace")
+    assert '<p class="stamp">SYNTHETIC' in (tmp_path / "out" / f"{name}-SYNTHETIC.html").read_text(encoding="utf-8")
     assert drawn["stamp"] is True
+
+
+def test_the_report_shows_the_reference_and_the_time_of_day_and_nobody_s_name(spike_record, tmp_path, checkpoint):
+    """The record starts at 23:59:50; the reference calls the beats N, but for the third, which is V."""
+    header = Path(f"{spike_record}.hea")
+    first, *others = header.read_text().splitlines()
+    header.write_text("\n".join([f"{first} 23:59:50 01/03/2026", *others, "# Jane Doe, born 1950", ""]))
+    samples = np.round(beat_times_s(30) * 250).astype(int)
+    symbols = ["N", "N", "V", *["N"] * (len(samples) - 3)]
+    wfdb.wrann("spikes", "atr", samples, symbols, fs=250, write_dir=str(tmp_path))
+    predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    html = (tmp_path / "out" / "spikes.html").read_text(encoding="utf-8")
+    assert "2026-03-01 23:59:50" in html and "the reference of spikes.atr" in html
+    assert 'class="ref">v</text>' in html and 'class="ref">n</text>' in html
+    told = json.loads((tmp_path / "out" / "spikes.json").read_text())["measures"]
+    hours = [hour["time"] for hour in told["hours"]]
+    assert told["started"] == "2026-03-01T23:59:50" and hours == ["23:59:50", "00:00:00"]
+    assert not [path for path in (tmp_path / "out").iterdir() if b"Doe" in path.read_bytes()]
+
+
+def test_the_picture_shows_the_reference_beside_detected_beats(spike_record, tmp_path, checkpoint, monkeypatch):
+    drawn = {}
+
+    def draw(path, *arguments, **unused):
+        path.touch()
+        drawn["reference"], drawn["record"] = arguments[5], arguments[6]
+
+    monkeypatch.setattr(strips, "predictions_figure", draw)
+    samples = np.round(beat_times_s(30) * 250).astype(int)
+    wfdb.wrann("spikes", "atr", samples[1:], ["V"] * (len(samples) - 1), fs=250, write_dir=str(tmp_path))
+    predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert drawn == {"reference": pytest.approx(np.array([-1, *[2] * (len(samples) - 1)])), "record": "spikes"}
+
+
+def test_without_a_report_the_figures_stay(spike_record, tmp_path, checkpoint):
+    predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint, report=False)
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".csv", ".json", ".png", ".pred"]
+    told = json.loads((tmp_path / "out" / "spikes.json").read_text())
+    assert told["measures"]["beats"]["classes"] == told["summary"]["counts"]
+
+
+@pytest.mark.parametrize("record, said", [("208", True), ("100", False)])
+def test_a_record_of_the_training_is_known_by_its_samples(mitdb, tmp_path, capsys, record, said):
+    for ending in ("hea", "dat"):
+        content = (mitdb / f"{record}.{ending}").read_bytes()
+        (tmp_path / f"x.{ending}").write_bytes(content.replace(record.encode(), b"x") if ending == "hea" else content)
+    config = Config(preset="edge")
+    [summary] = predict.predict_records([str(tmp_path / "x")], config, tmp_path / "out", runtime="onnx", report=False)
+    assert summary.get("trained_on") == ("MIT-BIH 208" if said else None)
+    assert ("the network was trained on this record (MIT-BIH 208)" in capsys.readouterr().out) == said
 
 
 def test_causal_mode_finds_its_r_peaks_causally(spike_record, tmp_path):

@@ -14,9 +14,10 @@
 
   function clock(x, digits) {
     const tenths = Math.round(x * 10);
-    let seconds = Math.floor(tenths / 10);
-    if (data.start_of_day_s !== null) seconds %= DAY;
-    const text = Math.floor(seconds / 3600) + ":" + two(Math.floor(seconds / 60) % 60);
+    let seconds = Math.floor(tenths / 10), day = 0;
+    if (data.start_of_day_s !== null) [day, seconds] = [Math.floor(seconds / DAY), seconds % DAY];
+    const hours = Math.floor(seconds / 3600), shown = data.start_of_day_s === null ? hours : two(hours);
+    const text = (day && data.duration_s > DAY ? "+" + day + " d " : "") + shown + ":" + two(Math.floor(seconds / 60) % 60);
     return digits ? text + ":" + two(seconds % 60) + (digits > 1 ? "." + (tenths % 10) : "") : text;
   }
 
