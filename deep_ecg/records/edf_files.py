@@ -18,12 +18,10 @@ from typing import Any
 import edfio
 import numpy as np
 
-from deep_ecg.records import guard
+from deep_ecg.records import guard, sampling
 from deep_ecg.records.signal_file import Contents, Signal
 
 HEADER_BYTES = 256  # of the record, and again for each signal
-LONGEST_GAPS = 20  # times as long as the recorded signal a discontinuous record can be at most, with MIN_GAP_S more
-MIN_GAP_S = 86_400.0
 MARKS = (b"EDF Annotations", b"BDF Annotations")  # labels of what is no signal
 
 
@@ -87,6 +85,8 @@ def _checked(path: Path) -> tuple[bytes, list[int], int, tuple[str, ...]]:
     _check_duration(header[244:252].decode("latin-1").strip())
     record_bytes = (3 if header[:1] == b"\xff" else 2) * sum(samples)
     records, rest = divmod(size - len(header), record_bytes)
+    if records * max(samples) > guard.MAX_SAMPLES:
+        raise ValueError(f"{records * max(samples):,} samples of a signal are more than {guard.MAX_SAMPLES:,}")
     return header, samples, records, _length_told(_whole(header[236:244], "number of data records"), records, rest)
 
 
@@ -148,7 +148,10 @@ def _physical(
         return values
     rows = values.reshape(len(part), -1)
     first = np.round((starts_s - starts_s[0]) * fs_hz).astype(np.int64)
-    whole = np.full(first[-1] + rows.shape[1], np.nan)
+    length = int(first[-1]) + rows.shape[1]
+    if length > sampling.MOST_MISSING * len(values) + sampling.MISSING_AT_LEAST:
+        raise ValueError("most of its time was not recorded: cut it into its parts")
+    whole = np.full(length, np.nan)
     for place, row in zip(first, rows):
         whole[place : place + len(row)] = row
     return whole
@@ -169,8 +172,6 @@ def _onsets_s(part: np.ndarray) -> np.ndarray:
 def _checked_starts(onsets_s: np.ndarray, duration_s: float) -> np.ndarray:
     if (np.diff(onsets_s) < duration_s * (1 - 1e-6)).any():
         raise ValueError("its data records overlap in time")
-    if onsets_s[-1] - onsets_s[0] > LONGEST_GAPS * len(onsets_s) * duration_s + MIN_GAP_S:
-        raise ValueError("most of its time was not recorded: cut it into its parts")
     return onsets_s
 
 

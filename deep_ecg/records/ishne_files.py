@@ -72,7 +72,7 @@ def _check_codes(what: str, codes, known: range):
 def _frames(samples: int, leads: int, data_bytes: int) -> int:
     """Samples of each lead, where the header announces so many `samples`: of each, or, in some files, of all leads."""
     for frames in (samples, samples // leads):
-        if frames > 0 and 2 * leads * frames == data_bytes:
+        if 0 < frames <= guard.MAX_SAMPLES and 2 * leads * frames == data_bytes:
             return frames
     what = "it is truncated" if data_bytes < 2 * leads * samples else "its header is of another file"
     raise ValueError(f"{what}: {samples:,} samples of {leads} leads are announced, {data_bytes:,} bytes are there")

@@ -71,6 +71,11 @@ def test_a_discontinuous_edf_has_missing_samples_where_nothing_was_recorded(tmp_
     np.testing.assert_allclose(signal_mv[1000:], COUNTS[500:, 0] * 0.5e-3, atol=1e-9)
 
 
+def test_an_edf_whose_records_lie_years_apart_takes_no_years_of_memory(tmp_path):
+    path = write_edf(tmp_path / "r.edf", COUNTS, 250, ["II", "V5"], onsets_s=[0, 1, 2, 3e8], plus="EDF+D")
+    refused(lambda: signals(path), path, "most of its time was not recorded")
+
+
 def changed(path: Path, place: int, field: bytes) -> Path:
     data = bytearray(path.read_bytes())
     data[place : place + len(field)] = field
