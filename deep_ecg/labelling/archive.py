@@ -174,7 +174,8 @@ def other_recordings(folder: Path, taken: Sequence[Found] = ()) -> list[str]:
     names = {one.name for one in taken}
     found = []
     for below, names_there, _ in _walk(folder):
-        tables = {f"{name.removesuffix('.hea')}.csv" for name in names_there if name.endswith(".hea")}
+        stems = [name.removesuffix(".hea") for name in names_there if name.endswith(".hea")]
+        tables = {f"{stem}{ending}" for stem in stems for ending in RESULTS}
         found += [(below / name).as_posix() for name in _others(names_there) if name not in tables]
     return sorted(name for name in found if name.rpartition(".")[2].lower() in OTHER_FORMATS and name not in names)
 
