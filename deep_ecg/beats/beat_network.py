@@ -252,9 +252,14 @@ def whole_record(
     return np.array([r for r, _ in beats], np.int64), quality.astype(np.int8)
 
 
+def network_signal(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
+    """`signal_mv` (n,) as the network's gain takes it: gaps filled, band-passed in one pass, at NETWORK_HZ."""
+    filled_mv, _ = SignalWatch(fs_hz)(signal_mv)
+    return CausalResampler(fs_hz, NETWORK_HZ)(OnePassFilter(bandpass_sos(BAND_HZ, 2, fs_hz))(filled_mv))
+
+
 def primed_gain(signal_mv: np.ndarray, fs_hz: float, seconds: float = 10.0) -> RunningGain:
     """The gain as the first `seconds` leave it, for a record that is known as a whole."""
-    filled_mv, _ = SignalWatch(fs_hz)(signal_mv[: round(seconds * fs_hz)])
     gain = RunningGain()
-    gain(CausalResampler(fs_hz, NETWORK_HZ)(OnePassFilter(bandpass_sos(BAND_HZ, 2, fs_hz))(filled_mv)))
+    gain(network_signal(signal_mv[: round(seconds * fs_hz)], fs_hz))
     return RunningGain(gain.gain_mv, GAIN_HASTE)
