@@ -1,4 +1,4 @@
-"""What a network of R-peaks is shown: 20 s of a recording at another speed, gain and polarity, with noise or lost signal."""
+"""What a network of R-peaks is shown: 20 s of a recording at another speed, gain and polarity, with noise or without."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

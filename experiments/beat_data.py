@@ -94,14 +94,21 @@ def _of_tele(path: Path, artefact: np.ndarray, unusable: np.ndarray) -> Recordin
 
 def cinc2017(folder: Path, names: Sequence[str]) -> tuple[list[Recording], list[Recording]]:
     """Recordings of a handheld device without R-peaks: those that can be read, and those too noisy."""
-    with open(folder / "REFERENCE.csv", newline="") as file:
-        classes = {row[0]: row[1] for row in csv.reader(file) if row[0] in set(names)}
+    classes = cinc2017_classes(folder)
     readable, noisy, left = [], [], dict(CINC_LIMITS)
-    for name, label in sorted(classes.items()):
+    for name in sorted(names):
+        label = classes[name]
         left[label] -= 1
         if left[label] >= 0:
             (noisy if label == "~" else readable).append(_unannotated(folder / name, label == "~"))
     return readable, noisy
+
+
+def cinc2017_classes(folder: Path) -> dict[str, str]:
+    """The class of each recording that is in `folder`: N, A, O or ~."""
+    present = set(record_names(folder))
+    with open(folder / "REFERENCE.csv", newline="") as file:
+        return {row[0]: row[1] for row in csv.reader(file) if row[0] in present}
 
 
 def _unannotated(path: Path, noisy: bool) -> Recording:
@@ -147,3 +154,13 @@ def unreadable_stretches(recordings: Sequence[Recording], least_s: float = 3.0) 
     return [one.signal_mv[start : end + 1] for one, (start, end) in spans if end - start >= least_s * NETWORK_HZ]
 
 
+def unreadable_tele(folder: Path, names: Sequence[str], least_s: float = 3.0) -> list[Record]:
+    """The unusable stretches of home recordings, as recorded."""
+    with np.load(folder / "masks.npz") as masks:
+        return [
+            Record(record.name, record.lead, record.fs_hz, record.signal_mv[start : end + 1])
+            for name in names
+            for record in (read_record(folder / name, "I", gaps=True),)
+            for start, end in stretches(masks[f"{name}_unusable"].astype(bool))
+            if end - start >= least_s * record.fs_hz
+        ]
