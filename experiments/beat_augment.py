@@ -13,7 +13,7 @@ from experiments.beat_data import Recording
 
 HZ = round(NETWORK_HZ)
 LENGTH = 20 * HZ
-SHARES = {"ds1": 0.27, "svdb": 0.21, "challenge2014": 0.14, "tele": 0.16, "cinc2017": 0.15, "noisy": 0.07}
+SHARES = {"ds1": 0.27, "svdb": 0.21, "challenge2014": 0.14, "tele": 0.16, "cinc2017": 0.15, "noisy": 0.09}
 
 QRS_REACH = round(0.07 * HZ)
 BEAT_WIDTH_S = 0.025  # standard deviation of the bump that the network is to answer a beat with

@@ -27,7 +27,8 @@ DELAYS_S = {"causal": 0.10, "whole": 2.4}
 CHANNELS, NARROW, TAPS, FIRST_TAPS = 32, 16, 3, 16
 DILATIONS = (1, 2, 1, 4, 8, 16, 32, 64)  # the network sees 5.3 s
 BATCH, LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 16, 5e-3, 1e-4, 30
-QUALITY_WEIGHT = 0.15  # of the loss of quality beside that of beats
+SAVED_EVERY = 500  # batches
+QUALITY_WEIGHT = 0.3  # of the loss of quality beside that of beats
 
 RESIDUAL_SCALE = 512.0  # whole numbers that 1 becomes in the residual stream
 MULTIPLIER_BITS = 20
@@ -93,11 +94,9 @@ def multiplications_per_s() -> float:
 # Training ------------------------------------------------------------------------------------------------------------
 
 
-def train(segments: Segments, form: str, steps: int, seed: int) -> FloatNetwork:
-    """A network of `form` after `steps` batches; the same for the same seed."""
-    torch.manual_seed(seed)
-    torch.set_num_threads(1)
-    network, delay_steps = FloatNetwork(), round(DELAYS_S[form] * STEP_HZ)
+def train(network: FloatNetwork, segments: Segments, form: str, steps: int, saved: Path):
+    """Trains `network` of `form` for `steps` batches, and saves it now and then."""
+    delay_steps = round(DELAYS_S[form] * STEP_HZ)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
     started_s = perf_counter()
     for step in range(steps):
@@ -111,7 +110,8 @@ def train(segments: Segments, form: str, steps: int, seed: int) -> FloatNetwork:
         if step % 50 == 49:
             beat, quality = (float(loss) for loss in losses)
             print(f"{step + 1} of {steps}, {perf_counter() - started_s:.0f} s: {beat:.4f} {quality:.4f}", flush=True)
-    return network
+        if step % SAVED_EVERY == SAVED_EVERY - 1 or step == steps - 1:
+            torch.save(network.state_dict(), saved)
 
 
 def rate(step: int, steps: int) -> float:
@@ -209,10 +209,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--form", choices=DELAYS_S, default="causal", help="default causal")
     parser.add_argument("--sets", type=Path, default=Path("data"), help="folder of svdb, challenge2014, tele, cinc2017")
     parser.add_argument("--steps", type=int, default=3000, help="batches (default 3000)")
+    parser.add_argument("--start", type=Path, help="a network in floating point (.pt) to go on from")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threshold", type=float, default=0.5, help="least probability of a beat (default 0.5)")
     parser.add_argument("--limits", type=float, nargs=2, default=(0.2, 0.5), help="of noisy and of unreadable signal")
-    parser.add_argument("--out", type=Path, required=True, help="the .npz file to write")
+    parser.add_argument("--out", type=Path, required=True, help="the .npz file to write; the network in floating point goes beside it")
     options = parser.parse_args(arguments)
     return console.exit_status(lambda: run(options), console.NOTHING_WRITTEN)
 
@@ -222,7 +223,12 @@ def run(options: argparse.Namespace):
     recordings: Mapping = training_recordings(real_source(Config()).folder, options.sets)
     noises = unreadable_stretches([*recordings["tele"], *recordings["noisy"]])
     segments = Segments(recordings, noises, options.seed)
-    network = train(segments, options.form, options.steps, options.seed)
+    torch.manual_seed(options.seed)
+    torch.set_num_threads(1)
+    network = FloatNetwork()
+    if options.start is not None:
+        network.load_state_dict(torch.load(options.start, weights_only=True))
+    train(network, segments, options.form, options.steps, options.out.with_suffix(".pt"))
     inputs = segments.batch(4 * BATCH, 0)[0]
     np.savez_compressed(options.out, **integers(network, inputs, options.form, options.threshold, options.limits))
     print(f"{sum(one.numel() for one in network.parameters())} parameters, {multiplications_per_s():.0f} a second")
