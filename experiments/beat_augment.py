@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import sosfilt
 
-from deep_ecg.beats import noise
+from experiments import noise
 from deep_ecg.beats.beat_network import BAND_HZ, GAIN_HASTE, GAIN_SHARE, NETWORK_HZ, STEP, STEP_HZ, RunningGain
 from dsp_filters import bandpass_sos
 from experiments.beat_data import Recording

@@ -10,7 +10,7 @@ import numpy as np
 from config import DS1
 from deep_ecg.beats.beat_network import NETWORK_HZ, network_signal
 from deep_ecg.beats.signal_watch import stretches
-from deep_ecg.records.wfdb_files import Record, read_annotations, read_beats, read_header, read_record
+from deep_ecg.records.wfdb_files import Record, RecordFile, read_annotations, read_beats, read_record
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import bandpass_sos, filter_zero_phase
 
@@ -68,8 +68,9 @@ def training_recordings(mitdb: Path, folder: Path) -> dict[str, list[Recording]]
 
 def annotated(path: Path) -> Iterator[Recording]:
     """Every lead of the record at `path`, whose beats are in its .atr; ventricular flutter teaches nothing."""
-    for lead in read_header(path).sig_name:
-        record = read_record(path, lead, gaps=True)
+    file = RecordFile.open(path)
+    for number in range(len(file.leads)):
+        record = file.lead(number)
         signal_mv = network_signal(record.signal_mv, record.fs_hz)
         known = ~_flutter(path, record.fs_hz, len(signal_mv))
         unreadable = np.zeros(len(signal_mv), np.float32)
@@ -83,7 +84,7 @@ def tele(folder: Path, names: Sequence[str]) -> list[Recording]:
 
 
 def _of_tele(path: Path, artefact: np.ndarray, unusable: np.ndarray) -> Recording:
-    record = read_record(path, read_header(path).sig_name[0], gaps=True)
+    record = RecordFile.open(path).lead(0)
     signal_mv = network_signal(record.signal_mv, record.fs_hz)
     at = np.minimum((np.arange(len(signal_mv)) * record.fs_hz / NETWORK_HZ).astype(int), len(unusable) - 1)
     unusable, artefact = unusable[at].astype(bool), artefact[at].astype(bool)
@@ -112,7 +113,7 @@ def cinc2017_classes(folder: Path) -> dict[str, str]:
 
 
 def _unannotated(path: Path, noisy: bool) -> Recording:
-    record = read_record(path, read_header(path).sig_name[0], gaps=True)
+    record = RecordFile.open(path).lead(0)
     signal_mv = network_signal(record.signal_mv, record.fs_hz)
     unreadable = np.full(len(signal_mv), TOO_NOISY if noisy else 0.0, np.float32)
     none, all_of_it = np.zeros(len(signal_mv), bool), np.ones(len(signal_mv), bool)
@@ -160,7 +161,7 @@ def unreadable_tele(folder: Path, names: Sequence[str], least_s: float = 3.0) ->
         return [
             Record(record.name, record.lead, record.fs_hz, record.signal_mv[start : end + 1])
             for name in names
-            for record in (read_record(folder / name, "I", gaps=True),)
+            for record in (read_record(folder / name, "I"),)
             for start, end in stretches(masks[f"{name}_unusable"].astype(bool))
             if end - start >= least_s * record.fs_hz
         ]

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from config import DS2, Config
-from deep_ecg.beats import noise
+from experiments import noise
 from deep_ecg.beats.beat_network import QUALITIES, RPeakNetwork, load_network, whole_record
 from deep_ecg.beats.detector import RPeakDetector
-from deep_ecg.beats.xqrs import detect_r_peaks
+from deep_ecg.beats.whole_record import r_peaks
 from deep_ecg.records.database import real_source
-from deep_ecg.records.wfdb_files import Record, read_beats, read_header, read_record
+from deep_ecg.records.wfdb_files import Record, RecordFile, read_beats, read_record
 from deep_ecg.scoring import ec57
 from deep_ecg.system import console
 from deep_ecg.system.text import markdown_table
@@ -78,7 +78,7 @@ def detectors(options: argparse.Namespace) -> dict[str, Detector]:
     found: dict[str, Detector] = {}
     if options.rules:
         found["rules, causal"] = lambda mv, fs_hz: np.array(RPeakDetector(fs_hz).push(mv), np.int64).reshape(-1, 2)
-        found["rules, record"] = lambda mv, fs_hz: at_the_end(detect_r_peaks(np.nan_to_num(mv), fs_hz), mv)
+        found["rules, record"] = lambda mv, fs_hz: at_the_end(r_peaks(mv, fs_hz), mv)
     if options.causal is not None:
         causal = load_network(options.causal)
         found["network, causal"] = lambda mv, fs_hz: streamed(mv, fs_hz, causal)
@@ -117,7 +117,7 @@ def of_records(
 ) -> Iterator[Item]:
     """The records `names` of `folder`."""
     for name in names:
-        record = read_record(folder / name, lead, gaps=True)
+        record = read_record(folder / name, lead)
         yield Item(record, ec57.read_marks(folder / name, "atr", record.fs_hz), start_s)
 
 
@@ -148,7 +148,7 @@ def home_noise(folder: Path, fs_hz: float, seed: int) -> np.ndarray:
     classes = cinc2017_classes(folder / "cinc2017")
     noisy = [name for name in sorted(held_out(list(classes))) if classes[name] == "~"]
     paths = [folder / "cinc2017" / name for name in noisy]
-    parts = tele + [read_record(path, read_header(path).sig_name[0], gaps=True) for path in paths]
+    parts = tele + [RecordFile.open(path).lead(0) for path in paths]
     order = np.random.default_rng(seed).permutation(len(parts))
     return np.concatenate([_of_power_1(parts[at], fs_hz) for at in order])
 
@@ -201,7 +201,7 @@ def quality_table(folder: Path, arrays: Mapping[str, np.ndarray]) -> list[str]:
     classes, rows = cinc2017_classes(folder), []
     for label in ("~", "N", "A", "O"):
         names = [name for name in sorted(held_out(list(classes))) if classes[name] == label][:READABLE_LIMIT]
-        records = (read_record(folder / name, read_header(folder / name).sig_name[0], gaps=True) for name in names)
+        records = (RecordFile.open(folder / name).lead(0) for name in names)
         shares = [(whole_record(one.signal_mv, one.fs_hz, arrays)[1] == UNREADABLE).mean() for one in records]
         rows.append([label, str(len(names)), f"{100 * np.mean(np.array(shares) > 0.5):.1f}"])
     return markdown_table(["class", "recordings", "unreadable for over half, %"], rows)
