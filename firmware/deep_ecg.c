@@ -212,10 +212,15 @@ static int64_t window_complete(int64_t sample)
     return (last * RATE_IN + RATE_OUT - 1) / RATE_OUT;
 }
 
-/* Takes a beat, just detected, into the queue. There is no RR interval where any sample since the beat before is lost or
- * one of the two is unreadable. No more than DEEP_ECG_WAITING wait: they lie at least APART apart, and each goes once
+static enum deep_ecg_quality readable_quality(const struct deep_ecg *ecg)
+{
+    return ecg->unreadable.reached ? DEEP_ECG_UNREADABLE : ecg->noisy.reached ? DEEP_ECG_NOISY : DEEP_ECG_OK;
+}
+
+/* Takes a beat, just detected, into the queue. There is no RR interval where anything since the beat before is lost or
+ * cannot be read. No more than DEEP_ECG_WAITING wait: they lie at least APART apart, and each goes once
  * its window is there. */
-static void expect(struct deep_ecg *ecg, int64_t sample, enum deep_ecg_quality quality)
+static void expect(struct deep_ecg *ecg, int64_t sample)
 {
     struct deep_ecg_waiting *beat = &ecg->waiting[ecg->waiting_count++];
     const int64_t interval = sample - ecg->last_r, cut_after = window_complete(sample) - sample;
@@ -226,13 +231,14 @@ static void expect(struct deep_ecg *ecg, int64_t sample, enum deep_ecg_quality q
     beat->sample = sample;
     beat->known_after = (uint16_t)(detected_after > cut_after ? detected_after : cut_after);
     beat->late = detected_after > ON_TIME;
-    beat->quality = (uint8_t)quality;
+    beat->quality = (uint8_t)readable_quality(ecg);
     beat->rr_samples = (uint16_t)(interval < MAX_RR ? interval : MAX_RR);
-    if (!ecg->has_r || quality == DEEP_ECG_UNREADABLE || lost_count != ecg->last_r_lost_count)
+    if (!ecg->has_r || ecg->after_gap || lost_count != ecg->last_r_lost_count)
         beat->rr_samples = 0;
     ecg->last_r = sample;
     ecg->last_r_lost_count = lost_count;
-    ecg->has_r = quality != DEEP_ECG_UNREADABLE;
+    ecg->has_r = true;
+    ecg->after_gap = ecg->after_gap && ecg->unreadable.reached;
 }
 
 /* R-peaks: the network (beat_network.py, RunningGain and BeatNetwork) --------------------------------------------- */
@@ -389,32 +395,41 @@ static int r_peak_ago(const struct deep_ecg *ecg, int about)
     return r_ago;
 }
 
-/* Whether the logit of a beat peaks one step before the newest. */
-static bool is_peak(const struct deep_ecg *ecg)
+/* Whether the logit of a beat peaked one step before the newest, `logit`; of two close peaks the first one stands. */
+static bool has_peaked(struct deep_ecg *ecg, int32_t logit)
 {
-    const int32_t *logits = ecg->beat_logits;
-    return logits[1] >= BEAT_THRESHOLD && logits[1] > logits[0] && logits[1] >= logits[2];
+    const int32_t here = ecg->beat_logits[1], before = ecg->beat_logits[0];
+    ecg->beat_logits[0] = here;
+    ecg->beat_logits[1] = logit;
+    if (here < BEAT_THRESHOLD || here <= before || here < logit || ecg->steps - 1 - ecg->last_peak < REFRACTORY)
+        return false;
+    ecg->last_peak = ecg->steps - 1;
+    return true;
 }
 
-static enum deep_ecg_quality quality_of(int32_t unreadable)
+/* Takes the beat whose logit peaked one step before the newest into the queue, if an R-peak of its own is there. */
+static void take_peak(struct deep_ecg *ecg)
 {
-    return unreadable >= UNREADABLE ? DEEP_ECG_UNREADABLE : unreadable >= NOISY ? DEEP_ECG_NOISY : DEEP_ECG_OK;
-}
-
-/* Takes the beat whose logit peaks at `step`, as does `unreadable`, into the queue, unless it is none. */
-static void take_peak(struct deep_ecg *ecg, int64_t step)
-{
-    const int64_t about = STEP * (step - BEAT_DELAY) + STEP / 2; /* of the network's samples */
+    const int64_t about = STEP * (ecg->steps - 1 - BEAT_DELAY) + STEP / 2; /* of the network's samples */
     int64_t r;
     int r_ago;
-    if (about < 0 || step - ecg->last_step < REFRACTORY)
+    if (about < 0)
         return;
     r_ago = r_peak_ago(ecg, (int)(ecg->pushed - rounded(about * BEAT_RATE_IN, BEAT_RATE_OUT)));
     r = ecg->pushed - r_ago;
-    if (r_ago < 0 || r - ecg->last_r < APART)
-        return;
-    ecg->last_step = step;
-    expect(ecg, r, quality_of(ecg->unreadable));
+    if (r_ago >= 0 && r - ecg->last_r >= APART)
+        expect(ecg, r);
+}
+
+/* Settles whether the logits of unreadable signal reach a limit: so they do, or not, once SETTLE_STEPS more of them
+ * have than have not, or the other way round (signal_quality.py, SettledQuality). */
+static void settle(struct deep_ecg_settled *settled, bool reached)
+{
+    if (reached)
+        settled->count = (uint8_t)(settled->count < SETTLE_STEPS ? settled->count + 1 : SETTLE_STEPS);
+    else
+        settled->count = (uint8_t)(settled->count > 0 ? settled->count - 1 : 0);
+    settled->reached = settled->count == SETTLE_STEPS || (settled->reached && settled->count > 0);
 }
 
 /* Feeds the detector one sample, gaps filled and watched; beats go into the queue. */
@@ -429,12 +444,11 @@ static void detect(struct deep_ecg *ecg, float mv)
         const float network_mv = ecg->beat_band_mv - back * (ecg->beat_band_mv - last_mv);
         if (!read_sample_of_beats(ecg, squashed(ecg, network_mv), logits))
             continue;
-        ecg->beat_logits[0] = ecg->beat_logits[1];
-        ecg->beat_logits[1] = ecg->beat_logits[2];
-        ecg->beat_logits[2] = logits[0];
-        if (is_peak(ecg))
-            take_peak(ecg, ecg->steps - 1);
-        ecg->unreadable = logits[1];
+        settle(&ecg->noisy, logits[1] >= NOISY);
+        settle(&ecg->unreadable, logits[1] >= UNREADABLE);
+        ecg->after_gap = ecg->after_gap || ecg->unreadable.reached;
+        if (has_peaked(ecg, logits[0]))
+            take_peak(ecg);
         ecg->steps++;
     }
 }
@@ -447,7 +461,7 @@ enum deep_ecg_quality deep_ecg_quality(const struct deep_ecg *ecg)
         const bool at_rail = ecg->last_mv == ecg->lowest_mv || ecg->last_mv == ecg->highest_mv;
         return at_rail && ecg->lowest_mv < ecg->highest_mv ? DEEP_ECG_SATURATED : DEEP_ECG_FLAT;
     }
-    return quality_of(ecg->unreadable);
+    return readable_quality(ecg);
 }
 
 /* Rhythm (rhythm.py, rhythm_features) ----------------------------------------------------------------------------- */
@@ -941,8 +955,7 @@ void deep_ecg_init(struct deep_ecg *ecg)
     ecg->gain_mv = ecg->gain_bound_mv = GAIN_START_MV;
     for (int i = 0; i < COUNT_OF(ecg->beat_logits); i++)
         ecg->beat_logits[i] = INT32_MIN;
-    ecg->unreadable = INT32_MIN;
-    ecg->last_step = -REFRACTORY;
+    ecg->last_peak = -REFRACTORY;
     ecg->last_r = -APART;
     ecg->s_share = S_USUAL_SHARE;
 }

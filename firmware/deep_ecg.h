@@ -46,6 +46,11 @@ struct deep_ecg_beat {
 };
 
 /* The state. Its members are the library's own: use the functions below. */
+struct deep_ecg_settled { /* whether the network's logits of unreadable signal reach a limit */
+    uint8_t count;
+    bool reached;
+};
+
 struct deep_ecg_waiting { /* a detected beat that has not been given out */
     int64_t sample;
     uint16_t known_after; /* samples from its R-peak to where its window and its detection are there */
@@ -81,8 +86,10 @@ struct deep_ecg {
     int16_t beat_input[DEEP_ECG_BEAT_INPUT];
     int8_t beat_memory[DEEP_ECG_BEAT_MEMORY][DEEP_ECG_BEAT_NARROW];
     uint16_t beat_next[DEEP_ECG_BEAT_BLOCKS];
-    int32_t beat_logits[3], unreadable;
-    int64_t steps, last_step;
+    int32_t beat_logits[2];
+    int64_t steps, last_peak;
+    struct deep_ecg_settled noisy, unreadable;
+    bool after_gap; /* since the last beat that could be read */
 
     /* beats on their way to the network */
     int64_t last_r;
@@ -118,7 +125,7 @@ void deep_ecg_init(struct deep_ecg *ecg);
  * Whether a beat is labelled, which fills `beat`; it is left as it was otherwise. No sample makes two beats known. */
 bool deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat);
 
-/* What can be said of the signal just now, or rather DEEP_ECG_BEAT_DELAY_MS ago where it is not lost. */
+/* What can be said of the signal just now. Whether it can be read takes half a second of it or more to settle. */
 enum deep_ecg_quality deep_ecg_quality(const struct deep_ecg *ecg);
 
 #ifdef __cplusplus

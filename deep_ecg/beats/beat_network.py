@@ -20,7 +20,7 @@ from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
 NETWORK_HZ = 100.0
 STEP = 2  # samples at NETWORK_HZ; the network answers once for so many
 STEP_HZ = NETWORK_HZ / STEP
-BAND_ORDER, BAND_HZ = 2, (2.0, 25.0)  # without wander below, mains and most of muscle noise above
+BAND_HZ = (2.0, 25.0)  # without wander below, mains and most of muscle noise above
 
 # The running gain, near the QRS complex's foot: exceeded for GAIN_SHARE of the time
 GAIN_BLOCK = 10  # samples at NETWORK_HZ between its changes
@@ -159,12 +159,12 @@ class RPeakNetwork:
         self._fs_hz, self._gain = float(fs_hz), gain or RunningGain()
         self._network = BeatNetwork(arrays)
         self._threshold, self._limits = float(arrays["threshold"]), arrays["quality_limits"].tolist()
-        self._band_pass, self._resampler = OnePassFilter(bandpass_sos(BAND_HZ, BAND_ORDER, fs_hz)), CausalResampler(fs_hz, 100)
+        self._band_pass, self._resampler = OnePassFilter(bandpass_sos(BAND_HZ, 2, fs_hz)), CausalResampler(fs_hz, 100)
         self._watch, self._pushed, self._steps = SignalWatch(fs_hz), 0, 0
-        self.kernel = np.hanning(2 * self._samples(R_SMOOTHING_S / 2) + 3)[1:-1]
-        self.kernel /= self.kernel.sum()
+        self._kernel = np.hanning(2 * self._samples(R_SMOOTHING_S / 2) + 3)[1:-1]
+        self._kernel /= self._kernel.sum()
         waits_s = (self._network.delay_steps + 2) / STEP_HZ
-        self._history = self._samples(waits_s + 2 * R_REACH_S + R_BASELINE_S) + len(self.kernel)
+        self._history = self._samples(waits_s + 2 * R_REACH_S + R_BASELINE_S) + len(self._kernel)
         self._signal_mv, self._missing = np.zeros(0), np.zeros(0, bool)
         self._logits = np.full(2, -np.inf)  # the latest two of beats
         self._last_step, self._last_r = -REFRACTORY_STEPS, -self._samples(10.0)
@@ -220,12 +220,12 @@ class RPeakNetwork:
 
     def _r_peak(self, about: int) -> int | None:
         """The largest deflection of the smoothed signal near sample `about`; None before the record and in a gap."""
-        zero, reach, margin = self._pushed - len(self._signal_mv), self._samples(R_REACH_S), len(self.kernel) // 2
+        zero, reach, margin = self._pushed - len(self._signal_mv), self._samples(R_REACH_S), len(self._kernel) // 2
         low = max(about - reach - zero, margin)
         high = min(about + reach + 1 - zero, len(self._signal_mv) - margin)
         if about < 0 or high <= low or self._missing[low:high].mean() > MISSING_SHARE:
             return None
-        smooth_mv = np.convolve(self._signal_mv[low - margin : high + margin], self.kernel, "valid")
+        smooth_mv = np.convolve(self._signal_mv[low - margin : high + margin], self._kernel, "valid")
         base_mv = self._signal_mv[max(about - self._samples(R_BASELINE_S) - zero, 0) : high].mean()
         return zero + low + int(np.abs(smooth_mv - base_mv).argmax())
 
@@ -255,7 +255,7 @@ def whole_record(
 def network_signal(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
     """`signal_mv` (n,) as the network's gain takes it: gaps filled, band-passed in one pass, at NETWORK_HZ."""
     filled_mv, _ = SignalWatch(fs_hz)(signal_mv)
-    return CausalResampler(fs_hz, NETWORK_HZ)(OnePassFilter(bandpass_sos(BAND_HZ, BAND_ORDER, fs_hz))(filled_mv))
+    return CausalResampler(fs_hz, NETWORK_HZ)(OnePassFilter(bandpass_sos(BAND_HZ, 2, fs_hz))(filled_mv))
 
 
 def primed_gain(signal_mv: np.ndarray, fs_hz: float, seconds: float = 10.0) -> RunningGain:

@@ -20,8 +20,8 @@ import numpy as np
 from config import CLASSES, Config
 from deep_ecg.beats import beat_network as net
 from deep_ecg.beats import rhythm, shape, signal_unit, templates
-from deep_ecg.beats.detector import ON_TIME_S
 from deep_ecg.beats.input_settings import InputSettings
+from deep_ecg.beats.signal_quality import QUALITIES, SETTLE_STEPS
 from deep_ecg.beats.signal_watch import FLAT_S, MISSING_S
 from deep_ecg.deploy import c_network
 from deep_ecg.deploy.c_network import compile_c, compiler
@@ -40,7 +40,6 @@ NETWORK_FUNCTIONS = "deep_ecg_network_"  # so their names begin
 LEAST_SIZE = 1e-30  # of a group of past beats: float would forget it altogether at 1e-45, after a day
 FINEST_RATE_HZ = Fraction(1, 100)
 GROUPS_OF_FEATURES = {"SHAPE": shape.SHAPE, "P_WAVE": shape.P_WAVE}  # that need code of their own
-R_PEAKS = Path(net.__file__).with_name("r_peaks-causal.npz")
 BLOCK_LAYERS = ("narrow", "depth", "wide")  # of the network of R-peaks
 GAIN_PARTS = 100  # of the gain's logarithm, in whole numbers of which it is counted, make GAIN_RATE
 
@@ -77,7 +76,7 @@ def generate(
     multiple of FINEST_RATE_HZ, or a feature that the C sources do not know.
     """
     _check_causal(description)
-    r_peaks = net.load_network(R_PEAKS)
+    r_peaks = net.pretrained("causal")
     inputs, rate_hz = description.inputs, _rate(fs_hz)
     includes = {
         "deep_ecg_network.h": _macros_of_network(network_h),
@@ -104,7 +103,7 @@ def check_rate(fs_hz: float):
 
 
 def _rate(fs_hz: float) -> Fraction:
-    net.RPeakNetwork(fs_hz, net.load_network(R_PEAKS))  # raises for a rate that it does not take
+    net.RPeakNetwork(fs_hz)  # raises for a rate that it does not take
     rate_hz = Fraction(fs_hz).limit_denominator(FINEST_RATE_HZ.denominator)
     if float(rate_hz) != fs_hz:
         raise DeepECGError(f"firmware cannot be made for {fs_hz!r} Hz: use a multiple of {float(FINEST_RATE_HZ)} Hz")
@@ -148,13 +147,13 @@ def sizes(inputs: InputSettings, rate_hz: Fraction, r_peaks: Mapping[str, np.nda
     before, look_ahead_s = inputs.window_samples - inputs.look_ahead_samples, inputs.look_ahead_samples / inputs.fs_hz
     about_s = (int(r_peaks["delay_steps"]) + 1) / net.STEP_HZ  # so long after about where R is it becomes known
     waits_s = max(about_s + net.R_REACH_S, look_ahead_s)
-    reach = max(round(net.R_BASELINE_S * fs_hz), _reach(fs_hz) + len(_kernel(fs_hz)))
+    place = net.RPlace(fs_hz)
     taps, narrow = r_peaks["depth0_weights"].shape
     return {
         "DEEP_ECG_FS_HZ": fs_hz,
         "DEEP_ECG_CLASS_NAMES": "".join(CLASSES),
         "DEEP_ECG_UNIT_BLOCKS": signal_unit.BLOCKS,
-        "DEEP_ECG_HISTORY": math.ceil(about_s * fs_hz) + reach + 2,
+        "DEEP_ECG_HISTORY": math.ceil(about_s * fs_hz) + max(place.baseline, place.reach + len(place.kernel)) + 2,
         "DEEP_ECG_BAND_SECTIONS": inputs.filter_order,
         "DEEP_ECG_BEAT_SECTIONS": net.BAND_ORDER,
         "DEEP_ECG_BEAT_INPUT": len(r_peaks["first_weights"]),
@@ -200,7 +199,7 @@ def _signal_constants(fs_hz: float) -> dict[str, int | float]:
 
 
 def _r_peak_constants(rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> dict[str, int | float]:
-    fs_hz, ratio = float(rate_hz), rate_hz / Fraction(net.NETWORK_HZ)
+    fs_hz, ratio, place = float(rate_hz), rate_hz / Fraction(net.NETWORK_HZ), net.RPlace(float(rate_hz))
     return {
         "BEAT_RATE_IN": ratio.numerator,
         "BEAT_RATE_OUT": ratio.denominator,
@@ -219,23 +218,14 @@ def _r_peak_constants(rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> d
         "BEAT_THRESHOLD": int(r_peaks["threshold"]),
         "NOISY": int(r_peaks["quality_limits"][0]),
         "UNREADABLE": int(r_peaks["quality_limits"][1]),
+        "SETTLE_STEPS": SETTLE_STEPS,
         "REFRACTORY": net.REFRACTORY_STEPS,
         "APART": math.ceil(net.APART_S * fs_hz),
-        "REACH": _reach(fs_hz),
-        "BASELINE": round(net.R_BASELINE_S * fs_hz),
+        "REACH": place.reach,
+        "BASELINE": place.baseline,
         "MISSING_PARTS": round(1 / net.MISSING_SHARE),
-        "ON_TIME": math.floor(ON_TIME_S * fs_hz),
+        "ON_TIME": math.floor(net.ON_TIME_S * fs_hz),
     }
-
-
-def _reach(fs_hz: float) -> int:
-    return round(net.R_REACH_S * fs_hz)
-
-
-def _kernel(fs_hz: float) -> np.ndarray:
-    """The kernel that smooths the signal for the R-peak, from its middle on."""
-    kernel = net.RPeakNetwork(fs_hz, net.load_network(R_PEAKS)).kernel
-    return kernel[len(kernel) // 2 :]
 
 
 def _input_constants(inputs: InputSettings, rate_hz: Fraction) -> dict[str, int | float]:
@@ -300,11 +290,12 @@ def shifts_of(inputs: InputSettings) -> np.ndarray:
 
 def tables(inputs: InputSettings, rate_hz: Fraction) -> str:
     """Constant arrays of deep_ecg.c: filters, the kernel of the R-peak, what a shift costs."""
+    kernel = net.RPlace(float(rate_hz)).kernel
     nearness = 1 - templates.SHIFT_COST * np.abs(shifts_of(inputs)) / inputs.fs_hz
     return (
         _sections("BEAT_BAND", bandpass_sos(net.BAND_HZ, net.BAND_ORDER, float(rate_hz)))
         + _sections("BAND", bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz))
-        + f"static const float R_KERNEL[] = {_row(_kernel(float(rate_hz)))}; /* from its middle on */\n"
+        + f"static const float R_KERNEL[] = {_row(kernel[len(kernel) // 2 :])}; /* from its middle on */\n"
         + f"static const float NEARNESS[] = {_row(nearness)};\n"
         + f"#if P_WAVE_FEATURES\nstatic const float P_MEMORIES[] = {_row(shape.P_MEMORIES_BEATS)};\n#endif\n"
     )
@@ -489,7 +480,7 @@ class HostChain:
             logits=beats[:, BEAT_NUMBERS:].astype(np.int8),
             windows=windows[:count],
             features=features[:count],
-            quality=QUALITIES[self._library.host_quality()],
+            quality=SIGNALS[self._library.host_quality()],
         )
 
 
@@ -506,7 +497,7 @@ def _pointer(array: np.ndarray) -> ctypes.c_void_p:
 
 
 BEAT_NUMBERS = 5  # beside its logits: sample, known, late, label, quality
-QUALITIES = (*net.QUALITIES, "missing", "flat", "saturated")  # as `enum deep_ecg_quality` counts them
+SIGNALS = (*QUALITIES, "missing", "flat", "saturated")  # as `enum deep_ecg_quality` counts them
 
 
 def compile_chain(sources: list[Path], out: Path, include: Path, *options: str):
