@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from config import CLASSES
-from deep_ecg.beats.detector import ON_TIME_S
+from deep_ecg.beats.beat_network import ON_TIME_S
 from deep_ecg.labelling.beat_files import BeatFiles
 from deep_ecg.labelling.predict import open_record, print_summary
 from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream
@@ -271,7 +271,7 @@ class Lines:
             sys.stdout.flush()
 
     def _beat(self, beat: Beat, monitor: Monitor) -> str:
-        notes = ", found by looking back" * beat.late + ", the stream ended before all of it came" * (not beat.complete)
+        notes = ", detected late" * beat.late + ", the stream ended before all of it came" * (not beat.complete)
         notes += ", noisy signal" * (monitor.quality == "noisy")
         notes += ", not classified" * bool(not is_sure(beat.proba, monitor.min_confidence))
         return f"{CLASSES[beat.label]} {beat.proba.max():.2f}  label after {monitor.delay_ms(beat):.0f} ms{notes}"

@@ -13,11 +13,10 @@ import numpy as np
 import wfdb
 
 from config import CLASSES, Config
-from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
 from deep_ecg.beats.signal_watch import SignalWatch, unit_of
-from deep_ecg.beats.whole_record import r_peaks
+from deep_ecg.beats.whole_record import causal_r_peaks, r_peaks
 from deep_ecg.labelling.signal_state import Stretch, as_json, in_words, signal_at, silent_stretches
 from deep_ecg.labelling.trust import Trust, rates_per_min, rr_ms, speaks_of_pacing, trust_of
 from deep_ecg.labelling.trust import is_sure as is_trusted

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_ecg.beats.detector import ON_TIME_S, REMEMBERED_S, RPeakDetector, one_row
+from deep_ecg.beats.beat_network import ON_TIME_S, RPeak, RPeakNetwork, one_row
 from deep_ecg.beats.inputs import BeatRecipe
 from deep_ecg.beats.rhythm import rr_interval_s
 from deep_ecg.beats.shape import cut_windows
@@ -24,7 +24,7 @@ from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
 # Diagnostic mode filters backward too, over the window and so long after it: at the order and band of config.py what
 # the filter still remembers after that is below 1e-4 of the signal.
 SETTLE_S = 5.0
-LOOK_BACK_S = REMEMBERED_S + 1  # a beat is detected at most so long after its R-peak
+LOOK_BACK_S = 1.0  # a beat is detected well before so long after its R-peak
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,9 @@ class Beat:
     """One labelled beat of a stream; `sample` and `known` count from the first sample ever pushed.
 
     `sample` is the R-peak, `label` the index into CLASSES, `proba` (5,), `known` the sample at which everything that
-    the label depends on was there: what comes later cannot change it. `late` tells that the detector found the beat
-    by looking back, more than 150 ms after its R-peak, as it does the first ones of a stream. `complete` is False
-    where the stream ended before the window or, in diagnostic mode, the next beat had come: the label was then made
-    of what there was.
+    the label depends on was there: what comes later cannot change it. `late` tells that the beat was detected more
+    than ON_TIME_S after its R-peak. `complete` is False where the stream ended before the window or, in diagnostic
+    mode, the next beat had come: the label was then made of what there was.
     """
 
     sample: int
@@ -90,15 +89,15 @@ class GivenPeaks:
         self._next = next(self._coming, None)
         self._pushed = 0
 
-    def push_watched(self, filled_mv: np.ndarray, missing: np.ndarray) -> list[tuple[int, int]]:
-        """The beats within the next samples (n,), as `RPeakDetector.push_watched` tells them."""
+    def push_watched(self, filled_mv: np.ndarray, missing: np.ndarray) -> list[RPeak]:
+        """The beats within the next samples (n,), as `RPeakNetwork.push_watched` tells them."""
         self._pushed += len(filled_mv)
         beats = []
         while self._next is not None and self._next < self._pushed:
-            beats.append((int(self._next), int(self._next)))
+            beats.append(RPeak(int(self._next), int(self._next)))
             self._next = next(self._coming, None)
-            if self._next is not None and self._next <= beats[-1][0]:
-                raise DeepECGError(f"R-peak {self._next} does not come after {beats[-1][0]}: give them in order")
+            if self._next is not None and self._next <= beats[-1].sample:
+                raise DeepECGError(f"R-peak {self._next} does not come after {beats[-1].sample}: give them in order")
         return beats
 
 
@@ -122,7 +121,7 @@ class BeatStream:
     def __init__(self, classifier: Classifier, fs_hz: float, peaks: Iterable[int] | None = None):
         inputs = classifier.inputs
         self.classifier, self.inputs, self.fs_hz = classifier, inputs, float(fs_hz)
-        self._source = RPeakDetector(fs_hz) if peaks is None else GivenPeaks(peaks)
+        self._source = RPeakNetwork(fs_hz) if peaks is None else GivenPeaks(peaks)
         self._after = inputs.look_ahead_samples
         self._before = inputs.window_samples - self._after
         self._zero_phase = not inputs.causal
@@ -161,7 +160,7 @@ class BeatStream:
 
     @property
     def quality(self) -> str:
-        """The signal just now, see `RPeakDetector.quality`; where R-peaks are given, "ok" unless it is lost."""
+        """The signal just now, see `RPeakNetwork.quality`; where R-peaks are given, "ok" unless it is lost."""
         return self._watch.fault or self._source.quality
 
     @property
@@ -179,8 +178,8 @@ class BeatStream:
         filled_mv, missing = self._watch(chunk_mv)
         self._pushed += len(chunk_mv)
         self._remember(self._filter(self._resample(filled_mv)))
-        for sample, detected in self._source.push_watched(filled_mv, missing):
-            self._expect(sample, detected)
+        for beat in self._source.push_watched(filled_mv, missing):
+            self._expect(beat)
         prepared = self._prepared(ended=False)
         self._forget()
         return prepared
@@ -201,13 +200,13 @@ class BeatStream:
         self._start += surplus
         self._watch.forget(self._pushed - round(LOOK_BACK_S * self.fs_hz))
 
-    def _expect(self, sample: int, detected: int):
+    def _expect(self, beat: RPeak):
         """Takes a detected beat into the queue."""
-        rr_s = rr_interval_s(self._last_r, sample, self.fs_hz, self._watch)
-        place = round(sample * self.inputs.fs_hz / self.fs_hz)
+        rr_s = rr_interval_s(self._last_r, beat.sample, self.fs_hz, self._watch)
+        place = round(beat.sample * self.inputs.fs_hz / self.fs_hz)
         cut_at = self._resample.needed(place + self._after - 1 + self._settle)
-        self._waiting.append(_Waiting(sample, place, detected, rr_s, cut_at))
-        self._last_r = sample
+        self._waiting.append(_Waiting(beat.sample, place, beat.known, rr_s, cut_at))
+        self._last_r = beat.sample
 
     def _prepared(self, ended: bool) -> list[Prepared]:
         """The beats at the head of the queue that lack nothing; all beats when the stream has `ended`."""
