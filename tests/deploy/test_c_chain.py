@@ -14,7 +14,7 @@ from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.beat_network import STEP_HZ, BeatNetwork, pretrained
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.beats.shape import P_WAVE
-from deep_ecg.beats.signal_quality import UNREADABLE
+from deep_ecg.beats.signal_quality import QUALITIES, UNREADABLE
 from deep_ecg.deploy import c_chain
 from deep_ecg.deploy.c_chain import HostChain, build, compile_chain, generate
 from deep_ecg.deploy.c_network import compiler
@@ -108,14 +108,20 @@ def streamed(signal_mv: np.ndarray, fs_hz: float = 360.0) -> list:
     return BeatStream(classifier_of(model, CONFIG), fs_hz).prepare(signal_mv.astype(float))
 
 
-def groups_of(signal_mv: np.ndarray) -> np.ndarray:
-    return np.array([beat.group for beat in streamed(signal_mv)])
+def readable(beats: list) -> list:
+    """Those of `streamed` that are shown to the network."""
+    return [beat for beat in beats if beat.readable]
+
+
+def groups_of(beats: list) -> np.ndarray:
+    return np.array([beat.group for beat in beats])
 
 
 def assert_same(found: c_chain.LabelledBeats, expected: list):
     assert found.samples.tolist() == [beat.sample for beat in expected]
     assert found.known.tolist() == [beat.known for beat in expected]
     assert found.late.tolist() == [beat.late for beat in expected]
+    assert [QUALITIES[quality] for quality in found.qualities] == [beat.quality for beat in expected]
     windows, features = (np.stack([getattr(beat, name) for beat in expected]) for name in ("window", "features"))
     np.testing.assert_allclose(found.windows[:, 0], windows[:, 0], rtol=0, atol=WINDOW_TOLERANCE)
     np.testing.assert_allclose(found.windows[:, 1], windows[:, 1], rtol=0, atol=DIFFERENCE_TOLERANCE)
@@ -276,11 +282,12 @@ def test_gain_and_offset_do_not_matter(chain):
 @pytest.mark.parametrize(("beats", "early_share", "least_s_share"), [(60, 0.15, 0.0), (300, 0.5, 0.08)])
 def test_the_label_is_that_of_the_logits_with_the_running_prior(chain, beats, early_share, least_s_share):
     signal_mv = ecg(beats, early_share=early_share)
-    found, readable = chain.label(signal_mv), readable_of(streamed(signal_mv))
-    labels, logits = found.labels[readable], (np.float32(40) * found.features[readable, : len(CLASSES)]).astype(np.int8)
-    assert (found.logits[readable] == logits).all() and len(set(labels.tolist())) > 1
+    found = chain.label(signal_mv)
+    shown = found.qualities != UNREADABLE
+    labels, logits = found.labels[shown], (np.float32(40) * found.features[shown, : len(CLASSES)]).astype(np.int8)
+    assert (found.logits[shown] == logits).all() and len(set(labels.tolist())) > 1
     proba = softmax(LOGIT_SCALE * logits.astype(float), axis=1)
-    expected = RunningPrior(description().decision)(proba, groups_of(signal_mv)).argmax(axis=1)
+    expected = RunningPrior(description().decision)(proba, groups_of(readable(streamed(signal_mv)))).argmax(axis=1)
     assert (labels == expected).all() and (labels != logits.argmax(axis=1)).any()
     assert (labels == CLASSES.index("S")).mean() >= least_s_share
 
@@ -364,7 +371,7 @@ def test_what_build_writes_labels_as_the_integer_network_does(tmp_path):
     torch.manual_seed(1)
     model = HybridECGNet(**hybrid_arguments(CONFIG)).eval()
     signal_mv = ecg(100)
-    prepared = streamed(signal_mv)
+    prepared = readable(streamed(signal_mv))
     windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
     labels = np.zeros(len(prepared), np.int64)
     beats = Beats(windows, features, labels, np.full(len(labels), "a"), *np.zeros((2, len(labels)), np.int64))
@@ -373,10 +380,11 @@ def test_what_build_writes_labels_as_the_integer_network_does(tmp_path):
     assert {path.name for path in (tmp_path / "edge").iterdir()} == {"deep_ecg.h", "deep_ecg.c", "example.c"}
     assert row["file"] == "deep_ecg.h deep_ecg.c" and row["accuracy_change"] is None
     found = HostChain(tmp_path / "edge").label(signal_mv)
-    assert (found.logits == reference.run(*reference.quantize(found.windows, found.features))).all()
-    proba = RunningPrior(description().decision)(reference.proba(windows, features), groups_of(signal_mv))
-    labels = proba.argmax(axis=1)
-    assert (found.labels == labels).mean() > 0.98
+    shown = found.qualities != UNREADABLE
+    logits = reference.run(*reference.quantize(found.windows[shown], found.features[shown]))
+    assert (found.logits[shown] == logits).all()
+    proba = RunningPrior(description().decision)(reference.proba(windows, features), groups_of(prepared))
+    assert (found.labels[shown] == proba.argmax(axis=1)).mean() > 0.98
 
 
 def test_the_rate_is_in_the_header():
