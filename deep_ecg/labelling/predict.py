@@ -4,7 +4,7 @@ For each record it writes the labels as a WFDB annotation file, as a table with 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +23,7 @@ from deep_ecg.labelling.signal_state import (
     in_words,
     signal_at,
     silent_stretches,
+    taken_over_in_words,
     unread_in_words,
     unread_share,
 )
@@ -63,7 +64,8 @@ class Labelled:
     so where the unit of the signal was taken from the signal itself, `signal` (beats,) is its state at each beat ("ok"
     where it is None), `paced` whether notes or annotations speak of a pacemaker; `left_out` beats of the
     annotation file lie outside the signal. Beats of signal that could not be read are in `samples`, as Q; `unread` are
-    the stretches of it. `after_gap` (beats,) tells before which beats there is no RR interval.
+    the stretches of it. `after_gap` (beats,) tells before which beats there is no RR interval. `leads` and `taken_over`
+    are those of `LeadBeats`.
     """
 
     record: Record
@@ -79,6 +81,8 @@ class Labelled:
     left_out: int = 0
     after_gap: np.ndarray | None = None
     unread: list[Stretch] = field(default_factory=list)
+    leads: np.ndarray | None = None
+    taken_over: list[Stretch] = field(default_factory=list)
 
     @property
     def readable(self) -> np.ndarray:
@@ -156,7 +160,7 @@ def label_opened(
     """`label_record` of a record whose header has been read."""
     record, synthetic = read_lead(file, classifier, lead)
     annotation = None if peaks is None else _read_peaks(file, record, peaks, config)
-    beats = _detected(record, file.path, classifier) if annotation is None else _given(record, annotation, classifier)
+    beats = _detected(file, record, classifier) if annotation is None else _given(record, annotation, classifier)
     symbols = () if annotation is None else annotation.symbols
     return Labelled(
         record,
@@ -171,6 +175,8 @@ def label_opened(
         unit=unit_of(record.signal_mv, record.fs_hz),
         after_gap=beats.after_gap,
         unread=beats.unread,
+        leads=beats.leads,
+        taken_over=beats.taken_over,
     )
 
 
@@ -252,13 +258,25 @@ def _check_names(paths: Sequence[Path]):
         seen[path.name] = path
 
 
-def _detected(record: Record, path: Path, classifier: Classifier) -> LeadBeats:
+def _detected(file: RecordFile, record: Record, classifier: Classifier) -> LeadBeats:
     if len(record.signal_mv) < record.fs_hz:
-        raise DeepECGError(f"record {path} lasts less than a second: a longer one is needed")
+        raise DeepECGError(f"record {file.path} lasts less than a second: a longer one is needed")
     try:
-        return detected_beats(record, classifier)
+        return detected_beats(record, classifier, _other_leads(file, record, classifier.description.leads))
     except DeepECGError as error:
-        raise DeepECGError(f"record {path}: {error}: resample it, or give the R-peaks with --peaks") from None
+        raise DeepECGError(f"record {file.path}: {error}: resample it, or give the R-peaks with --peaks") from None
+
+
+def _other_leads(file: RecordFile, record: Record, preferred: Sequence[str]) -> Iterator[Record]:
+    """The leads of `file` beside `record` that can be read in its place: those in millivolts, of its rate and length."""
+    for number in leads.candidates(file.leads, file.units, preferred):
+        if leads.in_millivolts(file.units[number]) and file.fs_hz(number) == record.fs_hz:
+            try:
+                other = file.lead(number)
+            except DeepECGError:  # flat, or not to be read: no help
+                continue
+            if other.lead != record.lead and len(other.signal_mv) == len(record.signal_mv):
+                yield other
 
 
 def _given(record: Record, annotation: Annotation, classifier: Classifier) -> LeadBeats:
@@ -335,6 +353,7 @@ def summarise(labelled: Labelled) -> dict:
     None where no beat is left, are of the others. "silent" are the long stretches without beats; "unit" is there where
     the unit was taken from the signal itself. "left_out" counts those of an annotation file outside the signal.
     "unreadable" counts beats of signal that could not be read, which are in no class, and "unread" are its stretches.
+    "taken_over" are those in which another lead could, and is labelled; its name is their why.
     """
     return summary_of(
         labelled.record,
@@ -347,6 +366,7 @@ def summarise(labelled: Labelled) -> dict:
         left_out=labelled.left_out,
         unreadable=int((~labelled.readable).sum()),
         unread=labelled.unread,
+        taken_over=labelled.taken_over,
     )
 
 
@@ -366,6 +386,7 @@ def summary_of(
     left_out: int = 0,
     unreadable: int = 0,
     unread: Sequence[Stretch] = (),
+    taken_over: Sequence[Stretch] = (),
 ) -> dict:
     """`summarise` of so many `beats`, from the `counts` (5,) of the classified ones."""
     apart = {} if not_classified is None else {"not_classified": not_classified}
@@ -383,6 +404,7 @@ def summary_of(
         "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
         "silent": as_json(silent, record.fs_hz),
         "unread": as_json(unread, record.fs_hz),
+        **({"taken_over": as_json(taken_over, record.fs_hz)} if taken_over else {}),
         **({"unit": unit} if unit else {}),
         "trust": trust.as_json(),
     }
@@ -408,7 +430,8 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     counts += f", not classified {summary['not_classified']:,}" if "not_classified" in summary else ""
     counts += f", unreadable {summary['unreadable']:,}" if summary.get("unreadable") else ""
     ectopic, ventricular = (number(summary[name], ".2f") for name in ("ectopic_percent", "v_percent"))
-    stretches = (in_words(summary.get("silent", ())), unread_in_words(summary.get("unread", ())))
+    silent, unread, taken_over = (summary.get(name, ()) for name in ("silent", "unread", "taken_over"))
+    stretches = (in_words(silent), unread_in_words(unread), taken_over_in_words(taken_over))
     said = [line for line in (*stretches, summary.get("unit")) if line]
     said.append(trust_in_words(summary["trust"]))
     print(
@@ -464,13 +487,16 @@ def _check_written(path: Path, last: int):
 
 def write_table(path: Path, labelled: Labelled):
     """Writes one line a beat, after a line with the names of the columns (`table_lines`)."""
-    write_text(path, "\n".join([table_header(labelled.min_confidence), *table_lines(labelled)]) + "\n")
+    write_text(
+        path,
+        "\n".join([table_header(labelled.min_confidence, labelled.leads is not None), *table_lines(labelled)]) + "\n",
+    )
 
 
-def table_header(min_confidence: float) -> str:
+def table_header(min_confidence: float, several_leads: bool = False) -> str:
     """The names of the columns of the table of beats."""
     names = ["sample", "time_s", "class", *(f"p_{name}" for name in CLASSES), "rr_ms", "rate_per_min", "signal", "sure"]
-    return ",".join([*names, *["classified"] * (min_confidence > 0)])
+    return ",".join([*names, *["classified"] * (min_confidence > 0), *["lead"] * several_leads])
 
 
 def table_lines(labelled: Labelled, earlier: Sequence[tuple[int, bool]] = ()) -> list[str]:
@@ -478,7 +504,8 @@ def table_lines(labelled: Labelled, earlier: Sequence[tuple[int, bool]] = ()) ->
 
     Sample and time at the record's own rate, class, probability of each class, RR before it, heart rate over the last
     beats, state of the signal, and whether its label is sure (1) or not (0). RR and rate are empty where there are
-    none. Where a least confidence is asked for, a last column says whether the beat is classified (1) or not (0).
+    none. Where a least confidence is asked for, a column says whether the beat is classified (1) or not (0); where
+    more than one lead was read, the last one names each beat's.
     """
     samples, fs_hz = labelled.samples, labelled.record.fs_hz
     after_gap = np.zeros(len(samples), bool) if labelled.after_gap is None else labelled.after_gap
@@ -489,11 +516,14 @@ def table_lines(labelled: Labelled, earlier: Sequence[tuple[int, bool]] = ()) ->
     state = np.full(len(samples), "ok") if labelled.signal is None else labelled.signal
     columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms[len(earlier) :], rates]
     columns += [state, (labelled.readable & is_trusted(labelled.proba)).astype(int), labelled.classified.astype(int)]
-    apart, lines = labelled.min_confidence > 0, []
-    for sample, time_s, label, proba, rr, rate, signal, sure, classified in zip(*(one.tolist() for one in columns)):
+    columns.append(state if labelled.leads is None else np.char.replace(labelled.leads, ",", ";"))
+    apart, several, lines = labelled.min_confidence > 0, labelled.leads is not None, []
+    for sample, time_s, label, proba, rr, rate, signal, sure, classified, lead in zip(
+        *(one.tolist() for one in columns)
+    ):
         cells = [f"{sample}", f"{time_s:.4f}", CLASSES[label], *(f"{p:.6f}" for p in proba)]
         cells += ["" if np.isnan(rr) else f"{rr:.0f}", "" if np.isnan(rate) else f"{rate:.0f}", signal, f"{sure}"]
-        lines.append(",".join(cells + [f"{classified}"] * apart))
+        lines.append(",".join(cells + [f"{classified}"] * apart + [lead] * several))
     return lines
 
 

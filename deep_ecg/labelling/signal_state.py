@@ -118,6 +118,11 @@ def unread_in_words(unread: Sequence[dict]) -> str | None:
     return _in_words("not readable", unread)
 
 
+def taken_over_in_words(taken_over: Sequence[dict]) -> str | None:
+    """One line on the stretches in which another lead took over, as `as_json` gives them; None where there are none."""
+    return _in_words("labelled from another lead, where the first could not be read,", taken_over)
+
+
 def _why(signal_mv: np.ndarray, fs_hz: float, span_mv: tuple[float, float]) -> str:
     """Why there are no beats in `signal_mv` (n,), of a record whose lowest and highest samples are `span_mv`."""
     watch, step = SignalWatch(fs_hz), max(round(STEP_S * fs_hz), 1)
