@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deep_ecg.beats.signal_quality import UNREADABLE, SettledQuality
+from deep_ecg.beats.signal_quality import QUALITIES, UNREADABLE, SettledQuality
 from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
@@ -259,7 +259,7 @@ class RPlace:
         self.kernel /= self.kernel.sum()
 
     def __call__(self, signal_mv: np.ndarray, missing: np.ndarray, about: int) -> int | None:
-        """The sample of `signal_mv` (n,) near sample `about`; None outside, in a gap (`missing`, (n,)), on a flat line."""
+        """The sample of `signal_mv` (n,) near sample `about`; None outside, where samples are `missing`, and flat."""
         margin = len(self.kernel) // 2
         low, high = max(about - self.reach, margin), min(about + self.reach + 1, len(signal_mv) - margin)
         if high <= low or missing[low:high].mean() > MISSING_SHARE:
@@ -274,13 +274,19 @@ class RPlace:
 class RPeak(NamedTuple):
     """A beat: the sample of its R-peak and the sample with which it was known, from the first sample ever pushed on.
 
-    `readable`: whether the signal could be read then; `after_gap`: whether it could not since the last readable beat.
+    `quality` is that of the signal then, one of QUALITIES; `after_gap`: whether the signal could not be read since the
+    last beat that could.
     """
 
     sample: int
     known: int
-    readable: bool = True
+    quality: str = "ok"
     after_gap: bool = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether the signal could be read then."""
+        return self.quality != QUALITIES[UNREADABLE]
 
 
 class RPeakNetwork:
@@ -345,11 +351,11 @@ class RPeakNetwork:
             now = step + 2 - first  # of the steps, those known with the beat
             self._after_gap |= UNREADABLE in self.states[done:now]
             done = now
-            beats += self._beats(step, bool(self.states[now - 1] != UNREADABLE))
+            beats += self._beats(step, QUALITIES[self.states[now - 1]])
         self._after_gap |= UNREADABLE in self.states[done:]
         return beats
 
-    def _beats(self, step: int, readable: bool) -> list[RPeak]:
+    def _beats(self, step: int, quality: str) -> list[RPeak]:
         """The beat of the peak at `step`; none where its R-peak is not to be found or belongs to the beat before."""
         zero = self._pushed - len(self._signal_mv)
         about = r_about(step, self._logits.delay_steps, self._fs_hz)
@@ -357,8 +363,8 @@ class RPeakNetwork:
         if place is None or zero + place - self._last_r < APART_S * self._fs_hz:
             return []
         self._last_r = zero + place
-        beat = RPeak(self._last_r, min(self._logits.needed(step + 1), self._pushed - 1), readable, self._after_gap)
-        self._after_gap &= not readable
+        beat = RPeak(self._last_r, min(self._logits.needed(step + 1), self._pushed - 1), quality, self._after_gap)
+        self._after_gap &= not beat.readable
         return [beat]
 
 
