@@ -368,7 +368,7 @@ static float deflection_mv(const struct deep_ecg *ecg, int ago, float zero_mv, f
 }
 
 /* How many samples before the newest the R-peak near the one `about` before it lies: the largest deflection of the
- * smoothed signal. -1 in a gap. */
+ * smoothed signal. -1 in a gap and where the signal is flat. */
 static int r_peak_ago(const struct deep_ecg *ecg, int about)
 {
     const int margin = COUNT_OF(R_KERNEL) - 1, oldest = ecg->pushed < FOREVER ? (int)ecg->pushed : FOREVER;
@@ -392,7 +392,7 @@ static int r_peak_ago(const struct deep_ecg *ecg, int about)
             r_ago = ago;
         }
     }
-    return r_ago;
+    return highest_mv >= LEAST_MV ? r_ago : -1;
 }
 
 /* Whether the logit of a beat peaked one step before the newest, `logit`; of two close peaks the first one stands. */

@@ -223,6 +223,7 @@ def _r_peak_constants(rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> d
         "APART": math.ceil(net.APART_S * fs_hz),
         "REACH": place.reach,
         "BASELINE": place.baseline,
+        "LEAST_MV": net.LEAST_MV,
         "MISSING_PARTS": round(1 / net.MISSING_SHARE),
         "ON_TIME": math.floor(net.ON_TIME_S * fs_hz),
     }
