@@ -4,8 +4,8 @@ Rules of ANSI/AAMI EC57 as ec57.py has them: reference and detected beats are pa
 of the ventricles is left out, of the half-hour databases the first five minutes too, and scores are gross: over the
 beats of all records together. DS1 has taught the detector; of the other databases, which `--sets` holds, the records
 are those that are kept out of its training (`detector_data.held_out`). The stress test adds noise that was recorded at
-home to 118 and 119. XQRS and GQRS come with wfdb; NeuroKit2 and sleepecg are compared where they are installed. Takes an
-hour with them, most of it GQRS.
+home to 118 and 119. XQRS and GQRS come with wfdb; NeuroKit2 and sleepecg are compared where they are installed. Takes
+an hour with them, most of it GQRS.
 """
 
 import argparse
