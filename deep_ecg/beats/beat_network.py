@@ -8,19 +8,23 @@ a beat to be told within 150 ms of its R-peak; that of the whole-record form let
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from deep_ecg.beats.detector import RATES_HZ, one_row
+from deep_ecg.beats.signal_quality import QUALITIES, UNREADABLE, SettledQuality
 from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
 
+RATES_HZ = (100.0, 1000.0)
+ON_TIME_S = 0.15  # a beat of the causal form that is known later than this after its R-peak is late
 NETWORK_HZ = 100.0
 STEP = 2  # samples at NETWORK_HZ; the network answers once for so many
 STEP_HZ = NETWORK_HZ / STEP
-BAND_HZ = (2.0, 25.0)  # without wander below, mains and most of muscle noise above
+BAND_ORDER, BAND_HZ = 2, (2.0, 25.0)  # without wander below, mains and most of muscle noise above
 
 # The running gain, near the QRS complex's foot: exceeded for GAIN_SHARE of the time
 GAIN_BLOCK = 10  # samples at NETWORK_HZ between its changes
@@ -34,6 +38,8 @@ KNEE = 4.0  # gains at which the input is squashed to a half
 FULL = 127
 
 RESIDUAL_LIMIT = 32767
+ZERO, HIGHEST, LIMIT = np.array(0.0), np.array(float(FULL)), np.array(float(RESIDUAL_LIMIT))
+FEW_STEPS = 9  # in which one product of matrices takes less time than a few of rows
 
 # Peaks of the beat's logit
 REFRACTORY_STEPS = 10
@@ -43,9 +49,8 @@ APART_S = 0.12  # two R-peaks closer than this are of one QRS complex
 R_REACH_S = 0.06
 R_BASELINE_S = 0.15
 R_SMOOTHING_S = 0.015
+LEAST_MV = 0.02  # a lower deflection is the last bits of a converter (MIT-BIH: 0.005 mV); a QRS lies far above
 MISSING_SHARE = 0.1  # of the samples around an R-peak; with more it may be the edge of the gap
-
-QUALITIES = ("ok", "noisy", "unreadable")
 
 
 class RunningGain:
@@ -80,19 +85,26 @@ class RunningGain:
 
 @dataclass(frozen=True)
 class Layer:
-    """One integer layer: weights (inputs, outputs) or (taps, channels), biases, and what its sums are scaled by.
+    """One integer layer, its scale folded into weights (inputs, outputs) or (taps, channels) and biases (outputs,).
 
-    A sum becomes floor(sum * multipliers / 2 ** shift + 1 / 2).
+    A sum of products becomes floor(sum * multiplier / 2 ** shift + 1 / 2): exact in float64, for a sum times a
+    multiplier stays far below 2 ** 53.
     """
 
     weights: np.ndarray
     biases: np.ndarray
-    multipliers: np.ndarray | None = None
-    shift: int = 0
 
-    def scaled(self, sums: np.ndarray) -> np.ndarray:
-        """Exact: a sum times a multiplier stays far below 2 ** 53."""
-        return np.floor((sums + self.biases) * self.multipliers * 2.0**-self.shift + 0.5)
+    def rounded(self, products: np.ndarray, highest: np.ndarray | None = None) -> np.ndarray:
+        """Sums of products (steps, outputs) as whole numbers, and where there is a `highest`, cut to 0 to that.
+
+        Done in place, as all below: a stream comes in so few steps at a time that every call of NumPy counts.
+        """
+        products += self.biases
+        np.floor(products, out=products)
+        if highest is not None:
+            np.maximum(products, ZERO, out=products)
+            np.minimum(products, highest, out=products)
+        return products
 
 
 class BeatNetwork:
@@ -106,12 +118,11 @@ class BeatNetwork:
             tuple(_layer(arrays, f"{kind}{index}") for kind in ("narrow", "depth", "wide"))
             for index in range(len(self._dilations))
         ]
-        taps = len(self._blocks[0][1].weights)
+        self._taps, self._narrow = self._blocks[0][1].weights.shape
+        self._depths = [_as_matrix(depth.weights) for _, depth, _ in self._blocks]
+        self._overflows = self._can_overflow()
         self._input = np.zeros(len(self._first.weights) - STEP)
-        self._memories = [
-            np.zeros(((taps - 1) * dilation, len(depth.biases)))
-            for dilation, (_, depth, _) in zip(self._dilations, self._blocks)
-        ]
+        self._memories = [np.zeros(((self._taps - 1) * dilation, self._narrow)) for dilation in self._dilations]
 
     def push(self, samples: np.ndarray) -> np.ndarray:
         """Logits (steps, 2) of beat and of unreadable signal for the steps that `samples` (n,) of int8 complete."""
@@ -121,113 +132,251 @@ class BeatNetwork:
         self._input = samples[steps * STEP :].copy()
         if steps == 0:
             return np.zeros((0, len(self._head.biases)))
-        spans = np.lib.stride_tricks.sliding_window_view(samples, width)[::STEP][:steps]
-        stream = np.clip(self._first.scaled(spans @ self._first.weights), 0, RESIDUAL_LIMIT)
+        size = samples.itemsize
+        spans = np.ndarray((steps, width), float, samples, strides=(STEP * size, size))
+        stream = self._first.rounded(spans @ self._first.weights, LIMIT)
         for index, block in enumerate(self._blocks):
-            stream = np.clip(stream + self._added(index, stream, *block), -RESIDUAL_LIMIT, RESIDUAL_LIMIT)
-        return np.maximum(stream, 0) @ self._head.weights + self._head.biases
+            stream += self._added(index, stream, *block)
+            if self._overflows[index]:
+                np.clip(stream, -RESIDUAL_LIMIT, RESIDUAL_LIMIT, out=stream)
+        np.maximum(stream, ZERO, out=stream)
+        return stream @ self._head.weights + self._head.biases
 
     def _added(self, index: int, stream: np.ndarray, narrow: Layer, depth: Layer, wide: Layer) -> np.ndarray:
         """What block `index` adds to the residual stream (steps, channels)."""
         steps, dilation = len(stream), self._dilations[index]
-        narrowed = np.clip(narrow.scaled(stream @ narrow.weights), 0, FULL)
+        narrowed = narrow.rounded(stream @ narrow.weights, HIGHEST)
         remembered = np.concatenate((self._memories[index], narrowed))
-        self._memories[index] = remembered[steps:].copy()
-        sums = sum(remembered[tap * dilation : tap * dilation + steps] * row for tap, row in enumerate(depth.weights))
-        return wide.scaled(np.clip(depth.scaled(sums), 0, FULL) @ wide.weights)
+        self._memories[index] = remembered[steps:]
+        if steps < FEW_STEPS:
+            row = self._narrow * remembered.itemsize
+            strides = (row, dilation * row, remembered.itemsize)
+            spans = np.ndarray((steps, self._taps, self._narrow), float, remembered, strides=strides)
+            sums = spans.reshape(steps, -1) @ self._depths[index]
+        else:
+            sums = remembered[:steps] * depth.weights[0]
+            for tap in range(1, self._taps):
+                sums += remembered[tap * dilation : tap * dilation + steps] * depth.weights[tap]
+        return wide.rounded(depth.rounded(sums, HIGHEST) @ wide.weights)
+
+    def _can_overflow(self) -> list[bool]:
+        """Whether the stream can leave its range in each block, by the largest sums that its weights allow."""
+        high = np.full(len(self._head.weights), float(RESIDUAL_LIMIT))
+        first = FULL * np.abs(self._first.weights).sum(axis=0) + self._first.biases
+        high, low, found = np.clip(first, 0, high), 0 * high, []
+        for _, _, wide in self._blocks:
+            high = high + FULL * np.maximum(wide.weights, 0).sum(axis=0) + wide.biases
+            low = low + FULL * np.minimum(wide.weights, 0).sum(axis=0) + wide.biases - 1
+            found.append(bool(high.max() > RESIDUAL_LIMIT or low.min() < -RESIDUAL_LIMIT))
+            high, low = np.minimum(high, RESIDUAL_LIMIT), np.maximum(low, -RESIDUAL_LIMIT)
+        return found
 
 
 def _layer(arrays: Mapping[str, np.ndarray], name: str) -> Layer:
     weights, biases = (arrays[f"{name}_{part}"].astype(float) for part in ("weights", "biases"))
     if f"{name}_multipliers" not in arrays:
         return Layer(weights, biases)
-    return Layer(weights, biases, arrays[f"{name}_multipliers"].astype(float), int(arrays[f"{name}_shift"]))
+    scales = arrays[f"{name}_multipliers"] * 2.0 ** -int(arrays[f"{name}_shift"])
+    return Layer(weights * scales, biases * scales + 0.5)
 
 
-class RPeakNetwork:
-    """R-peaks and signal quality of one lead from chunks of any size; their borders change nothing, to the bit.
+def _as_matrix(weights: np.ndarray) -> np.ndarray:
+    """Weights (taps, channels) of a convolution of each channel as a matrix (taps * channels, channels)."""
+    return np.concatenate([np.diag(row) for row in weights])
 
-    `arrays` hold a network (`load_network`); `fs_hz` is 100 to 1000 Hz, DeepECGError outside. A beat is the sample of
-    its R-peak and the sample at which it was known, both counted from the first sample ever pushed. What comes later
-    than the second cannot change the beat, and a beat once told stands.
+
+class LogitStream:
+    """The network's answers to one lead, samples at `fs_hz` in and logits out, in chunks of any size.
+
+    `fs_hz` is 100 to 1000 Hz, DeepECGError outside; `arrays` hold a network (`load_network`).
     """
 
     def __init__(self, fs_hz: float, arrays: Mapping[str, np.ndarray], gain: RunningGain | None = None):
         low, high = RATES_HZ
         if not low <= fs_hz <= high:
             raise DeepECGError(f"the R-peak detector cannot run at {fs_hz!r} Hz: {low:g} to {high:g} Hz are needed")
-        self._fs_hz, self._gain = float(fs_hz), gain or RunningGain()
-        self._network = BeatNetwork(arrays)
-        self._threshold, self._limits = float(arrays["threshold"]), arrays["quality_limits"].tolist()
-        self._band_pass, self._resampler = OnePassFilter(bandpass_sos(BAND_HZ, 2, fs_hz)), CausalResampler(fs_hz, 100)
+        self._network, self._gain = BeatNetwork(arrays), gain or RunningGain()
+        self._band_pass = OnePassFilter(bandpass_sos(BAND_HZ, BAND_ORDER, fs_hz))
+        self._resampler = CausalResampler(fs_hz, NETWORK_HZ)
+        self.delay_steps = self._network.delay_steps
+
+    def push(self, filled_mv: np.ndarray) -> np.ndarray:
+        """Logits (steps, 2) of beat and of unreadable signal for the steps that `filled_mv` (n,) completes."""
+        return self._network.push(self._gain(self._resampler(self._band_pass(filled_mv))))
+
+    def finish(self) -> np.ndarray:
+        """The logits that are owed when the signal has ended: the network reads on, and sees nothing."""
+        return self._network.push(self._gain(np.zeros(STEP * (self.delay_steps + 2))))
+
+    def needed(self, step: int) -> int:
+        """The sample that completes `step`."""
+        return self._resampler.needed(STEP * (step + 1) - 1)
+
+
+class FirstPeaks:
+    """Peaks of the beat's logit in chunks of any size; of two within REFRACTORY_STEPS the first one stands."""
+
+    def __init__(self, threshold: float):
+        self._threshold = threshold
+        self._row = np.full(2, -np.inf)  # the latest two logits
+        self._steps, self._last = 0, -REFRACTORY_STEPS
+
+    def __call__(self, logits: np.ndarray) -> list[int]:
+        """The steps of the peaks that the next `logits` (steps,) make known: each is known with the step after it."""
+        row = np.concatenate((self._row, logits))
+        first, self._steps, self._row = self._steps - 1, self._steps + len(logits), row[-2:]
+        found = []
+        for step in (first + peaks_of(row, self._threshold)).tolist():
+            if step - self._last >= REFRACTORY_STEPS:
+                found.append(step)
+                self._last = step
+        return found
+
+
+def peaks_of(row: np.ndarray, threshold: float) -> np.ndarray:
+    """The places, less one, at which `row` (n,) is at a local maximum of at least `threshold`, rising."""
+    middle = row[1:-1]
+    return np.flatnonzero((middle >= threshold) & (middle > row[:-2]) & (middle >= row[2:]))
+
+
+def strongest_peaks(logits: np.ndarray, threshold: float) -> list[int]:
+    """The steps of the peaks of `logits` (steps,) of which none has a higher one within REFRACTORY_STEPS, rising."""
+    peaks = peaks_of(np.pad(logits, 1, constant_values=-np.inf), threshold)
+    taken, found = np.zeros(len(logits), bool), []
+    for step in peaks[np.argsort(-logits[peaks], kind="stable")].tolist():
+        if not taken[step]:
+            found.append(step)
+            taken[max(step - REFRACTORY_STEPS + 1, 0) : step + REFRACTORY_STEPS] = True
+    return sorted(found)
+
+
+class RPlace:
+    """Where near a peak of the logit the R-peak is: at the largest deflection of the smoothed signal."""
+
+    def __init__(self, fs_hz: float):
+        self.reach, self.baseline = round(R_REACH_S * fs_hz), round(R_BASELINE_S * fs_hz)
+        self.kernel = np.hanning(2 * round(R_SMOOTHING_S / 2 * fs_hz) + 3)[1:-1]
+        self.kernel /= self.kernel.sum()
+
+    def __call__(self, signal_mv: np.ndarray, missing: np.ndarray, about: int) -> int | None:
+        """The sample of `signal_mv` (n,) near sample `about`; None outside, where samples are `missing`, and flat."""
+        margin = len(self.kernel) // 2
+        low, high = max(about - self.reach, margin), min(about + self.reach + 1, len(signal_mv) - margin)
+        if high <= low or missing[low:high].mean() > MISSING_SHARE:
+            return None
+        smooth_mv = np.convolve(signal_mv[low - margin : high + margin], self.kernel, "valid")
+        base_mv = signal_mv[max(about - self.baseline, 0) : high].mean()
+        deflection_mv = np.abs(smooth_mv - base_mv)
+        place = int(deflection_mv.argmax())
+        return low + place if deflection_mv[place] >= LEAST_MV else None
+
+
+class RPeak(NamedTuple):
+    """A beat: the sample of its R-peak and the sample with which it was known, from the first sample ever pushed on.
+
+    `quality` is that of the signal then, one of QUALITIES; `after_gap`: whether the signal could not be read since the
+    last beat that could.
+    """
+
+    sample: int
+    known: int
+    quality: str = "ok"
+    after_gap: bool = False
+
+    @property
+    def readable(self) -> bool:
+        """Whether the signal could be read then."""
+        return self.quality != QUALITIES[UNREADABLE]
+
+
+class RPeakNetwork:
+    """R-peaks and signal quality of one lead from chunks of any size; their borders change nothing, to the bit.
+
+    `arrays` hold a network, by default that of the causal form; `fs_hz` is 100 to 1000 Hz, DeepECGError outside. What
+    comes later than the sample with which a beat is known cannot change the beat, and a beat once told stands. Memory
+    and work a sample stay the same for ever.
+    """
+
+    def __init__(self, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None):
+        arrays = pretrained("causal") if arrays is None else arrays
+        self._fs_hz, self._logits = float(fs_hz), LogitStream(fs_hz, arrays)
+        self._picked, self._place = FirstPeaks(float(arrays["threshold"])), RPlace(fs_hz)
+        self._settled = SettledQuality(arrays["quality_limits"].tolist())
         self._watch, self._pushed, self._steps = SignalWatch(fs_hz), 0, 0
-        self._kernel = np.hanning(2 * self._samples(R_SMOOTHING_S / 2) + 3)[1:-1]
-        self._kernel /= self._kernel.sum()
-        waits_s = (self._network.delay_steps + 2) / STEP_HZ
-        self._history = self._samples(waits_s + 2 * R_REACH_S + R_BASELINE_S) + len(self._kernel)
+        back_s = (self._logits.delay_steps + 2) / STEP_HZ + R_REACH_S + R_BASELINE_S
+        self._history = round(back_s * fs_hz) + self._place.reach + len(self._place.kernel)
         self._signal_mv, self._missing = np.zeros(0), np.zeros(0, bool)
-        self._logits = np.full(2, -np.inf)  # the latest two of beats
-        self._last_step, self._last_r = -REFRACTORY_STEPS, -self._samples(10.0)
-        self.unreadable = np.zeros(0)  # logits of the steps of the latest chunk
+        self._last_r, self._after_gap = -round(10.0 * fs_hz), False
+        self.states = np.zeros(0, np.int8)  # of the steps of the latest chunk, into QUALITIES
 
     def push(self, chunk_mv: np.ndarray) -> list[tuple[int, int]]:
-        """Feeds the next samples (n,), any n >= 0, in millivolts; returns the beats decided in them, oldest first."""
+        """Feeds the next samples (n,), any n >= 0, in millivolts; returns the beats decided in them, oldest first.
+
+        A beat is (R-peak sample, sample with which it was known). Samples that are not numbers are lost signal.
+        DeepECGError where `chunk_mv` is not one row of numbers.
+        """
         chunk_mv = one_row(chunk_mv)
         if len(chunk_mv) == 0:
             return []
         watched = self._watch(chunk_mv)
         self._watch.forget(self._pushed)
-        return self.push_watched(*watched)
+        return [(beat.sample, beat.known) for beat in self.push_watched(*watched)]
 
-    def push_watched(self, filled_mv: np.ndarray, missing: np.ndarray) -> list[tuple[int, int]]:
+    def push_watched(self, filled_mv: np.ndarray, missing: np.ndarray) -> list[RPeak]:
         """`push` for a caller whose own `SignalWatch` has seen the samples (n,), n > 0, and has given these."""
         self._pushed += len(filled_mv)
         self._signal_mv = np.concatenate((self._signal_mv, filled_mv))
         self._missing = np.concatenate((self._missing, missing))
-        beats = self._read(self._resampler(self._band_pass(filled_mv)))
+        beats = self._read(self._logits.push(filled_mv))
         self._signal_mv, self._missing = self._signal_mv[-self._history :], self._missing[-self._history :]
         return beats
 
-    def finish(self) -> list[tuple[int, int]]:
-        """The beats that the network still owes when the signal has ended: it reads on, and sees nothing."""
-        return self._read(np.zeros(STEP * (self._network.delay_steps + 2)))
+    def finish(self) -> list[RPeak]:
+        """The beats that the network still owes when the signal has ended."""
+        return self._read(self._logits.finish())
 
-    def _samples(self, seconds: float) -> int:
-        return round(seconds * self._fs_hz)
+    @property
+    def quality(self) -> str:
+        """The signal just now: "missing", "flat" or "saturated" as in `SignalWatch.fault`, else one of QUALITIES."""
+        return self._watch.fault or self._settled.quality
 
-    def _read(self, samples_mv: np.ndarray) -> list[tuple[int, int]]:
-        logits = self._network.push(self._gain(samples_mv))
-        self.unreadable = logits[:, 1]
+    def _read(self, logits: np.ndarray) -> list[RPeak]:
+        if len(logits) == 0:
+            self.states = self.states[:0]
+            return []
         first, self._steps = self._steps, self._steps + len(logits)
-        row = np.concatenate((self._logits, logits[:, 0]))
-        self._logits = row[-2:]
-        middle = row[1:-1]
-        peaks = np.flatnonzero((middle >= self._threshold) & (middle > row[:-2]) & (middle >= row[2:]))
-        beats = (self._beat(first - 1 + at) for at in peaks.tolist())
-        return [beat for beat in beats if beat is not None]
+        self.states = self._settled(logits[:, 1])
+        beats, done = [], 0
+        for step in self._picked(logits[:, 0]):
+            now = step + 2 - first  # of the steps, those known with the beat
+            self._after_gap |= UNREADABLE in self.states[done:now]
+            done = now
+            beats += self._beats(step, QUALITIES[self.states[now - 1]])
+        self._after_gap |= UNREADABLE in self.states[done:]
+        return beats
 
-    def _beat(self, step: int) -> tuple[int, int] | None:
-        """The beat of the peak at `step`, or None where it is none."""
-        if step - self._last_step < REFRACTORY_STEPS:
-            return None
-        about_s = (step + 0.5 - self._network.delay_steps) / STEP_HZ
-        known = min(self._resampler.needed(STEP * (step + 2) - 1), self._pushed - 1)
-        r = self._r_peak(round(about_s * self._fs_hz))
-        if r is None or r - self._last_r < APART_S * self._fs_hz:
-            return None
-        self._last_step, self._last_r = step, r
-        return r, known
+    def _beats(self, step: int, quality: str) -> list[RPeak]:
+        """The beat of the peak at `step`; none where its R-peak is not to be found or belongs to the beat before."""
+        zero = self._pushed - len(self._signal_mv)
+        about = r_about(step, self._logits.delay_steps, self._fs_hz)
+        place = None if about < 0 else self._place(self._signal_mv, self._missing, about - zero)
+        if place is None or zero + place - self._last_r < APART_S * self._fs_hz:
+            return []
+        self._last_r = zero + place
+        beat = RPeak(self._last_r, min(self._logits.needed(step + 1), self._pushed - 1), quality, self._after_gap)
+        self._after_gap &= not beat.readable
+        return [beat]
 
-    def _r_peak(self, about: int) -> int | None:
-        """The largest deflection of the smoothed signal near sample `about`; None before the record and in a gap."""
-        zero, reach, margin = self._pushed - len(self._signal_mv), self._samples(R_REACH_S), len(self._kernel) // 2
-        low = max(about - reach - zero, margin)
-        high = min(about + reach + 1 - zero, len(self._signal_mv) - margin)
-        if about < 0 or high <= low or self._missing[low:high].mean() > MISSING_SHARE:
-            return None
-        smooth_mv = np.convolve(self._signal_mv[low - margin : high + margin], self._kernel, "valid")
-        base_mv = self._signal_mv[max(about - self._samples(R_BASELINE_S) - zero, 0) : high].mean()
-        return zero + low + int(np.abs(smooth_mv - base_mv).argmax())
+
+def r_about(step: int, delay_steps: int, fs_hz: float) -> int:
+    """The sample about which the R-peak lies of a beat whose logit peaks at `step`."""
+    return round((step + 0.5 - delay_steps) / STEP_HZ * fs_hz)
+
+
+@cache
+def pretrained(form: str) -> Mapping[str, np.ndarray]:
+    """The arrays of the network that comes with the project: of the "causal" form, or of the "whole" record's."""
+    return load_network(Path(__file__).with_name(f"r_peaks-{form}.npz"))
 
 
 def load_network(path: Path) -> dict[str, np.ndarray]:
@@ -239,23 +388,10 @@ def load_network(path: Path) -> dict[str, np.ndarray]:
         raise DeepECGError(f"{path} is no network of R-peaks: {error}: fetch it again") from None
 
 
-def whole_record(
-    signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """R-peaks (beats,) int64 of `signal_mv` (n,), rising, and for every sample an index into QUALITIES, (n,) int8."""
-    detector = RPeakNetwork(fs_hz, arrays, primed_gain(signal_mv, fs_hz))
-    beats, logits = detector.push(signal_mv), [detector.unreadable]
-    beats += detector.finish()
-    logits = np.concatenate([*logits, detector.unreadable])[int(arrays["delay_steps"]) :]
-    steps = np.minimum((np.arange(len(signal_mv)) / fs_hz * STEP_HZ).astype(int), len(logits) - 1)
-    quality = np.searchsorted(arrays["quality_limits"], logits, side="right")[steps]
-    return np.array([r for r, _ in beats], np.int64), quality.astype(np.int8)
-
-
 def network_signal(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
     """`signal_mv` (n,) as the network's gain takes it: gaps filled, band-passed in one pass, at NETWORK_HZ."""
     filled_mv, _ = SignalWatch(fs_hz)(signal_mv)
-    return CausalResampler(fs_hz, NETWORK_HZ)(OnePassFilter(bandpass_sos(BAND_HZ, 2, fs_hz))(filled_mv))
+    return CausalResampler(fs_hz, NETWORK_HZ)(OnePassFilter(bandpass_sos(BAND_HZ, BAND_ORDER, fs_hz))(filled_mv))
 
 
 def primed_gain(signal_mv: np.ndarray, fs_hz: float, seconds: float = 10.0) -> RunningGain:
@@ -263,3 +399,14 @@ def primed_gain(signal_mv: np.ndarray, fs_hz: float, seconds: float = 10.0) -> R
     gain = RunningGain()
     gain(network_signal(signal_mv[: round(seconds * fs_hz)], fs_hz))
     return RunningGain(gain.gain_mv, GAIN_HASTE)
+
+
+def one_row(chunk_mv: np.ndarray) -> np.ndarray:
+    """`chunk_mv` as a row of numbers, (n,) float64. Raises DeepECGError where it is none."""
+    try:
+        row = np.asarray(chunk_mv, float)
+    except (TypeError, ValueError):
+        raise DeepECGError("a chunk of the signal holds more than numbers: push millivolts") from None
+    if row.ndim != 1:
+        raise DeepECGError(f"a chunk of the signal has shape {row.shape}: push one row of samples, (n,)")
+    return row

@@ -4,7 +4,7 @@ For each record it writes the labels as a WFDB annotation file, as a table with 
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -13,12 +13,20 @@ import numpy as np
 import wfdb
 
 from config import CLASSES, Config
-from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
 from deep_ecg.beats.signal_watch import SignalWatch, unit_of
-from deep_ecg.beats.whole_record import r_peaks
-from deep_ecg.labelling.signal_state import Stretch, as_json, in_words, signal_at, silent_stretches
+from deep_ecg.labelling.lead_beats import LeadBeats, detected_beats
+from deep_ecg.labelling.signal_state import (
+    Stretch,
+    as_json,
+    in_words,
+    signal_at,
+    silent_stretches,
+    taken_over_in_words,
+    unread_in_words,
+    unread_share,
+)
 from deep_ecg.labelling.trust import Trust, rates_per_min, rr_ms, speaks_of_pacing, trust_of
 from deep_ecg.labelling.trust import is_sure as is_trusted
 from deep_ecg.networks.classifier import (
@@ -42,6 +50,7 @@ ECTOPIC = [CLASSES.index(name) for name in "SVF"]
 NO_BEATS_MEND = "choose another lead with --lead, or give the R-peaks with --peaks"
 PACED_SYMBOL = "/"  # of an annotated paced beat
 NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
+UNREADABLE = "unreadable"  # state of the signal at beats that no network was shown: they are Q, with this note
 STRIP_S = 20.0  # length of the picture
 STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
 
@@ -54,7 +63,9 @@ class Labelled:
     probability is below `min_confidence` are not classified. `silent` are the long stretches without beats, `unit` says
     so where the unit of the signal was taken from the signal itself, `signal` (beats,) is its state at each beat ("ok"
     where it is None), `paced` whether notes or annotations speak of a pacemaker; `left_out` beats of the
-    annotation file lie outside the signal.
+    annotation file lie outside the signal. Beats of signal that could not be read are in `samples`, as Q; `unread` are
+    the stretches of it. `after_gap` (beats,) tells before which beats there is no RR interval. `leads` and `taken_over`
+    are those of `LeadBeats`.
     """
 
     record: Record
@@ -68,11 +79,26 @@ class Labelled:
     signal: np.ndarray | None = None
     paced: bool = False
     left_out: int = 0
+    after_gap: np.ndarray | None = None
+    unread: list[Stretch] = field(default_factory=list)
+    leads: np.ndarray | None = None
+    taken_over: list[Stretch] = field(default_factory=list)
+
+    @property
+    def readable(self) -> np.ndarray:
+        """Whether each beat was shown to the network, (beats,) bool."""
+        return np.full(len(self.samples), True) if self.signal is None else self.signal != UNREADABLE
 
     @property
     def classified(self) -> np.ndarray:
         """Whether the network is sure enough of each beat, (beats,) bool."""
-        return is_sure(self.proba, self.min_confidence)
+        return self.readable & is_sure(self.proba, self.min_confidence)
+
+    @property
+    def rr_ms(self) -> np.ndarray:
+        """RR interval before each beat, (beats,); NaN where there is none."""
+        intervals_ms = rr_ms(self.samples, self.record.fs_hz)
+        return intervals_ms if self.after_gap is None else np.where(self.after_gap, np.nan, intervals_ms)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -133,23 +159,24 @@ def label_opened(
 ) -> Labelled:
     """`label_record` of a record whose header has been read."""
     record, synthetic = read_lead(file, classifier, lead)
-    if peaks is None:
-        annotation = _detected(record, file.path, classifier.inputs)
-    else:
-        annotation = _read_peaks(file, record, peaks, config)
-    samples = annotation.samples
-    proba = probabilities(record, annotation, classifier) if len(samples) else np.empty((0, len(CLASSES)), np.float32)
+    annotation = None if peaks is None else _read_peaks(file, record, peaks, config)
+    beats = _detected(file, record, classifier) if annotation is None else _given(record, annotation, classifier)
+    symbols = () if annotation is None else annotation.symbols
     return Labelled(
         record,
-        samples,
-        proba,
-        _reference(annotation, peaks, config),
+        beats.samples,
+        beats.proba,
+        None if annotation is None else _reference(annotation, peaks, config),
         synthetic,
-        silent=silent_stretches(record, samples),
-        signal=signal_at(record, samples),
-        paced=speaks_of_pacing(file.header.comments) or PACED_SYMBOL in annotation.symbols,
-        left_out=annotation.left_out,
+        silent=silent_stretches(record, beats.samples),
+        signal=beats.signal,
+        paced=speaks_of_pacing(file.header.comments) or PACED_SYMBOL in symbols,
+        left_out=0 if annotation is None else annotation.left_out,
         unit=unit_of(record.signal_mv, record.fs_hz),
+        after_gap=beats.after_gap,
+        unread=beats.unread,
+        leads=beats.leads,
+        taken_over=beats.taken_over,
     )
 
 
@@ -231,14 +258,35 @@ def _check_names(paths: Sequence[Path]):
         seen[path.name] = path
 
 
-def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
+def _detected(file: RecordFile, record: Record, classifier: Classifier) -> LeadBeats:
     if len(record.signal_mv) < record.fs_hz:
-        raise DeepECGError(f"record {path} lasts less than a second: a longer one is needed")
+        raise DeepECGError(f"record {file.path} lasts less than a second: a longer one is needed")
     try:
-        samples = (causal_r_peaks if inputs.causal else r_peaks)(record.signal_mv, record.fs_hz)
+        return detected_beats(record, classifier, _other_leads(file, record, classifier.description.leads))
     except DeepECGError as error:
-        raise DeepECGError(f"record {path}: {error}: resample it, or give the R-peaks with --peaks") from None
-    return Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
+        raise DeepECGError(f"record {file.path}: {error}: resample it, or give the R-peaks with --peaks") from None
+
+
+def _other_leads(file: RecordFile, record: Record, preferred: Sequence[str]) -> Iterator[Record]:
+    """The leads of `file` beside `record` that can be read in its place: voltages of its rate and length."""
+    for candidate in leads.candidates(file.leads, file.units, preferred):
+        if leads.in_millivolts(file.units[candidate]) and file.fs_hz(candidate) == record.fs_hz:
+            try:
+                other = file.lead(candidate)
+            except DeepECGError:  # flat, or not to be read: no help
+                continue
+            if other.lead != record.lead and len(other.signal_mv) == len(record.signal_mv):
+                yield other
+
+
+def _given(record: Record, annotation: Annotation, classifier: Classifier) -> LeadBeats:
+    """The beats at R-peaks that were given: whoever gave them could read the signal."""
+    samples, groups = annotation.samples, np.zeros(0, np.int64)
+    proba = np.empty((0, len(CLASSES)), np.float32)
+    if len(samples):
+        inputs = network_inputs(record, annotation, classifier.inputs)
+        proba, groups = classifier.probabilities(inputs), inputs.groups
+    return LeadBeats(samples, proba, groups, annotation.after_gap, signal_at(record, samples), [])
 
 
 def _read_peaks(file: RecordFile, record: Record, extension: str, config: Config) -> Annotation:
@@ -254,7 +302,7 @@ def _read_peaks(file: RecordFile, record: Record, extension: str, config: Config
 
 def _reference(annotation: Annotation, extension: str | None, config: Config) -> np.ndarray | None:
     """AAMI classes of the annotated beats; None for a detector's file, which calls every beat N."""
-    if extension is None or (extension != config.annotation_extension and set(annotation.symbols) == {"N"}):
+    if extension != config.annotation_extension and set(annotation.symbols) == {"N"}:
         return None
     return aami_labels(annotation.symbols, config.aami)
 
@@ -304,16 +352,21 @@ def summarise(labelled: Labelled) -> dict:
     Where a least confidence is asked for, "not_classified" counts the beats below it; classes and burdens, which are
     None where no beat is left, are of the others. "silent" are the long stretches without beats; "unit" is there where
     the unit was taken from the signal itself. "left_out" counts those of an annotation file outside the signal.
+    "unreadable" counts beats of signal that could not be read, which are in no class, and "unread" are its stretches.
+    "taken_over" are those in which another lead could, and is labelled; its name is their why.
     """
     return summary_of(
         labelled.record,
         class_counts(labelled),
         trust(labelled),
-        not_classified=int((~labelled.classified).sum()) if labelled.min_confidence else None,
+        not_classified=int((labelled.readable & ~labelled.classified).sum()) if labelled.min_confidence else None,
         beats=len(labelled.samples),
         silent=labelled.silent,
         unit=labelled.unit,
         left_out=labelled.left_out,
+        unreadable=int((~labelled.readable).sum()),
+        unread=labelled.unread,
+        taken_over=labelled.taken_over,
     )
 
 
@@ -331,6 +384,9 @@ def summary_of(
     silent: Sequence[Stretch] = (),
     unit: str | None = None,
     left_out: int = 0,
+    unreadable: int = 0,
+    unread: Sequence[Stretch] = (),
+    taken_over: Sequence[Stretch] = (),
 ) -> dict:
     """`summarise` of so many `beats`, from the `counts` (5,) of the classified ones."""
     apart = {} if not_classified is None else {"not_classified": not_classified}
@@ -342,10 +398,13 @@ def summary_of(
         "beats": beats,
         "counts": {name: int(count) for name, count in zip(CLASSES, counts)},
         **apart,
+        "unreadable": unreadable,
         **outside,
         "ectopic_percent": _percent(counts[ECTOPIC].sum(), counts.sum()),
         "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
         "silent": as_json(silent, record.fs_hz),
+        "unread": as_json(unread, record.fs_hz),
+        **({"taken_over": as_json(taken_over, record.fs_hz)} if taken_over else {}),
         **({"unit": unit} if unit else {}),
         "trust": trust.as_json(),
     }
@@ -353,12 +412,11 @@ def summary_of(
 
 def trust(labelled: Labelled) -> Trust:
     """What is to be thought of the labels of a record."""
-    fs_hz, samples = labelled.record.fs_hz, labelled.samples
-    rr = rr_ms(samples, fs_hz)
+    samples, rr = labelled.samples, labelled.rr_ms
     rate = 60_000 / float(np.nanmedian(rr)) if np.isfinite(rr).any() else None
-    silent = sum(one.last - one.first for one in labelled.silent)
     length = len(labelled.record.signal_mv) or int(samples[-1] if len(samples) else 0) + 1
-    return trust_of(labelled.proba, rate, silent / length, labelled.paced)
+    silent = unread_share(labelled.unread, labelled.silent, length)
+    return trust_of(labelled.proba[labelled.readable], rate, silent, labelled.paced)
 
 
 def _percent(count: int, of: int) -> float | None:
@@ -370,8 +428,11 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     stamp = "SYNTHETIC " if synthetic else ""
     counts = ", ".join(f"{name} {count:,}" for name, count in summary["counts"].items())
     counts += f", not classified {summary['not_classified']:,}" if "not_classified" in summary else ""
+    counts += f", unreadable {summary['unreadable']:,}" if summary.get("unreadable") else ""
     ectopic, ventricular = (number(summary[name], ".2f") for name in ("ectopic_percent", "v_percent"))
-    said = [line for line in (in_words(summary.get("silent", ())), summary.get("unit")) if line]
+    silent, unread, taken_over = (summary.get(name, ()) for name in ("silent", "unread", "taken_over"))
+    stretches = (in_words(silent), unread_in_words(unread), taken_over_in_words(taken_over))
+    said = [line for line in (*stretches, summary.get("unit")) if line]
     said.append(trust_in_words(summary["trust"]))
     print(
         f"{stamp}{summary['record']}: {summary['beats']:,} beats, lead {summary['lead']}, {source}\n"
@@ -404,7 +465,7 @@ def encoded_annotations(labelled: Labelled, parent: Path, after: int | None = No
     With `after`, what is to follow the annotations of a file whose last beat is at that sample.
     """
     samples, symbols = labelled.samples - (after or 0), [CLASSES[label] for label in labelled.predicted]
-    notes = ["" if sure else NOTE for sure in labelled.classified]
+    notes = np.where(labelled.readable, np.where(labelled.classified, "", NOTE), UNREADABLE).tolist()
     if labelled.synthetic and after is None:
         samples, symbols, notes = np.append(0, samples), ['"', *symbols], ["SYNTHETIC", *notes]
     fs_hz = labelled.record.fs_hz if after is None else None
@@ -426,33 +487,43 @@ def _check_written(path: Path, last: int):
 
 def write_table(path: Path, labelled: Labelled):
     """Writes one line a beat, after a line with the names of the columns (`table_lines`)."""
-    write_text(path, "\n".join([table_header(labelled.min_confidence), *table_lines(labelled)]) + "\n")
+    write_text(
+        path,
+        "\n".join([table_header(labelled.min_confidence, labelled.leads is not None), *table_lines(labelled)]) + "\n",
+    )
 
 
-def table_header(min_confidence: float) -> str:
+def table_header(min_confidence: float, several_leads: bool = False) -> str:
     """The names of the columns of the table of beats."""
     names = ["sample", "time_s", "class", *(f"p_{name}" for name in CLASSES), "rr_ms", "rate_per_min", "signal", "sure"]
-    return ",".join([*names, *["classified"] * (min_confidence > 0)])
+    return ",".join([*names, *["classified"] * (min_confidence > 0), *["lead"] * several_leads])
 
 
-def table_lines(labelled: Labelled, earlier: Sequence[int] = ()) -> list[str]:
-    """The cells of each beat, one line each; `earlier` are the samples of the beats that came just before these.
+def table_lines(labelled: Labelled, earlier: Sequence[tuple[int, bool]] = ()) -> list[str]:
+    """The cells of each beat, one line each; `earlier` are sample and after_gap of the beats just before these.
 
     Sample and time at the record's own rate, class, probability of each class, RR before it, heart rate over the last
     beats, state of the signal, and whether its label is sure (1) or not (0). RR and rate are empty where there are
-    none. Where a least confidence is asked for, a last column says whether the beat is classified (1) or not (0).
+    none. Where a least confidence is asked for, a column says whether the beat is classified (1) or not (0); where
+    more than one lead was read, the last one names each beat's.
     """
     samples, fs_hz = labelled.samples, labelled.record.fs_hz
-    intervals_ms = rr_ms(np.concatenate([earlier, samples]), fs_hz)
+    after_gap = np.zeros(len(samples), bool) if labelled.after_gap is None else labelled.after_gap
+    before = np.array(earlier, int).reshape(-1, 2)
+    intervals_ms = rr_ms(np.concatenate([before[:, 0], samples]), fs_hz)
+    intervals_ms[np.concatenate([before[:, 1] > 0, after_gap])] = np.nan
     rates = rates_per_min(intervals_ms)[len(earlier) :]
     state = np.full(len(samples), "ok") if labelled.signal is None else labelled.signal
     columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms[len(earlier) :], rates]
-    columns += [state, is_trusted(labelled.proba).astype(int), labelled.classified.astype(int)]
-    apart, lines = labelled.min_confidence > 0, []
-    for sample, time_s, label, proba, rr, rate, signal, sure, classified in zip(*(one.tolist() for one in columns)):
+    columns += [state, (labelled.readable & is_trusted(labelled.proba)).astype(int), labelled.classified.astype(int)]
+    columns.append(state if labelled.leads is None else np.char.replace(labelled.leads, ",", ";"))
+    apart, several, lines = labelled.min_confidence > 0, labelled.leads is not None, []
+    for sample, time_s, label, proba, rr, rate, signal, sure, classified, lead in zip(
+        *(one.tolist() for one in columns)
+    ):
         cells = [f"{sample}", f"{time_s:.4f}", CLASSES[label], *(f"{p:.6f}" for p in proba)]
         cells += ["" if np.isnan(rr) else f"{rr:.0f}", "" if np.isnan(rate) else f"{rate:.0f}", signal, f"{sure}"]
-        lines.append(",".join(cells + [f"{classified}"] * apart))
+        lines.append(",".join(cells + [f"{classified}"] * apart + [lead] * several))
     return lines
 
 

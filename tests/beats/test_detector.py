@@ -7,7 +7,7 @@ import pytest
 from scipy.signal import resample_poly
 
 from config import DS1, DS2
-from deep_ecg.beats.detector import RPeakDetector
+from deep_ecg.beats.beat_network import RPeakNetwork
 from deep_ecg.records.wfdb_files import read_beats, read_record
 from deep_ecg.system.errors import DeepECGError
 
@@ -19,7 +19,7 @@ LEAD = "MLII"
 
 def beats_of(signal_mv, fs_hz=FS_HZ, chunk=None, detector=None):
     """Beats (n, 2) of a fresh detector fed `chunk` samples at a time, by default a second."""
-    detector, chunk = detector or RPeakDetector(fs_hz), chunk or round(fs_hz)
+    detector, chunk = detector or RPeakNetwork(fs_hz), chunk or round(fs_hz)
     chunks_mv = (signal_mv[start : start + chunk] for start in range(0, len(signal_mv), chunk))
     beats = [beat for chunk_mv in chunks_mv for beat in detector.push(chunk_mv)]
     return np.array(beats, np.int64).reshape(-1, 2)
@@ -151,7 +151,7 @@ def with_faults(signal_mv):
 @pytest.mark.parametrize("chunk", [1, 7, 360])
 def test_chunks_of_any_size_say_the_same(mitdb, chunk):
     signal_mv = with_faults(excerpt(mitdb, "203", 100, 40)[0])
-    whole, parts = RPeakDetector(FS_HZ), RPeakDetector(FS_HZ)
+    whole, parts = RPeakNetwork(FS_HZ), RPeakNetwork(FS_HZ)
     expected = beats_of(signal_mv, chunk=len(signal_mv), detector=whole)
     assert len(expected) > 30
     assert np.array_equal(beats_of(signal_mv, chunk=chunk, detector=parts), expected)
@@ -160,7 +160,7 @@ def test_chunks_of_any_size_say_the_same(mitdb, chunk):
 
 def test_empty_chunks_say_nothing_and_disturb_nothing():
     signal_mv, _ = ecg()
-    detector = RPeakDetector(FS_HZ)
+    detector = RPeakNetwork(FS_HZ)
     beats = []
     for start in range(0, len(signal_mv), 100):
         assert detector.push(np.empty(0)) == []
@@ -179,7 +179,7 @@ def test_nothing_after_it_was_known_changes_a_beat(mitdb, name):
 
 
 def test_memory_does_not_grow():
-    detector, signal_mv = RPeakDetector(FS_HZ), np.random.default_rng(0).normal(size=36_000)
+    detector, signal_mv = RPeakNetwork(FS_HZ), np.random.default_rng(0).normal(size=36_000)
     sizes = []
     for _ in range(6):
         detector.push(signal_mv)
@@ -339,7 +339,7 @@ def test_a_record_that_starts_with_a_lost_signal_is_learned_when_it_comes():
 def test_quality_names_the_fault_and_is_ok_again(mitdb, fault, quality):
     signal_mv, _ = excerpt(mitdb, "101", 600, 90)
     signal_mv[FAULT] = FAULTS[fault](signal_mv[FAULT])
-    detector = RPeakDetector(FS_HZ)
+    detector = RPeakNetwork(FS_HZ)
     beats_of(signal_mv[: FAULT.start], detector=detector)
     assert detector.quality == "ok"
     beats_of(signal_mv[FAULT], detector=detector)
@@ -349,7 +349,7 @@ def test_quality_names_the_fault_and_is_ok_again(mitdb, fault, quality):
 
 
 def test_quality_is_learning_until_beats_are_known():
-    detector = RPeakDetector(FS_HZ)
+    detector = RPeakNetwork(FS_HZ)
     assert detector.quality == "learning"
     detector.push(ecg()[0][:360])
     assert detector.quality == "learning"
@@ -361,10 +361,10 @@ def test_quality_is_learning_until_beats_are_known():
 @pytest.mark.parametrize("fs_hz", [0, 99.9, 1000.1, np.nan, -360])
 def test_a_rate_out_of_range_is_refused(fs_hz):
     with pytest.raises(DeepECGError, match="100 to 1000 Hz"):
-        RPeakDetector(fs_hz)
+        RPeakNetwork(fs_hz)
 
 
 @pytest.mark.parametrize("chunk", [np.zeros((2, 3)), 1.0, ["a"]])
 def test_a_chunk_that_is_no_row_of_numbers_is_refused(chunk):
     with pytest.raises(DeepECGError, match="chunk"):
-        RPeakDetector(FS_HZ).push(chunk)
+        RPeakNetwork(FS_HZ).push(chunk)
