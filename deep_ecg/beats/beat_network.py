@@ -6,6 +6,7 @@ nor on the library that multiplies. The network answers a fixed delay late. That
 a beat to be told within 150 ms of its R-peak; that of the whole-record form lets it see as far ahead as back.
 """
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -33,7 +34,8 @@ GAIN_RATE = 0.2  # of its logarithm, a block in which all samples exceed it and 
 GAIN_START_MV = 0.1
 GAIN_LEAST_MV = 0.004  # less is the last bit of a converter
 GAIN_HASTE = 10  # changes in the first block, half as many in the second, and so on: it is found within a second
-GAIN_FACTORS = np.exp(GAIN_RATE * (np.arange(GAIN_BLOCK + 1) / GAIN_BLOCK - GAIN_SHARE))
+GAIN_LEAP = 16  # gains that a block of the first second can be high: higher, and the gain is raised at once
+GAIN_FACTORS = np.exp(GAIN_RATE * (np.arange(GAIN_BLOCK + 1) / GAIN_BLOCK - GAIN_SHARE)).tolist()
 KNEE = 4.0  # gains at which the input is squashed to a half
 FULL = 127
 
@@ -65,19 +67,19 @@ class RunningGain:
         """Whole numbers from -FULL to FULL, (n,) float64, of `samples_mv` (n,)."""
         pending = len(self._samples)
         heights_mv = np.concatenate((self._samples, np.abs(samples_mv)))
-        gains_mv = np.empty(len(heights_mv))
-        end = 0
-        for end in range(GAIN_BLOCK, len(heights_mv) + 1, GAIN_BLOCK):
-            block_mv = heights_mv[end - GAIN_BLOCK : end]
-            gains_mv[end - GAIN_BLOCK : end] = self.gain_mv
-            self._follow(int(np.count_nonzero(block_mv > self.gain_mv)))
         end = len(heights_mv) // GAIN_BLOCK * GAIN_BLOCK
-        gains_mv[end:] = self.gain_mv
-        self._samples = heights_mv[end:].copy()
-        gains_mv, heights_mv = gains_mv[pending:], heights_mv[pending:]
-        return np.floor(FULL * samples_mv / (heights_mv + KNEE * gains_mv) + 0.5)
+        gains_mv = [self.gain_mv]
+        for block_mv in np.sort(heights_mv[:end].reshape(-1, GAIN_BLOCK), axis=1).tolist():
+            self._follow(GAIN_BLOCK - bisect_right(block_mv, self.gain_mv), block_mv[-2])
+            gains_mv.append(self.gain_mv)
+        self._samples = heights_mv[end:]
+        squashed_at_mv = KNEE * np.repeat(gains_mv, GAIN_BLOCK)[pending : len(heights_mv)]
+        return np.floor(FULL * samples_mv / (heights_mv[pending:] + squashed_at_mv) + 0.5)
 
-    def _follow(self, above: int):
+    def _follow(self, above: int, high_mv: float):
+        """Goes on by a block of which so many samples lie `above` the gain, all but one of them up to `high_mv`."""
+        while self._blocks < GAIN_HASTE and high_mv > GAIN_LEAP * self.gain_mv:
+            self.gain_mv *= GAIN_FACTORS[-1]
         for _ in range(max(GAIN_HASTE // (self._blocks + 1), 1)):
             self.gain_mv = max(self.gain_mv * GAIN_FACTORS[above], GAIN_LEAST_MV)
         self._blocks += 1
@@ -262,10 +264,11 @@ class RPlace:
         """The sample of `signal_mv` (n,) near sample `about`; None outside, where samples are `missing`, and flat."""
         margin = len(self.kernel) // 2
         low, high = max(about - self.reach, margin), min(about + self.reach + 1, len(signal_mv) - margin)
-        if high <= low or missing[low:high].mean() > MISSING_SHARE:
+        if high <= low or np.count_nonzero(missing[low:high]) > MISSING_SHARE * (high - low):
             return None
         smooth_mv = np.convolve(signal_mv[low - margin : high + margin], self.kernel, "valid")
-        base_mv = signal_mv[max(about - self.baseline, 0) : high].mean()
+        before_mv = signal_mv[max(about - self.baseline, 0) : high]
+        base_mv = np.add.reduce(before_mv) / len(before_mv)  # numpy.mean, without its checks
         deflection_mv = np.abs(smooth_mv - base_mv)
         place = int(deflection_mv.argmax())
         return low + place if deflection_mv[place] >= LEAST_MV else None

@@ -46,7 +46,7 @@ from deep_ecg.system.files import atomic_file, check_writable, locked
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.workers import WorkerDied, run_jobs
 
-VERSION = 2  # raised when the same record, network and settings give other labels
+VERSION = 3  # raised when the same record, network and settings give other labels
 MANIFEST = "manifest.jsonl"
 MAX_LIST_BYTES = 64_000_000
 MAX_STORED_BYTES = 10_000_000  # of a NAME.json
