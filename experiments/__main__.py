@@ -20,6 +20,7 @@ EXPERIMENTS = {  # each name, whose module has _ for -, and what is said after C
     "tables": console.FILES_WHOLE,
     "answers": console.NOTHING_WRITTEN,
     "convert": console.FILES_WHOLE,
+    "detector": console.GOES_ON,
     "detectors": console.NOTHING_WRITTEN,
     "chain": console.NOTHING_WRITTEN,
     "streaming": console.NOTHING_WRITTEN,

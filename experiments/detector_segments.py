@@ -1,4 +1,4 @@
-"""What a network of R-peaks is shown: 20 s of a recording at another speed, gain and polarity, with noise or without."""
+"""What a network of R-peaks is shown: 20 s of a recording at another speed, gain and polarity, often with noise."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import sosfilt
 
-from experiments import noise
 from deep_ecg.beats.beat_network import BAND_HZ, GAIN_HASTE, GAIN_SHARE, NETWORK_HZ, STEP, STEP_HZ, RunningGain
 from dsp_filters import bandpass_sos
-from experiments.beat_data import Recording
+from experiments import noise
+from experiments.detector_data import Recording
 
 HZ = round(NETWORK_HZ)
 LENGTH = 20 * HZ
@@ -42,7 +42,7 @@ class Segments:
     """An endless supply of segments from recordings by database, the same for the same `seed`."""
 
     def __init__(self, recordings: Mapping[str, Sequence[Recording]], noises: Sequence[np.ndarray], seed: int):
-        self._rng = np.random.default_rng(seed)
+        self._seed, self._rng = seed, np.random.default_rng(seed)
         self._recordings = [list(recordings[name]) for name in SHARES]
         self._shares = np.array(list(SHARES.values())) / sum(SHARES.values())
         lengths = [np.array([max(len(one.signal_mv), LENGTH) for one in group], float) for group in self._recordings]
@@ -51,11 +51,16 @@ class Segments:
         stretches = [synthetic_noise(round(SYNTHETIC_S * HZ), self._rng) for _ in range(SYNTHETIC)]
         self._synthetic = np.concatenate(stretches)
 
-    def batch(self, count: int, delay_steps: int) -> tuple[np.ndarray, ...]:
-        """Inputs (count, LENGTH) and, by step, targets and weights of beat and of unreadable signal, all float32.
+    def exchange(self, name: str, recordings: Sequence[Recording]):
+        """Takes `recordings`, as many and as long, in the place of those of database `name`."""
+        self._recordings[list(SHARES).index(name)] = list(recordings)
 
-        Targets lie `delay_steps` late.
+    def batch(self, number: int, count: int, delay_steps: int) -> tuple[np.ndarray, ...]:
+        """Batch `number`: inputs (count, LENGTH) and, by step, targets and weights of beat and of unreadable signal.
+
+        All are float32; targets lie `delay_steps` late. A number always gives the same batch.
         """
+        self._rng = np.random.default_rng([self._seed, number])
         segments = [self._segment() for _ in range(count)]
         inputs = np.stack([self._gained(one.signal_mv) for one in segments])
         beats = np.stack([beat_target(one.beats_s, delay_steps) for one in segments])

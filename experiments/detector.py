@@ -1,34 +1,50 @@
 """Trains the network of R-peaks and signal quality, and writes it as whole numbers.
 
-`python -m experiments.beat_training --form causal --out FILE.npz` reads DS1 without the records that carry the noise
-test, and two thirds of SVDB, the 2014 Challenge, TELE and the 2017 Challenge; the rest of these is for choosing, see
-beat_scores.py. DS2 stays shut. Both forms are the same network, trained to answer 0.1 s or 2.4 s late.
+It reads DS1 without the records that carry the noise test, and two thirds of SVDB, the 2014 Challenge, TELE and the
+2017 Challenge; the rest of these is for choosing (`detectors`). DS2 stays shut. Both forms are the same network,
+trained to answer 0.1 s late in a stream and 2.4 s late for a whole record. The recordings of 2017 have no R-peaks:
+after a quarter of the training the network marks those of which it is sure, and learns from them too. Takes half an
+hour a form on one core.
 """
 
 import argparse
-import sys
+import math
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 import torch
+from scipy.ndimage import maximum_filter1d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from config import Config
-from deep_ecg.beats.beat_network import FULL, RESIDUAL_LIMIT, STEP, STEP_HZ
+from deep_ecg.beats import beat_network
+from deep_ecg.beats.beat_network import FULL, REFRACTORY_STEPS, RESIDUAL_LIMIT, STEP, STEP_HZ, RunningGain
 from deep_ecg.records.database import real_source
-from deep_ecg.system import console
-from experiments.beat_augment import Segments
-from experiments.beat_data import training_recordings, unreadable_stretches
+from deep_ecg.system.files import atomic_file
+from experiments.detector_data import Recording, training_recordings, unreadable_stretches
+from experiments.detector_segments import Segments
 
+WEIGHTS = Path(beat_network.__file__).parent
 DELAYS_S = {"causal": 0.10, "whole": 2.4}
 CHANNELS, NARROW, TAPS, FIRST_TAPS = 32, 16, 3, 16
 DILATIONS = (1, 2, 1, 4, 8, 16, 32, 64)  # the network sees 5.3 s
 BATCH, LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 16, 5e-3, 1e-4, 30
 SAVED_EVERY = 500  # batches
+UNMARKED, TAUGHT = "cinc2017", 0.25
+THRESHOLDS = {"causal": 0.4, "whole": 0.4}  # least probability of a beat
+LIMITS = (0.2, 0.5)  # least probability of noisy and of unreadable signal
 QUALITY_WEIGHT = 0.3  # of the loss of quality beside that of beats
+
+SURE, UNSURE = 0.8, 0.15  # a peak of a recording without R-peaks is a beat; one between the two teaches nothing
+UNSURE_QUALITY = 0.5
+AROUND_STEPS = 15
+LONGEST_STEPS = 100  # between two beats: more, and one may have been missed
 
 RESIDUAL_SCALE = 512.0  # whole numbers that 1 becomes in the residual stream
 MULTIPLIER_BITS = 20
@@ -94,29 +110,56 @@ def multiplications_per_s() -> float:
 # Training ------------------------------------------------------------------------------------------------------------
 
 
-def train(network: FloatNetwork, segments: Segments, form: str, steps: int, saved: Path):
-    """Trains `network` of `form` for `steps` batches, and saves it now and then."""
-    delay_steps = round(DELAYS_S[form] * STEP_HZ)
+def train(network: FloatNetwork, segments: Segments, unmarked: Sequence[Recording], form: str, steps: int, saved: Path):
+    """Trains `network` of `form` for `steps` batches; after TAUGHT of them it marks the beats of `unmarked` itself.
+
+    What is done is kept in the file `saved` now and then, and gone on from where that is there.
+    """
+    delay_steps, teaches_at = round(DELAYS_S[form] * STEP_HZ), round(TAUGHT * steps)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    done, teacher = _resumed(saved, network, optimizer)
+    if teacher:
+        segments.exchange(UNMARKED, taught(_with(teacher), unmarked, form))
     started_s = perf_counter()
-    for step in range(steps):
+    for step in range(done, steps):
+        if step == teaches_at:
+            teacher = deepcopy(network.state_dict())
+            segments.exchange(UNMARKED, taught(_with(teacher), unmarked, form))
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * rate(step, steps)
-        losses = losses_of(network, segments.batch(BATCH, delay_steps))
+        losses = losses_of(network, segments.batch(step, BATCH, delay_steps))
         optimizer.zero_grad()
         (losses[0] + QUALITY_WEIGHT * losses[1]).backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         if step % 50 == 49:
-            beat, quality = (float(loss) for loss in losses)
+            beat, quality = (float(loss.detach()) for loss in losses)
             print(f"{step + 1} of {steps}, {perf_counter() - started_s:.0f} s: {beat:.4f} {quality:.4f}", flush=True)
         if step % SAVED_EVERY == SAVED_EVERY - 1 or step == steps - 1:
-            torch.save(network.state_dict(), saved)
+            state = {"done": step + 1, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            with atomic_file(saved) as temporary:
+                torch.save(state | {"teacher": teacher}, temporary)
+
+
+def _resumed(saved: Path, network: FloatNetwork, optimizer: torch.optim.Optimizer) -> tuple[int, dict]:
+    """Takes up what is in `saved`; returns how many batches were done, and the weights that marked beats, if any."""
+    if not saved.exists():
+        return 0, {}
+    state = torch.load(saved, weights_only=True)
+    network.load_state_dict(state["network"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["done"], state["teacher"]
+
+
+def _with(weights: dict) -> FloatNetwork:
+    network = FloatNetwork()
+    network.load_state_dict(weights)
+    return network
 
 
 def rate(step: int, steps: int) -> float:
     """Share of the learning rate at `step`: up in WARM_UP steps, down along a cosine."""
-    return min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.49 * (1 + np.cos(np.pi * step / steps)))
+    return min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
 
 
 def losses_of(network: FloatNetwork, batch: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
@@ -129,6 +172,39 @@ def losses_of(network: FloatNetwork, batch: tuple[np.ndarray, ...]) -> tuple[Ten
 def _loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     each = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
     return (each * known).sum() / known.sum().clamp(min=1)
+
+
+# Recordings without R-peaks ------------------------------------------------------------------------------------------
+
+
+def taught(network: FloatNetwork, recordings: Sequence[Recording], form: str) -> list[Recording]:
+    """`recordings` without R-peaks with those of which `network` is sure; where it is not, they stay unknown."""
+    return [_taught(network, one, round(DELAYS_S[form] * STEP_HZ)) for one in recordings]
+
+
+def _taught(network: FloatNetwork, one: Recording, delay_steps: int) -> Recording:
+    after = np.zeros(STEP * (delay_steps + 1))
+    inputs = RunningGain()(np.concatenate([one.signal_mv, after])).astype(np.float32)
+    with torch.no_grad():
+        logits = network(torch.from_numpy(inputs)[None] / FULL)[0, delay_steps:]
+    beat, unreadable = torch.sigmoid(logits).numpy().T
+    peaks = strongest(beat, UNSURE)
+    sure = peaks[beat[peaks] >= SURE]
+    known = unreadable < UNSURE_QUALITY
+    for peak in peaks[beat[peaks] < SURE]:
+        known[max(peak - AROUND_STEPS, 0) : peak + AROUND_STEPS] = False
+    edges = [-1, *sure.tolist(), len(beat)]
+    for start, end in pairwise(edges):
+        if end - start > LONGEST_STEPS:
+            known[max(start, 0) : end] = False
+    steps = np.minimum(np.arange(len(one.signal_mv)) // STEP, len(beat) - 1)
+    return replace(one, beats_s=(sure + 0.5) / STEP_HZ, beats_known=known[steps] & (one.unreadable < UNSURE_QUALITY))
+
+
+def strongest(beat: np.ndarray, least: float) -> np.ndarray:
+    """The steps at which `beat` (steps,) is the highest within a refractory period and at least `least`."""
+    highest = maximum_filter1d(beat, 2 * REFRACTORY_STEPS + 1, mode="constant")
+    return np.flatnonzero((beat == highest) & (beat >= least))
 
 
 # Whole numbers -------------------------------------------------------------------------------------------------------
@@ -203,36 +279,36 @@ def scales(activations: Tensor) -> np.ndarray:
     return np.maximum(1.05 * np.quantile(rows, 1 - CLIPPED, axis=0), 1e-3) / FULL
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Trains one network; returns the exit status, see `console.exit_status`."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--form", choices=DELAYS_S, default="causal", help="default causal")
+def add_options(parser: argparse.ArgumentParser):
+    """Where the databases are, which form to train and how long."""
     parser.add_argument("--sets", type=Path, default=Path("data"), help="folder of svdb, challenge2014, tele, cinc2017")
-    parser.add_argument("--steps", type=int, default=3000, help="batches (default 3000)")
-    parser.add_argument("--start", type=Path, help="a network in floating point (.pt) to go on from")
+    parser.add_argument("--form", choices=DELAYS_S, nargs="+", default=list(DELAYS_S), help="default: both")
+    parser.add_argument("--steps", type=int, default=6000, help="batches (default 6000)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threshold", type=float, default=0.5, help="least probability of a beat (default 0.5)")
-    parser.add_argument("--limits", type=float, nargs=2, default=(0.2, 0.5), help="of noisy and of unreadable signal")
-    parser.add_argument("--out", type=Path, required=True, help="the .npz file to write; the network in floating point goes beside it")
-    options = parser.parse_args(arguments)
-    return console.exit_status(lambda: run(options), console.NOTHING_WRITTEN)
+    parser.add_argument("--folder", type=Path, default=WEIGHTS, help="for the weights (default: those in use)")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/detector"), help="for what a broken-off run goes on from"
+    )
 
 
 def run(options: argparse.Namespace):
     """Reads, trains, writes."""
     recordings: Mapping = training_recordings(real_source(Config()).folder, options.sets)
     noises = unreadable_stretches([*recordings["tele"], *recordings["noisy"]])
-    segments = Segments(recordings, noises, options.seed)
-    torch.manual_seed(options.seed)
     torch.set_num_threads(1)
-    network = FloatNetwork()
-    if options.start is not None:
-        network.load_state_dict(torch.load(options.start, weights_only=True))
-    train(network, segments, options.form, options.steps, options.out.with_suffix(".pt"))
-    inputs = segments.batch(4 * BATCH, 0)[0]
-    np.savez_compressed(options.out, **integers(network, inputs, options.form, options.threshold, options.limits))
-    print(f"{sum(one.numel() for one in network.parameters())} parameters, {multiplications_per_s():.0f} a second")
+    options.work.mkdir(parents=True, exist_ok=True)
+    for form in options.form:
+        torch.manual_seed(options.seed)
+        network, segments = FloatNetwork(), Segments(recordings, noises, options.seed)
+        saved = options.work / f"{form}-{options.steps}-{options.seed}.pt"
+        train(network, segments, recordings[UNMARKED], form, options.steps, saved)
+        write(options.folder / f"r_peaks-{form}.npz", network, segments, form, options.steps)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def write(path: Path, network: FloatNetwork, segments: Segments, form: str, steps: int):
+    """Writes `network` of `form` as whole numbers, whose scales are those of batches that it has not seen."""
+    inputs = segments.batch(steps, 4 * BATCH, 0)[0]
+    with atomic_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **integers(network, inputs, form, THRESHOLDS[form], LIMITS))
+    parameters = sum(one.numel() for one in network.parameters())
+    print(f"{path}: {parameters:,} parameters, {multiplications_per_s():,.0f} multiplications a second")
