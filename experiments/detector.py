@@ -24,7 +24,8 @@ from torch.nn import functional as F
 
 from config import Config
 from deep_ecg.beats import beat_network
-from deep_ecg.beats.beat_network import FULL, REFRACTORY_STEPS, RESIDUAL_LIMIT, STEP, STEP_HZ, RunningGain
+from deep_ecg.beats.beat_network import FULL, RESIDUAL_LIMIT, STEP, STEP_HZ, RunningGain
+from deep_ecg.beats.beat_picking import REFRACTORY_STEPS
 from deep_ecg.records.database import real_source
 from deep_ecg.system.files import atomic_file
 from experiments.detector_data import Recording, training_recordings, unreadable_stretches
@@ -37,7 +38,7 @@ DILATIONS = (1, 2, 1, 4, 8, 16, 32, 64)  # the network sees 5.3 s
 BATCH, LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 16, 5e-3, 1e-4, 30
 SAVED_EVERY = 500  # batches
 UNMARKED, TAUGHT = "cinc2017", 0.25
-THRESHOLDS = {"causal": 0.4, "whole": 0.4}  # least probability of a beat
+THRESHOLDS = {"causal": (0.1, 0.35), "whole": (0.05, 0.3)}  # least probability of a peak that counts, of a beat
 LIMITS = (0.2, 0.5)  # least probability of noisy and of unreadable signal
 QUALITY_WEIGHT = 0.3  # of the loss of quality beside that of beats
 
@@ -211,11 +212,12 @@ def strongest(beat: np.ndarray, least: float) -> np.ndarray:
 
 
 def integers(
-    network: FloatNetwork, inputs: np.ndarray, form: str, threshold: float, limits: tuple[float, float]
+    network: FloatNetwork, inputs: np.ndarray, form: str, thresholds: tuple[float, float], limits: tuple[float, float]
 ) -> dict[str, np.ndarray]:
     """The arrays of `BeatNetwork`; `inputs` (records, samples) of -FULL to FULL set the scales of activations.
 
-    `threshold` is the least probability of a beat, `limits` those of noisy and of unreadable signal.
+    `thresholds` are the least probabilities of a peak that can turn out to be a beat and of a beat, `limits` those of
+    noisy and of unreadable signal.
     """
     arrays: dict[str, np.ndarray] = {}
     with torch.no_grad():
@@ -236,9 +238,9 @@ def integers(
     size = weight_scales(weights)
     arrays["head_weights"] = np.round(weights / size).astype(np.int8)
     arrays["head_biases"] = np.round(numbers(network.head.bias) * RESIDUAL_SCALE / size).astype(np.int32)
-    beat, *quality = (np.log(p / (1 - p)) * RESIDUAL_SCALE for p in (threshold, *limits))
+    least, beat, *quality = (np.log(p / (1 - p)) * RESIDUAL_SCALE for p in (*thresholds, *limits))
     arrays["logit_scales"] = size / RESIDUAL_SCALE
-    arrays["threshold"] = np.int32(round(beat / size[0]))
+    arrays["threshold"], arrays["least"] = (np.int32(round(one / size[0])) for one in (beat, least))
     arrays["quality_limits"] = np.round(np.array(quality) / size[1]).astype(np.int32)
     arrays["dilations"] = np.array(DILATIONS, np.int32)
     arrays["delay_steps"] = np.int32(round(DELAYS_S[form] * STEP_HZ))

@@ -17,11 +17,13 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from deep_ecg.beats.r_peak_stream import RPeakStream
 from wfdb.processing import gqrs_detect, xqrs_detect
 
 from config import DS1, DS2, Config
-from deep_ecg.beats.whole_record import UNREADABLE, r_peaks
+from deep_ecg.beats.beat_network import RPeakNetwork
+from deep_ecg.beats.signal_quality import UNREADABLE
+from deep_ecg.beats.signal_watch import SignalWatch
+from deep_ecg.beats.whole_record import read_whole
 from deep_ecg.records.database import real_source
 from deep_ecg.records.wfdb_files import Record, RecordFile, read_beats, read_record
 from deep_ecg.scoring import ec57
@@ -105,7 +107,7 @@ def available_detectors() -> dict[str, Detect]:
     """Those of this project and the others that are installed, by name."""
     detectors: dict[str, Detect] = {
         "stream": streamed,
-        "record": at_the_end(lambda signal_mv, fs_hz: r_peaks(signal_mv, fs_hz).samples),
+        "record": at_the_end(of_record),
         "XQRS": at_the_end(lambda signal_mv, fs_hz: xqrs_detect(filled(signal_mv), fs_hz, verbose=False)),
         "GQRS": at_the_end(lambda signal_mv, fs_hz: gqrs_detect(filled(signal_mv), fs_hz)),
     }
@@ -137,10 +139,16 @@ def filled(signal_mv: np.ndarray) -> np.ndarray:
 
 def streamed(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
     """Beats of the stream's detector, fed CHUNK_S at a time; those that it tells in unreadable signal do not count."""
-    detector, step = RPeakStream(fs_hz), round(CHUNK_S * fs_hz)
+    detector, watch, step = RPeakNetwork(fs_hz), SignalWatch(fs_hz), round(CHUNK_S * fs_hz)
     chunks_mv = (signal_mv[start : start + step] for start in range(0, len(signal_mv), step))
-    beats = [beat for chunk_mv in chunks_mv for beat in detector.push(chunk_mv)]
-    return np.array(beats, np.int64).reshape(-1, 2)
+    beats = [beat for chunk_mv in chunks_mv for beat in detector.push_watched(*watch(chunk_mv))]
+    return np.array([(beat.sample, beat.known) for beat in beats if beat.readable], np.int64).reshape(-1, 2)
+
+
+def of_record(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
+    """Beats of the whole record's detector; those that it tells in unreadable signal do not count."""
+    reading = read_whole(signal_mv, fs_hz)
+    return reading.samples[reading.readable]
 
 
 def at_the_end(detect: Callable[[np.ndarray, float], np.ndarray]) -> Detect:
@@ -299,7 +307,7 @@ def unreadable_shares(folder: Path) -> dict:
     for label in CLASSES_2017:
         names = of_class(folder, label)[:PER_CLASS]
         records = (RecordFile.open(folder / name).lead(0) for name in names)
-        shares = np.array([(r_peaks(one.signal_mv, one.fs_hz).quality == UNREADABLE).mean() for one in records])
+        shares = np.array([(read_whole(one.signal_mv, one.fs_hz).states == UNREADABLE).mean() for one in records])
         over_half = round(100 * float((shares > 0.5).mean()), 1)
         found[label] = {"recordings": len(names), "over_half": over_half, "mean": round(100 * float(shares.mean()), 1)}
     return found

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deep_ecg.beats.beat_picking import Peak, StreamPicker, peaks_of
 from deep_ecg.beats.signal_quality import QUALITIES, UNREADABLE, SettledQuality
 from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.system.errors import DeepECGError
@@ -43,8 +44,6 @@ RESIDUAL_LIMIT = 32767
 ZERO, HIGHEST, LIMIT = np.array(0.0), np.array(float(FULL)), np.array(float(RESIDUAL_LIMIT))
 FEW_STEPS = 9  # in which one product of matrices takes less time than a few of rows
 
-# Peaks of the beat's logit
-REFRACTORY_STEPS = 10
 APART_S = 0.12  # two R-peaks closer than this are of one QRS complex
 
 # The R-peak in the signal
@@ -215,43 +214,6 @@ class LogitStream:
         return self._resampler.needed(STEP * (step + 1) - 1)
 
 
-class FirstPeaks:
-    """Peaks of the beat's logit in chunks of any size; of two within REFRACTORY_STEPS the first one stands."""
-
-    def __init__(self, threshold: float):
-        self._threshold = threshold
-        self._row = np.full(2, -np.inf)  # the latest two logits
-        self._steps, self._last = 0, -REFRACTORY_STEPS
-
-    def __call__(self, logits: np.ndarray) -> list[int]:
-        """The steps of the peaks that the next `logits` (steps,) make known: each is known with the step after it."""
-        row = np.concatenate((self._row, logits))
-        first, self._steps, self._row = self._steps - 1, self._steps + len(logits), row[-2:]
-        found = []
-        for step in (first + peaks_of(row, self._threshold)).tolist():
-            if step - self._last >= REFRACTORY_STEPS:
-                found.append(step)
-                self._last = step
-        return found
-
-
-def peaks_of(row: np.ndarray, threshold: float) -> np.ndarray:
-    """The places, less one, at which `row` (n,) is at a local maximum of at least `threshold`, rising."""
-    middle = row[1:-1]
-    return np.flatnonzero((middle >= threshold) & (middle > row[:-2]) & (middle >= row[2:]))
-
-
-def strongest_peaks(logits: np.ndarray, threshold: float) -> list[int]:
-    """The steps of the peaks of `logits` (steps,) of which none has a higher one within REFRACTORY_STEPS, rising."""
-    peaks = peaks_of(np.pad(logits, 1, constant_values=-np.inf), threshold)
-    taken, found = np.zeros(len(logits), bool), []
-    for step in peaks[np.argsort(-logits[peaks], kind="stable")].tolist():
-        if not taken[step]:
-            found.append(step)
-            taken[max(step - REFRACTORY_STEPS + 1, 0) : step + REFRACTORY_STEPS] = True
-    return sorted(found)
-
-
 class RPlace:
     """Where near a peak of the logit the R-peak is: at the largest deflection of the smoothed signal."""
 
@@ -303,13 +265,14 @@ class RPeakNetwork:
     def __init__(self, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None):
         arrays = pretrained("causal") if arrays is None else arrays
         self._fs_hz, self._logits = float(fs_hz), LogitStream(fs_hz, arrays)
-        self._picked, self._place = FirstPeaks(float(arrays["threshold"])), RPlace(fs_hz)
+        self._pick = StreamPicker(float(arrays["threshold"]), float(arrays["least"]))
+        self._row, self._place = np.full(2, -np.inf), RPlace(fs_hz)  # the latest two logits of beats
         self._settled = SettledQuality(arrays["quality_limits"].tolist())
         self._watch, self._pushed, self._steps = SignalWatch(fs_hz), 0, 0
         back_s = (self._logits.delay_steps + 2) / STEP_HZ + R_REACH_S + R_BASELINE_S
         self._history = round(back_s * fs_hz) + self._place.reach + len(self._place.kernel)
         self._signal_mv, self._missing = np.zeros(0), np.zeros(0, bool)
-        self._last_r, self._after_gap = -round(10.0 * fs_hz), False
+        self._last_r, self._apart, self._after_gap = -round(10.0 * fs_hz), APART_S * fs_hz, False
         self.states = np.zeros(0, np.int8)  # of the steps of the latest chunk, into QUALITIES
 
     def push(self, chunk_mv: np.ndarray) -> list[tuple[int, int]]:
@@ -347,28 +310,31 @@ class RPeakNetwork:
         if len(logits) == 0:
             self.states = self.states[:0]
             return []
-        first, self._steps = self._steps, self._steps + len(logits)
+        row = np.concatenate((self._row, logits[:, 0]))
+        first, self._steps, self._row = self._steps, self._steps + len(logits), row[-2:]
         self.states = self._settled(logits[:, 1])
         beats, done = [], 0
-        for step in self._picked(logits[:, 0]):
-            now = step + 2 - first  # of the steps, those known with the beat
-            self._after_gap |= UNREADABLE in self.states[done:now]
-            done = now
-            beats += self._beats(step, QUALITIES[self.states[now - 1]])
+        for at in peaks_of(row, self._pick.least).tolist():
+            self._after_gap |= UNREADABLE in self.states[done : at + 1]  # of the steps, those known with the peak
+            done = at + 1
+            beats += self._beats(first + at - 1, float(row[at + 1]), QUALITIES[self.states[at]])
         self._after_gap |= UNREADABLE in self.states[done:]
         return beats
 
-    def _beats(self, step: int, quality: str) -> list[RPeak]:
-        """The beat of the peak at `step`; none where its R-peak is not to be found or belongs to the beat before."""
+    def _beats(self, step: int, logit: float, quality: str) -> list[RPeak]:
+        """The beats that the peak `logit` at `step` makes known; none where no R-peak is to be found near it."""
         zero = self._pushed - len(self._signal_mv)
         about = r_about(step, self._logits.delay_steps, self._fs_hz)
         place = None if about < 0 else self._place(self._signal_mv, self._missing, about - zero)
-        if place is None or zero + place - self._last_r < APART_S * self._fs_hz:
-            return []
-        self._last_r = zero + place
-        beat = RPeak(self._last_r, min(self._logits.needed(step + 1), self._pushed - 1), quality, self._after_gap)
+        known = min(self._logits.needed(step + 1), self._pushed - 1)
+        found = [] if place is None else self._pick(Peak(step, logit, zero + place))
+        return [self._told(peak.r, known, quality) for peak in found if peak.r - self._last_r >= self._apart]
+
+    def _told(self, r: int, known: int, quality: str) -> RPeak:
+        self._last_r = r
+        beat = RPeak(r, known, quality, self._after_gap)
         self._after_gap &= not beat.readable
-        return [beat]
+        return beat
 
 
 def r_about(step: int, delay_steps: int, fs_hz: float) -> int:

@@ -18,8 +18,8 @@ from deep_ecg.beats.beat_network import (
     pretrained,
     primed_gain,
     r_about,
-    strongest_peaks,
 )
+from deep_ecg.beats.beat_picking import record_beats
 from deep_ecg.beats.signal_quality import LOST, SETTLE_STEPS, UNREADABLE
 from deep_ecg.beats.signal_watch import SignalWatch
 
@@ -65,7 +65,8 @@ def read_whole(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndar
     logits = np.concatenate([*(stream.push(filled_mv) for filled_mv, _ in watched), stream.finish()])
     filled_mv, missing = (np.concatenate(parts) for parts in zip(*watched))
     samples, last = [], -round(10.0 * fs_hz)
-    for step in strongest_peaks(logits[:, 0], float(arrays["threshold"])):
+    natural, limits = arrays["logit_scales"][0], (float(arrays["threshold"]), float(arrays["least"]))
+    for step in record_beats(logits[:, 0] * natural, *(limit * natural for limit in limits)).tolist():
         about = r_about(step, stream.delay_steps, fs_hz)
         r = None if about < 0 else place(filled_mv, missing, about)
         if r is not None and r - last >= APART_S * fs_hz:

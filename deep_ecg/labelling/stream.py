@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_ecg.beats.beat_network import ON_TIME_S, RPeak, RPeakNetwork, one_row
+from deep_ecg.beats.beat_network import ON_TIME_S, STEP_HZ, RPeak, RPeakNetwork, one_row
+from deep_ecg.beats.beat_picking import BACK_STEPS
 from deep_ecg.beats.inputs import CHANNELS, FEATURES, BeatRecipe
 from deep_ecg.beats.rhythm import rr_interval_s
 from deep_ecg.beats.shape import cut_windows
@@ -26,7 +27,7 @@ from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
 # the filter still remembers after that is below 1e-4 of the signal.
 SETTLE_S = 5.0
 WHY_S = 2.0  # of the latest signal tell why it cannot be read
-LOOK_BACK_S = 1.0  # a beat is detected well before so long after its R-peak
+LOOK_BACK_S = BACK_STEPS / STEP_HZ + 1  # a beat is detected at most so long after its R-peak
 
 
 @dataclass(frozen=True)
