@@ -27,8 +27,8 @@ UNREAD_S = 1.0  # a stretch that cannot be read is told if it is as long
 AT_RAIL = 0.1  # of its samples at the record's highest or lowest value: saturated
 KIND_S = 60.0  # what it is told from
 MAINS_HZ = (50.0, 60.0)
-MAINS_SHARE, MUSCLE_SHARE = 0.5, 0.35  # of the power above WANDER_HZ: more is mains, or muscle
-WANDER_HZ, MUSCLE_HZ = 2.0, (20.0, 45.0)
+WANDER_HZ, MUSCLE_HZ = 2.0, 20.0  # the power of wander lies below, that of muscle mostly above
+MOST_POWER = 0.5  # of that above WANDER_HZ: more is of mains, or of muscle
 TOLD = 5  # stretches in words: the files have all
 
 
@@ -100,9 +100,9 @@ def noise_kind(signal_mv: np.ndarray, fs_hz: float) -> str:
         inside = power[(frequencies_hz > low_hz) & (frequencies_hz < high_hz)].sum()
         return float(inside / max(power[frequencies_hz > WANDER_HZ].sum(), np.finfo(float).tiny))
 
-    if max(share(mains_hz - 1, mains_hz + 1) for mains_hz in MAINS_HZ) > MAINS_SHARE:
+    if max(share(mains_hz - 1, mains_hz + 1) for mains_hz in MAINS_HZ) > MOST_POWER:
         return "mains"
-    return "muscle" if share(*MUSCLE_HZ) > MUSCLE_SHARE else "motion"
+    return "muscle" if share(MUSCLE_HZ, np.inf) > MOST_POWER else "motion"
 
 
 def unread_share(unread: Sequence[Stretch], silent: Sequence[Stretch], length: int) -> float:

@@ -23,7 +23,10 @@ def counts(per_mv: float, offset: float, low: float = -np.inf, high: float = np.
 )
 @pytest.mark.parametrize("detect", [causal_r_peaks, r_peaks])
 def test_counts_hold_the_beats_of_the_same_signal_in_millivolts(per_mv, offset, detect):
+    """In a stream once the gain is found, some seconds after its start."""
     found, expected = detect(counts(per_mv, offset), FS_HZ), detect(SIGNAL_MV, FS_HZ)
+    if detect is causal_r_peaks:
+        found, expected = found[found > 4 * FS_HZ], expected[expected > 4 * FS_HZ]
     assert len(found) == len(expected)
     assert np.abs(found - expected).max() <= 2, (found, expected)
     assert unit_of(counts(per_mv, offset), FS_HZ) == UNIT
