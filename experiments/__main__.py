@@ -21,6 +21,7 @@ EXPERIMENTS = {  # each name, whose module has _ for -, and what is said after C
     "answers": console.NOTHING_WRITTEN,
     "convert": console.FILES_WHOLE,
     "trained-on": console.FILES_WHOLE,
+    "detector": console.GOES_ON,
     "detectors": console.NOTHING_WRITTEN,
     "chain": console.NOTHING_WRITTEN,
     "streaming": console.NOTHING_WRITTEN,

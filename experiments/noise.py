@@ -95,8 +95,8 @@ def read_noise(folder: Path, kind: str, fs_hz: float) -> np.ndarray:
 
 def wander(length: int, fs_hz: float, rng: np.random.Generator) -> np.ndarray:
     """Baseline wander: breath at 0.15 to 0.35 Hz whose depth changes, and slow drift; nothing above 1 Hz."""
-    breath = _band(length, fs_hz, (0.15, 0.35), rng)
-    return breath + rng.uniform(0.3, 1.0) * _band(length, fs_hz, (0.02, 0.6), rng)
+    breath = band(length, fs_hz, (0.15, 0.35), rng)
+    return breath + rng.uniform(0.3, 1.0) * band(length, fs_hz, (0.02, 0.6), rng)
 
 
 def electrode(length: int, fs_hz: float, rng: np.random.Generator) -> np.ndarray:
@@ -116,14 +116,14 @@ def electrode(length: int, fs_hz: float, rng: np.random.Generator) -> np.ndarray
 def muscle(length: int, fs_hz: float, rng: np.random.Generator) -> np.ndarray:
     """Muscle artefact: noise of 20 to 150 Hz (to 0.45 of the rate where that is lower) that comes in bursts."""
     bursts = np.minimum(_events(length, fs_hz, 0.12, _burst, rng, signed=False), 3.0)
-    return _band(length, fs_hz, (20.0, min(150.0, 0.45 * fs_hz)), rng) * (0.25 + bursts)
+    return band(length, fs_hz, (20.0, min(150.0, 0.45 * fs_hz)), rng) * (0.25 + bursts)
 
 
 def mains(length: int, fs_hz: float, rng: np.random.Generator) -> np.ndarray:
     """Mains of 50 or 60 Hz and some of its third harmonic, of drifting amplitude."""
     time_s = np.arange(length) / fs_hz
     base_hz = rng.choice((50.0, 60.0))
-    amplitude = np.exp(0.4 * _band(length, fs_hz, (0.005, 0.03), rng))
+    amplitude = np.exp(0.4 * band(length, fs_hz, (0.005, 0.03), rng))
     harmonic = 0.1 * np.sin(2 * np.pi * 3 * base_hz * time_s) if 3 * base_hz < fs_hz / 2 else 0.0
     return amplitude * (np.sin(2 * np.pi * base_hz * time_s + rng.uniform(0, 2 * np.pi)) + harmonic)
 
@@ -140,7 +140,7 @@ def _unit(noise: np.ndarray) -> np.ndarray:
     return noise / max(float(noise.std()), TINY)
 
 
-def _band(length: int, fs_hz: float, band_hz: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
+def band(length: int, fs_hz: float, band_hz: tuple[float, float], rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise of `band_hz` with standard deviation 1, (length,).
 
     Made of its spectrum: a filter for a hundredth of a hertz would take minutes to settle.

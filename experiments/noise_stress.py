@@ -17,8 +17,8 @@ import torch
 from joblib import delayed
 
 from config import CLASSES, DS1, DS2, MODES, PRESETS, Config
-from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.signal_watch import stretches
+from deep_ecg.beats.whole_record import causal_r_peaks
 from deep_ecg.labelling.predict import probabilities
 from deep_ecg.networks.classifier import Classifier, load_classifier
 from deep_ecg.records.database import real_source

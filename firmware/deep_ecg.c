@@ -1,8 +1,8 @@
 /* Deep-ECG, the whole chain: see deep_ecg.h. Generated; the method and its sources are described in the Python modules
- * detector.py, features.py and realtime.py of the project, which this file follows function by function.
+ * of deep_ecg/beats and stream.py of the project, which this file follows function by function.
  *
- * Arithmetic is float throughout. Nothing needs double: filters run in a form whose state does not cancel at low
- * frequencies, the energy is summed in 64-bit integers, and the statistics of RR intervals are of whole samples.
+ * Networks run in whole numbers, all else in float. Nothing needs double: filters run in a form whose state does not
+ * cancel at low frequencies, and the statistics of RR intervals are of whole samples.
  */
 #include "deep_ecg.h"
 
@@ -55,16 +55,6 @@ static float filtered(const float sections[][5], int count, float state[][2], fl
     return value;
 }
 
-/* Appends to the `count` latest values, of which `limit` are kept. */
-static void append(float *values, uint8_t *count, int limit, float value)
-{
-    if (*count == limit) {
-        memmove(values, values + 1, (size_t)(limit - 1) * sizeof *values);
-        (*count)--;
-    }
-    values[(*count)++] = value;
-}
-
 /* Copies `values` in rising order. */
 static void sort(float *sorted, const float *values, int count)
 {
@@ -74,14 +64,6 @@ static void sort(float *sorted, const float *values, int count)
             sorted[place] = sorted[place - 1];
         sorted[place] = values[i];
     }
-}
-
-/* The upper median, one of the values themselves; of at most LONGEST_MEDIAN values. */
-static float median(const float *values, int count)
-{
-    float sorted[LONGEST_MEDIAN];
-    sort(sorted, values, count);
-    return sorted[count / 2];
 }
 
 /* Millivolts or other numbers (signal_unit.py) -------------------------------------------------------------------- */
@@ -140,7 +122,7 @@ static bool is_sample(struct deep_ecg *ecg, float value)
     return true;
 }
 
-/* R-peaks: from energy to summits (detector.py, RPeakDetector) ---------------------------------------------------- */
+/* Lost signal (signal_watch.py) ----------------------------------------------------------------------------------- */
 
 /* Place in the rings of the sample `ago` samples before the newest. */
 static int place_of(const struct deep_ecg *ecg, int ago)
@@ -153,24 +135,13 @@ static float signal_ago(const struct deep_ecg *ecg, int ago)
     return ecg->signal_mv[place_of(ecg, ago)];
 }
 
-static float energy_ago(const struct deep_ecg *ecg, int ago)
-{
-    return ecg->energy_mv[place_of(ecg, ago)];
-}
-
-/* Whole numbers add up without rounding, in any order: a running sum of them never drifts. */
-static int64_t energy_units(float mv)
-{
-    return (int64_t)(limited(fabsf(mv), 0.0f, MOST_ENERGY_MV) * ENERGY_UNITS_PER_MV);
-}
-
 /* Whether the newest sample is lost signal: missing for a while, or without change for a longer one. */
 static bool is_lost(const struct deep_ecg *ecg)
 {
     return ecg->missing_run > MISSING_LIMIT || ecg->unchanged_run >= FLAT;
 }
 
-/* Takes note of a sample, gaps filled, for `is_lost` and the quality (dsp_filters.py, SignalWatch). */
+/* Takes note of a sample, gaps filled. */
 static void watch(struct deep_ecg *ecg, float mv, bool missing)
 {
     ecg->missing_run = !missing ? 0 : ecg->missing_run < FOREVER ? ecg->missing_run + 1 : FOREVER;
@@ -178,107 +149,60 @@ static void watch(struct deep_ecg *ecg, float mv, bool missing)
     ecg->lowest_mv = mv < ecg->lowest_mv ? mv : ecg->lowest_mv;
     ecg->highest_mv = mv > ecg->highest_mv ? mv : ecg->highest_mv;
     ecg->last_mv = mv;
-}
-
-/* Takes a sample, gaps filled and watched, into what the detector remembers. */
-static void remember(struct deep_ecg *ecg, float mv, bool missing)
-{
-    const float band_mv = filtered(QRS_BAND, DEEP_ECG_QRS_SECTIONS, ecg->qrs_band_state, mv - ecg->zero_mv);
-    float *oldest_mv = &ecg->qrs_band_mv[ecg->qrs_band_next];
-
-    ecg->energy_sum += energy_units(band_mv) - energy_units(*oldest_mv);
-    *oldest_mv = band_mv;
-    ecg->qrs_band_next = (uint16_t)wrapped(ecg->qrs_band_next + 1, DEEP_ECG_ENERGY_SAMPLES);
-
     ecg->signal_mv[ecg->history_next] = mv;
-    ecg->energy_mv[ecg->history_next] =
-        (float)ecg->energy_sum * (1.0f / (ENERGY_UNITS_PER_MV * DEEP_ECG_ENERGY_SAMPLES));
     ecg->missing[ecg->history_next] = missing;
     ecg->lost[ecg->history_next] = is_lost(ecg);
     ecg->lost_count += is_lost(ecg);
     ecg->history_next = (uint16_t)wrapped(ecg->history_next + 1, DEEP_ECG_HISTORY);
 }
 
-/* Whether the sample HOLD ago is the highest point of the energy from BEFORE earlier to the newest. */
-static bool is_summit(const struct deep_ecg *ecg)
+/* From one rate to another (dsp_filters.py, CausalResampler) ------------------------------------------------------ */
+
+/* Output k of linear interpolation lies at input k * in / out; `phase` is how far the next output lies after the newest
+ * input, in parts of 1 / out. Whether an output lies within the input so far; `back` is then how far before the
+ * newest, in samples. */
+static bool resampled(int32_t *phase, int32_t in, int32_t out, float *back)
 {
-    const float here_mv = energy_ago(ecg, HOLD);
-    if (!(here_mv > energy_ago(ecg, HOLD + 1) && here_mv >= energy_ago(ecg, HOLD - 1) && here_mv >= LEAST_MV))
+    if (*phase > 0)
         return false;
-    for (int ago = 0; ago <= HOLD + BEFORE; ago++)
-        if (energy_ago(ecg, ago) > here_mv)
-            return false;
+    *back = (float)-*phase / (float)out;
+    *phase += in;
     return true;
 }
 
-static int missing_before_summit(const struct deep_ecg *ecg)
+/* numerator / denominator, neither negative, to the nearest whole number; half goes to even. */
+static int64_t rounded(int64_t numerator, int64_t denominator)
 {
-    int count = 0;
-    for (int ago = 0; ago <= HOLD + BACKGROUND; ago++)
-        count += ecg->missing[place_of(ecg, ago)];
-    return count;
+    const int64_t halves = 2 * numerator + denominator, whole = halves / (2 * denominator);
+    return halves % (2 * denominator) == 0 ? whole - whole % 2 : whole;
 }
 
-/* Whether the signal does not change over the STUCK samples that end `ago` before the newest. */
-static bool is_stuck(const struct deep_ecg *ecg, int ago)
+/* Filters what the next sample, `mv` after `last_mv`, makes known at the network's rate. */
+static void filter_signal(struct deep_ecg *ecg, float mv, float last_mv)
 {
-    for (int i = 1; i < STUCK; i++)
-        if (signal_ago(ecg, ago + i) != signal_ago(ecg, ago))
-            return false;
-    return true;
-}
-
-/* Whether the signal goes to another level near the summit and is stuck at one of the two. */
-static bool is_step(const struct deep_ecg *ecg)
-{
-    const int length = REACH + STUCK + HOLD + 1;
-    float low_mv = ecg->last_mv, high_mv = ecg->last_mv;
-    if (!is_stuck(ecg, 0) && !is_stuck(ecg, length - STUCK))
-        return false;
-    for (int ago = 1; ago < length; ago++) {
-        const float mv = signal_ago(ecg, ago);
-        low_mv = mv < low_mv ? mv : low_mv;
-        high_mv = mv > high_mv ? mv : high_mv;
+    float back;
+    ecg->resample_phase -= ecg->pushed > 0 ? RATE_OUT : 0;
+    while (resampled(&ecg->resample_phase, RATE_IN, RATE_OUT, &back)) {
+        const float network_mv = mv - back * (mv - last_mv) - ecg->zero_mv;
+        ecg->filtered_mv[ecg->filtered_next] = filtered(BAND, DEEP_ECG_BAND_SECTIONS, ecg->band_state, network_mv);
+        ecg->filtered_next = (uint16_t)wrapped(ecg->filtered_next + 1, DEEP_ECG_FILTERED);
+        ecg->filtered_count++;
     }
-    return fabsf(ecg->last_mv - signal_ago(ecg, length - 1)) > STEP_SHARE * (high_mv - low_mv);
 }
 
-/* Samples from the R-peak, the largest deflection of the smoothed signal, to the summit. */
-static int r_before_summit(const struct deep_ecg *ecg)
+/* `place` of the filtered signal; before its first sample that one is repeated. */
+static float filtered_at(const struct deep_ecg *ecg, int64_t place)
 {
-    /* Relative to a sample near by, so that an offset of the electrodes takes no digits. */
-    const float near_mv = signal_ago(ecg, HOLD);
-    float baseline_mv = 0.0f, highest_mv = -1.0f;
-    int r_before = 0;
-    for (int ago = 0; ago <= HOLD + BASELINE; ago++)
-        baseline_mv += signal_ago(ecg, ago) - near_mv;
-    baseline_mv /= HOLD + BASELINE + 1;
-    for (int before = REACH; before >= 0; before--) {
-        float smooth_mv = (signal_ago(ecg, HOLD + before) - near_mv) * R_KERNEL[0];
-        for (int i = 1; i < COUNT_OF(R_KERNEL); i++) {
-            const float earlier_mv = signal_ago(ecg, HOLD + before + i) - near_mv;
-            const float later_mv = signal_ago(ecg, HOLD + before - i) - near_mv;
-            smooth_mv += (earlier_mv + later_mv) * R_KERNEL[i];
-        }
-        if (fabsf(smooth_mv - baseline_mv) > highest_mv) {
-            highest_mv = fabsf(smooth_mv - baseline_mv);
-            r_before = before;
-        }
-    }
-    return r_before;
+    const int ago = (int)(ecg->filtered_count - 1 - (place > 0 ? place : 0));
+    return ecg->filtered_mv[wrapped(ecg->filtered_next - 1 - ago, DEEP_ECG_FILTERED)];
 }
 
-/* Beats on their way to the network (realtime.py, BeatStream._expect) --------------------------------------------- */
+/* Beats on their way to the network (stream.py, BeatStream._expect) ----------------------------------------------- */
 
-/* The sample of the filtered signal, at the network's rate, that lies nearest to an input sample; half goes to even. */
+/* The sample of the filtered signal, at the network's rate, that lies nearest to an input sample. */
 static int64_t place_at_network_rate(int64_t sample)
 {
-#if RATE_IN == RATE_OUT
-    return sample;
-#else
-    const int64_t halves = 2 * sample * RATE_OUT + RATE_IN, place = halves / (2 * RATE_IN);
-    return halves % (2 * RATE_IN) == 0 ? place - place % 2 : place;
-#endif
+    return rounded(sample * RATE_OUT, RATE_IN);
 }
 
 /* The input sample that completes the window of the beat at `sample`. */
@@ -288,308 +212,245 @@ static int64_t window_complete(int64_t sample)
     return (last * RATE_IN + RATE_OUT - 1) / RATE_OUT;
 }
 
-/* Takes a beat detected at sample `detected` into the queue; there is no RR interval where any sample since the beat
- * before is lost, of which there were `lost_count` up to this one's R-peak. More than DEEP_ECG_WAITING cannot wait:
- * beats lie at least APART apart, and the detector looks back for several at once over no more than LEARN_SPAN. */
-static void expect(struct deep_ecg *ecg, int64_t sample, uint32_t lost_count, int64_t detected)
+static enum deep_ecg_quality readable_quality(const struct deep_ecg *ecg)
 {
-    struct deep_ecg_waiting *beat = &ecg->waiting[ecg->waiting_count];
+    return ecg->unreadable.reached ? DEEP_ECG_UNREADABLE : ecg->noisy.reached ? DEEP_ECG_NOISY : DEEP_ECG_OK;
+}
+
+/* Takes a beat, just detected, into the queue. There is no RR interval where anything since the beat before is lost or
+ * cannot be read. No more than DEEP_ECG_WAITING wait: they lie at least APART apart, and each goes once
+ * its window is there. */
+static void expect(struct deep_ecg *ecg, int64_t sample)
+{
+    struct deep_ecg_waiting *beat = &ecg->waiting[ecg->waiting_count++];
     const int64_t interval = sample - ecg->last_r, cut_after = window_complete(sample) - sample;
-    const int64_t detected_after = detected - sample;
-    if (ecg->waiting_count == DEEP_ECG_WAITING)
-        return;
+    const int64_t detected_after = ecg->pushed - sample;
+    uint32_t lost_count = ecg->lost_count;
+    for (int ago = 0; ago < detected_after; ago++)
+        lost_count -= ecg->lost[place_of(ecg, ago)];
     beat->sample = sample;
     beat->known_after = (uint16_t)(detected_after > cut_after ? detected_after : cut_after);
     beat->late = detected_after > ON_TIME;
+    beat->quality = (uint8_t)readable_quality(ecg);
     beat->rr_samples = (uint16_t)(interval < MAX_RR ? interval : MAX_RR);
-    if (!ecg->has_r || lost_count != ecg->last_r_lost_count)
+    if (!ecg->has_r || ecg->after_gap || lost_count != ecg->last_r_lost_count)
         beat->rr_samples = 0;
-    ecg->waiting_count++;
     ecg->last_r = sample;
     ecg->last_r_lost_count = lost_count;
     ecg->has_r = true;
+    ecg->after_gap = ecg->after_gap && ecg->unreadable.reached;
 }
 
-/* R-peaks: from summits to beats (detector.py, _Judge) ------------------------------------------------------------ */
+/* R-peaks: the network (beat_network.py, RunningGain and BeatNetwork) --------------------------------------------- */
 
-static int64_t r_of(const struct deep_ecg_summit *summit)
+/* A sum becomes (sum + bias) * multiplier / 2 ** shift, to the nearest whole number. */
+struct beat_layer {
+    const int8_t *weights; /* [outputs][inputs], of a depth layer [outputs][taps] */
+    const int32_t *biases, *multipliers;
+    int shift;
+};
+
+#include "deep_ecg_beat_network.h"
+
+static int32_t clipped(int64_t value, int32_t low, int32_t high)
 {
-    return summit->at > summit->r_before ? summit->at - summit->r_before : 0;
+    return value < low ? low : value > high ? high : (int32_t)value;
 }
 
-static int32_t apart(const struct deep_ecg_summit *earlier, const struct deep_ecg_summit *later)
+/* Halves go up. C99 leaves open what a negative number shifted to the right is. */
+static int64_t rescaled(const struct beat_layer *layer, int output, int32_t sum)
 {
-    const int64_t samples = later->at - earlier->at;
-    return samples < FOREVER ? (int32_t)samples : FOREVER;
+    const int64_t one = (int64_t)1 << layer->shift;
+    const int64_t product = ((int64_t)sum + layer->biases[output]) * layer->multipliers[output] + one / 2;
+    return product >= 0 ? product >> layer->shift : -((-product + one - 1) >> layer->shift);
 }
 
-static int32_t since_last(const struct deep_ecg *ecg, const struct deep_ecg_summit *summit)
+/* The sum of output `output` of a layer of `count` inputs. */
+static int32_t summed(const int8_t *weights, int output, const int16_t *values, int count)
 {
-    return ecg->has_beat ? apart(&ecg->last, summit) : FOREVER;
+    int32_t sum = 0;
+    for (int i = 0; i < count; i++)
+        sum += values[i] * weights[output * count + i];
+    return sum;
 }
 
-static bool is_silent(const struct deep_ecg *ecg, int64_t now)
+/* Adds to the stream what block `index` makes of it: to few channels, each of which is convolved with its past, and
+ * back. `memory` is the ring of these channels, as long as the convolution reaches back. */
+static void add_block(struct deep_ecg *ecg, int index, int8_t memory[][DEEP_ECG_BEAT_NARROW], int16_t *stream)
 {
-    return !ecg->has_beat || now - ecg->last.at > SILENT;
-}
-
-static float threshold_mv(const struct deep_ecg *ecg)
-{
-    const float level_mv = median(ecg->beats_mv, ecg->beats), others_mv = median(ecg->others_mv, ecg->others);
-    const float ceiling_mv = CEILING * level_mv, noise_mv = MARGIN * (others_mv < ceiling_mv ? others_mv : ceiling_mv);
-    return noise_mv + THRESHOLD * (level_mv - noise_mv);
-}
-
-static void set_levels(struct deep_ecg *ecg, float level_mv)
-{
-    for (int i = 0; i < DEEP_ECG_LEVEL_BEATS; i++) {
-        ecg->beats_mv[i] = level_mv;
-        ecg->others_mv[i] = LEARNED_OTHERS * level_mv;
+    const struct beat_layer *narrow = &BEAT_NARROW[index], *depth = &BEAT_DEPTH[index], *wide = &BEAT_WIDE[index];
+    const int dilation = BEAT_DILATIONS[index], length = (BEAT_TAPS - 1) * dilation, next = ecg->beat_next[index];
+    int16_t convolved[DEEP_ECG_BEAT_NARROW];
+    for (int i = 0; i < DEEP_ECG_BEAT_NARROW; i++) {
+        const int8_t *taps = depth->weights + i * BEAT_TAPS;
+        const int32_t sum = summed(narrow->weights, i, stream, BEAT_CHANNELS);
+        const int32_t newest = clipped(rescaled(narrow, i, sum), 0, FULL);
+        int32_t convolution = newest * taps[BEAT_TAPS - 1];
+        for (int tap = 0; tap < BEAT_TAPS - 1; tap++)
+            convolution += memory[wrapped(next + tap * dilation, length)][i] * taps[tap];
+        memory[next][i] = (int8_t)newest; /* in the place of the oldest */
+        convolved[i] = (int16_t)clipped(rescaled(depth, i, convolution), 0, FULL);
     }
-    ecg->beats = ecg->others = DEEP_ECG_LEVEL_BEATS;
-    ecg->latest = 0;
+    ecg->beat_next[index] = (uint16_t)wrapped(next + 1, length);
+    for (int i = 0; i < BEAT_CHANNELS; i++) {
+        const int32_t sum = summed(wide->weights, i, convolved, DEEP_ECG_BEAT_NARROW);
+        stream[i] = (int16_t)clipped(stream[i] + rescaled(wide, i, sum), -RESIDUAL_LIMIT, RESIDUAL_LIMIT);
+    }
 }
 
-/* Whether LEAP_BEATS of at most LEAP_OF heights are far above the level; it is then set by the lowest of these. */
-static bool leaps(struct deep_ecg *ecg, const float *heights_mv, int count, float level_mv)
+/* The logits of beat and of unreadable signal from the latest input. */
+static void run_beat_network(struct deep_ecg *ecg, int32_t logits[2])
 {
-    float sorted[DEEP_ECG_LEAP_OF];
-    sort(sorted, heights_mv, count);
-    if (count < LEAP_BEATS || sorted[count - LEAP_BEATS] <= LEAP * level_mv)
+    int8_t(*memory)[DEEP_ECG_BEAT_NARROW] = ecg->beat_memory;
+    int16_t stream[BEAT_CHANNELS];
+    for (int i = 0; i < BEAT_CHANNELS; i++) {
+        const int32_t sum = summed(BEAT_FIRST.weights, i, ecg->beat_input, DEEP_ECG_BEAT_INPUT);
+        stream[i] = (int16_t)clipped(rescaled(&BEAT_FIRST, i, sum), 0, RESIDUAL_LIMIT);
+    }
+    for (int index = 0; index < DEEP_ECG_BEAT_BLOCKS; index++) {
+        add_block(ecg, index, memory, stream);
+        memory += (BEAT_TAPS - 1) * BEAT_DILATIONS[index];
+    }
+    for (int i = 0; i < BEAT_CHANNELS; i++)
+        stream[i] = stream[i] > 0 ? stream[i] : 0;
+    for (int i = 0; i < 2; i++)
+        logits[i] = summed(beat_head_weights, i, stream, BEAT_CHANNELS) + beat_head_biases[i];
+}
+
+/* Takes the next sample, from -FULL to FULL; whether it completes a step, whose logits are then given. */
+static bool read_sample_of_beats(struct deep_ecg *ecg, int16_t sample, int32_t logits[2])
+{
+    memmove(ecg->beat_input, ecg->beat_input + 1, (DEEP_ECG_BEAT_INPUT - 1) * sizeof ecg->beat_input[0]);
+    ecg->beat_input[DEEP_ECG_BEAT_INPUT - 1] = sample;
+    ecg->beat_pending = (uint8_t)wrapped(ecg->beat_pending + 1, STEP);
+    if (ecg->beat_pending != 0)
         return false;
-    set_levels(ecg, sorted[count - LEAP_BEATS]);
+    run_beat_network(ecg, logits);
     return true;
 }
 
-/* Sets the levels anew where the latest beats are far above them or far below: the gain has changed. */
-static void follow_gain(struct deep_ecg *ecg, float level_mv)
+/* The gain follows how many samples of a block exceed it, in steps of its logarithm since it was last at a bound. */
+static void follow_gain(struct deep_ecg *ecg)
 {
-    float sorted[DROP_BEATS];
-    if (!leaps(ecg, ecg->latest_mv, ecg->latest, level_mv) && ecg->latest >= DROP_BEATS) {
-        sort(sorted, ecg->latest_mv + ecg->latest - DROP_BEATS, DROP_BEATS);
-        if (sorted[DROP_BEATS - 1] < DROP * level_mv)
-            set_levels(ecg, sorted[DROP_BEATS - 1]);
+    const int haste = GAIN_HASTE / (ecg->gain_blocks + 1);
+    for (int i = 0; i < (haste > 1 ? haste : 1); i++) {
+        ecg->gain_steps += ecg->gain_above * GAIN_UP - GAIN_DOWN;
+        if (ecg->gain_bound_mv * expf(GAIN_STEP * (float)ecg->gain_steps) < GAIN_LEAST_MV) {
+            ecg->gain_bound_mv = GAIN_LEAST_MV;
+            ecg->gain_steps = 0;
+        }
     }
+    ecg->gain_mv = ecg->gain_bound_mv * expf(GAIN_STEP * (float)ecg->gain_steps);
+    ecg->gain_blocks = (uint8_t)(ecg->gain_blocks < GAIN_HASTE ? ecg->gain_blocks + 1 : GAIN_HASTE);
+    ecg->gain_samples = ecg->gain_above = 0;
 }
 
-/* Takes a beat, known at sample `known`, into the levels, the rhythm and the queue. */
-static void count_beat(struct deep_ecg *ecg, const struct deep_ecg_summit *beat, int64_t known)
+/* A sample of the network's signal as whole number, divided by the running gain. */
+static int16_t squashed(struct deep_ecg *ecg, float mv)
 {
-    const float level_mv = median(ecg->beats_mv, ecg->beats), height_mv = beat->height_mv;
-    const int32_t since = since_last(ecg, beat);
-    if (since < SILENT_FROM)
-        append(ecg->intervals_samples, &ecg->intervals, DEEP_ECG_LEVEL_BEATS, (float)since);
-    append(
-        ecg->beats_mv, &ecg->beats, DEEP_ECG_LEVEL_BEATS, height_mv < RISE * level_mv ? height_mv : RISE * level_mv);
-    append(ecg->heights_mv, &ecg->heights, DEEP_ECG_LONG_BEATS, height_mv);
-    append(ecg->latest_mv, &ecg->latest, DEEP_ECG_LEAP_OF, height_mv);
-    memmove(ecg->outgrown_mv, ecg->outgrown_mv + 1, (DEEP_ECG_LEAP_OF - 1) * sizeof ecg->outgrown_mv[0]);
-    ecg->outgrown_mv[DEEP_ECG_LEAP_OF - 1] = 0.0f;
-    follow_gain(ecg, level_mv);
-    ecg->last = *beat;
-    ecg->has_beat = true;
-    ecg->calm_mv = median(ecg->backgrounds_mv, ecg->backgrounds);
-    expect(ecg, r_of(beat), beat->lost_count, known);
+    const float height_mv = fabsf(mv), gain_mv = ecg->gain_mv;
+    ecg->gain_above = (uint8_t)(ecg->gain_above + (height_mv > gain_mv));
+    if (++ecg->gain_samples == GAIN_BLOCK)
+        follow_gain(ecg);
+    return (int16_t)floorf((float)FULL * mv / (height_mv + KNEE * gain_mv) + 0.5f);
 }
 
-/* Forgets refused summits up to the one at `first`. */
-static void forget_before(struct deep_ecg *ecg, int first)
+/* R-peaks: from logits to beats (beat_network.py, RPeakNetwork) --------------------------------------------------- */
+
+/* The deflection at the sample `ago` before the newest of the smoothed signal from the baseline; both as they differ
+ * from the sample `zero_mv` near by, so that an offset of the electrodes takes no digits. */
+static float deflection_mv(const struct deep_ecg *ecg, int ago, float zero_mv, float baseline_mv)
 {
-    ecg->refused_count = (uint8_t)(ecg->refused_count - first);
-    memmove(ecg->refused, ecg->refused + first, ecg->refused_count * sizeof ecg->refused[0]);
+    float smooth_mv = (signal_ago(ecg, ago) - zero_mv) * R_KERNEL[0];
+    for (int i = 1; i < COUNT_OF(R_KERNEL); i++)
+        smooth_mv += (signal_ago(ecg, ago + i) - zero_mv + signal_ago(ecg, ago - i) - zero_mv) * R_KERNEL[i];
+    return fabsf(smooth_mv - baseline_mv);
 }
 
-static void refuse(struct deep_ecg *ecg, const struct deep_ecg_summit *summit)
+/* How many samples before the newest the R-peak near the one `about` before it lies: the largest deflection of the
+ * smoothed signal. -1 in a gap and where the signal is flat. */
+static int r_peak_ago(const struct deep_ecg *ecg, int about)
 {
-    if (ecg->refused_count == DEEP_ECG_PENDING)
-        forget_before(ecg, 1);
-    ecg->refused[ecg->refused_count++] = *summit;
-}
-
-static float highest_refused_mv(const struct deep_ecg *ecg, int but)
-{
-    float highest_mv = 0.0f;
-    for (int i = 0; i < ecg->refused_count; i++)
-        if (i != but && ecg->refused[i].height_mv > highest_mv)
-            highest_mv = ecg->refused[i].height_mv;
-    return highest_mv;
-}
-
-/* A refused summit between the last beat and this one that can have been neither a T nor a P wave is a beat. */
-static void accept_between(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, int64_t known)
-{
-    const float least_mv = BETWEEN_LEVEL * median(ecg->beats_mv, ecg->beats);
-    struct deep_ecg_summit beat;
-    int highest = -1;
-    for (int i = 0; i < ecg->refused_count; i++) {
-        const struct deep_ecg_summit *other = &ecg->refused[i];
-        if (apart(&ecg->last, other) > T_WAVE_END && apart(other, summit) > P_WAVE_START
-            && other->height_mv > least_mv && (highest < 0 || other->height_mv > ecg->refused[highest].height_mv))
-            highest = i;
+    const int margin = COUNT_OF(R_KERNEL) - 1, oldest = ecg->pushed < FOREVER ? (int)ecg->pushed : FOREVER;
+    const int first = about + REACH < oldest - margin ? about + REACH : oldest - margin;
+    const int last = about - REACH > margin ? about - REACH : margin;
+    const int start = about + BASELINE < oldest ? about + BASELINE : oldest;
+    const float zero_mv = signal_ago(ecg, about);
+    float baseline_mv = 0.0f, highest_mv = -1.0f;
+    int missing = 0, r_ago = -1;
+    for (int ago = first; ago >= last; ago--)
+        missing += ecg->missing[place_of(ecg, ago)];
+    if (missing * MISSING_PARTS > first - last + 1)
+        return -1;
+    for (int ago = start; ago >= last; ago--)
+        baseline_mv += signal_ago(ecg, ago) - zero_mv;
+    baseline_mv /= (float)(start - last + 1);
+    for (int ago = first; ago >= last; ago--) {
+        const float height_mv = deflection_mv(ecg, ago, zero_mv, baseline_mv);
+        if (height_mv > highest_mv) {
+            highest_mv = height_mv;
+            r_ago = ago;
+        }
     }
-    if (highest < 0 || ecg->refused[highest].height_mv <= BETWEEN_RATIO * highest_refused_mv(ecg, highest))
-        return;
-    beat = ecg->refused[highest];
-    ecg->refused_count--;
-    memmove(&ecg->refused[highest], &ecg->refused[highest + 1],
-            (size_t)(ecg->refused_count - highest) * sizeof ecg->refused[0]);
-    count_beat(ecg, &beat, known);
+    return highest_mv >= LEAST_MV ? r_ago : -1;
 }
 
-/* `summit` is a beat; before it may come one that only it has shown to be a beat. */
-static void accept(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, int64_t known)
+/* Whether the logit of a beat peaked one step before the newest, `logit`; of two close peaks the first one stands. */
+static bool has_peaked(struct deep_ecg *ecg, int32_t logit)
 {
-    const int32_t since = since_last(ecg, summit);
-    ecg->found_back = 0;
-    if (since < P_WAVE && summit->height_mv > P_WAVE_RATIO * ecg->last.height_mv) {
-        append(ecg->others_mv, &ecg->others, DEEP_ECG_LEVEL_BEATS, ecg->beats_mv[--ecg->beats]);
-        ecg->intervals_samples[ecg->intervals - 1] += (float)since;
-    } else if (ecg->has_beat) {
-        accept_between(ecg, summit, known);
-        append(ecg->others_mv, &ecg->others, DEEP_ECG_LEVEL_BEATS, highest_refused_mv(ecg, -1));
-    }
-    ecg->refused_count = 0;
-    count_beat(ecg, summit, known);
-}
-
-/* Lowers both levels where the latest beats were all found by looking back. */
-static void follow_fall(struct deep_ecg *ecg, float level_mv)
-{
-    float sorted[BACK_BEATS];
-    if (ecg->found_back < BACK_BEATS)
-        return;
-    sort(sorted, ecg->heights_mv + ecg->heights - BACK_BEATS, BACK_BEATS);
-    if (sorted[BACK_BEATS - 1] >= BACK_SHARE * level_mv)
-        return;
-    for (int i = 0; i < DEEP_ECG_LEVEL_BEATS; i++)
-        ecg->beats_mv[i] = sorted[BACK_BEATS - 1];
-    for (int i = 0; i < ecg->others; i++)
-        ecg->others_mv[i] = ecg->others_mv[i] * sorted[BACK_BEATS - 1] / level_mv;
-    ecg->beats = DEEP_ECG_LEVEL_BEATS;
-}
-
-/* Where a beat is overdue, the highest summit since the last one was it. */
-static bool search_back(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, int64_t known)
-{
-    const float usual = limited(median(ecg->intervals_samples, ecg->intervals), RR_LOW, RR_HIGH);
-    const int32_t since = since_last(ecg, summit);
-    struct deep_ecg_summit beat;
-    float level_mv;
-    int highest = 0, later = 0;
-    if (!ecg->has_beat || since <= OVERDUE || (float)since <= OVERDUE_RR * usual)
+    const int32_t here = ecg->beat_logits[1], before = ecg->beat_logits[0];
+    ecg->beat_logits[0] = here;
+    ecg->beat_logits[1] = logit;
+    if (here < BEAT_THRESHOLD || here <= before || here < logit || ecg->steps - 1 - ecg->last_peak < REFRACTORY)
         return false;
-    for (int i = 1; i < ecg->refused_count; i++)
-        if (ecg->refused[i].height_mv > ecg->refused[highest].height_mv)
-            highest = i;
-    beat = ecg->refused[highest];
-    if (beat.height_mv <= OVERDUE_SHARE * threshold_mv(ecg) || apart(&ecg->last, &beat) < T_WAVE)
-        return false;
-    while (later < ecg->refused_count && apart(&beat, &ecg->refused[later]) <= REFRACTORY_END)
-        later++;
-    forget_before(ecg, later);
-    level_mv = median(ecg->beats_mv, ecg->beats);
-    count_beat(ecg, &beat, known);
-    if (ecg->found_back < BACK_BEATS)
-        ecg->found_back++;
-    follow_fall(ecg, level_mv);
+    ecg->last_peak = ecg->steps - 1;
     return true;
 }
 
-/* The last beat was told by the start of its QRS or by its P wave: `summit`, far higher, follows closely. Where that is
- * so of LEAP_BEATS of the latest beats, the levels are set by what follows. */
-static void outgrow(struct deep_ecg *ecg, const struct deep_ecg_summit *summit)
+/* Takes the beat whose logit peaked one step before the newest into the queue, if an R-peak of its own is there. */
+static void take_peak(struct deep_ecg *ecg)
 {
-    ecg->outgrown_mv[DEEP_ECG_LEAP_OF - 1] = summit->height_mv;
-    leaps(ecg, ecg->outgrown_mv, DEEP_ECG_LEAP_OF, median(ecg->beats_mv, ecg->beats));
+    const int64_t about = STEP * (ecg->steps - 1 - BEAT_DELAY) + STEP / 2; /* of the network's samples */
+    int64_t r;
+    int r_ago;
+    if (about < 0)
+        return;
+    r_ago = r_peak_ago(ecg, (int)(ecg->pushed - rounded(about * BEAT_RATE_IN, BEAT_RATE_OUT)));
+    r = ecg->pushed - r_ago;
+    if (r_ago >= 0 && r - ecg->last_r >= APART)
+        expect(ecg, r);
 }
 
-/* Holds `summit` against the levels at sample `known`; whether that made a beat known. */
-static bool weigh(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, int64_t known)
+/* Settles whether the logits of unreadable signal reach a limit: so they do, or not, once SETTLE_STEPS more of them
+ * have than have not, or the other way round (signal_quality.py, SettledQuality). */
+static void settle(struct deep_ecg_settled *settled, bool reached)
 {
-    const int32_t since = since_last(ecg, summit);
-    bool is_t_wave;
-    if (ecg->has_beat && r_of(summit) - r_of(&ecg->last) < APART) {
-        if (summit->height_mv > P_WAVE_RATIO * ecg->last.height_mv)
-            outgrow(ecg, summit);
-        return false;
-    }
-    if (since < REFRACTORY && summit->height_mv <= P_WAVE_RATIO * ecg->last.height_mv)
-        return false;
-    is_t_wave = since < T_WAVE && summit->height_mv <= T_WAVE_SHARE * ecg->last.height_mv;
-    if (summit->height_mv > threshold_mv(ecg) && !is_t_wave) {
-        accept(ecg, summit, known);
-        return true;
-    }
-    refuse(ecg, summit);
-    return search_back(ecg, summit, known);
-}
-
-/* Sets the levels by the summits refused of late, if they look like beats, and weighs those again. */
-static void learn(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, int64_t known)
-{
-    float backgrounds_mv[DEEP_ECG_PENDING], highest_mv = 0.0f, background_mv;
-    int first = 0, count;
-    while (first < ecg->refused_count && apart(&ecg->refused[first], summit) > LEARN_SPAN)
-        first++;
-    count = ecg->refused_count - first;
-    if (count == 0 || apart(&ecg->refused[first], summit) < LEARN)
-        return;
-    for (int i = 0; i < count; i++) {
-        const struct deep_ecg_summit *other = &ecg->refused[first + i];
-        backgrounds_mv[i] = other->background_mv;
-        highest_mv = i == 0 || other->height_mv > highest_mv ? other->height_mv : highest_mv;
-    }
-    background_mv = median(backgrounds_mv, count);
-    if (background_mv > CLEAR * highest_mv)
-        return;
-    if (ecg->beats > 0 && since_last(ecg, summit) <= FORGET && background_mv > FALLEN * ecg->calm_mv
-        && highest_mv <= USUAL * median(ecg->heights_mv, ecg->heights))
-        return;
-    set_levels(ecg, LEARNED_BEATS * highest_mv);
-    /* Each one weighed adds at most one to the refused again, so these never reach the one that is read. */
-    forget_before(ecg, first);
-    ecg->refused_count = 0;
-    for (int i = 0; i < count; i++) {
-        const struct deep_ecg_summit other = ecg->refused[i];
-        weigh(ecg, &other, known);
-    }
-}
-
-static void judge(struct deep_ecg *ecg, const struct deep_ecg_summit *summit, int64_t known)
-{
-    int outdated = 0;
-    bool found = false;
-    append(ecg->backgrounds_mv, &ecg->backgrounds, DEEP_ECG_LEVEL_BEATS, summit->background_mv);
-    while (outdated < ecg->refused_count && apart(&ecg->refused[outdated], summit) > REMEMBERED)
-        outdated++;
-    forget_before(ecg, outdated);
-    if (ecg->beats > 0)
-        found = weigh(ecg, summit, known);
+    if (reached)
+        settled->count = (uint8_t)(settled->count < SETTLE_STEPS ? settled->count + 1 : SETTLE_STEPS);
     else
-        refuse(ecg, summit);
-    if (!found && is_silent(ecg, known))
-        learn(ecg, summit, known);
+        settled->count = (uint8_t)(settled->count > 0 ? settled->count - 1 : 0);
+    settled->reached = settled->count == SETTLE_STEPS || (settled->reached && settled->count > 0);
 }
 
-/* Feeds the detector one sample, gaps filled; beats go into the queue. */
-static void detect(struct deep_ecg *ecg, float mv, bool missing)
+/* Feeds the detector one sample, gaps filled and watched; beats go into the queue. */
+static void detect(struct deep_ecg *ecg, float mv)
 {
-    struct deep_ecg_summit summit;
-    watch(ecg, mv, missing);
-    remember(ecg, mv, missing);
-    if (!is_summit(ecg) || missing_before_summit(ecg) > MISSING_BEFORE_SUMMIT || is_step(ecg))
-        return;
-    summit.background_mv = energy_ago(ecg, HOLD);
-    for (int ago = HOLD + 1; ago <= HOLD + BACKGROUND; ago++)
-        if (energy_ago(ecg, ago) < summit.background_mv)
-            summit.background_mv = energy_ago(ecg, ago);
-    summit.height_mv = energy_ago(ecg, HOLD) - BACKGROUND_SHARE * summit.background_mv;
-    summit.r_before = r_before_summit(ecg);
-    summit.at = ecg->pushed - HOLD;
-    summit.lost_count = ecg->lost_count;
-    for (int ago = 0; ago < HOLD + summit.r_before; ago++)
-        summit.lost_count -= ecg->lost[place_of(ecg, ago)];
-    judge(ecg, &summit, ecg->pushed);
+    const float last_mv = ecg->beat_band_mv;
+    float back;
+    int32_t logits[2];
+    ecg->beat_band_mv = filtered(BEAT_BAND, DEEP_ECG_BEAT_SECTIONS, ecg->beat_band_state, mv - ecg->zero_mv);
+    ecg->beat_phase -= ecg->pushed > 0 ? BEAT_RATE_OUT : 0;
+    while (resampled(&ecg->beat_phase, BEAT_RATE_IN, BEAT_RATE_OUT, &back)) {
+        const float network_mv = ecg->beat_band_mv - back * (ecg->beat_band_mv - last_mv);
+        if (!read_sample_of_beats(ecg, squashed(ecg, network_mv), logits))
+            continue;
+        settle(&ecg->noisy, logits[1] >= NOISY);
+        settle(&ecg->unreadable, logits[1] >= UNREADABLE);
+        ecg->after_gap = ecg->after_gap || ecg->unreadable.reached;
+        if (has_peaked(ecg, logits[0]))
+            take_peak(ecg);
+        ecg->steps++;
+    }
 }
 
 enum deep_ecg_quality deep_ecg_quality(const struct deep_ecg *ecg)
@@ -600,47 +461,10 @@ enum deep_ecg_quality deep_ecg_quality(const struct deep_ecg *ecg)
         const bool at_rail = ecg->last_mv == ecg->lowest_mv || ecg->last_mv == ecg->highest_mv;
         return at_rail && ecg->lowest_mv < ecg->highest_mv ? DEEP_ECG_SATURATED : DEEP_ECG_FLAT;
     }
-    if (ecg->beats == 0 || is_silent(ecg, ecg->pushed))
-        return DEEP_ECG_LEARNING;
-    return median(ecg->backgrounds_mv, ecg->backgrounds) > NOISY * median(ecg->beats_mv, ecg->beats) ? DEEP_ECG_NOISY
-                                                                                                     : DEEP_ECG_OK;
+    return readable_quality(ecg);
 }
 
-/* The filtered signal at the network's rate (dsp_filters.py) ------------------------------------------------------ */
-
-static void filter_sample(struct deep_ecg *ecg, float mv)
-{
-    ecg->filtered_mv[ecg->filtered_next] = filtered(BAND, DEEP_ECG_BAND_SECTIONS, ecg->band_state, mv - ecg->zero_mv);
-    ecg->filtered_next = (uint16_t)wrapped(ecg->filtered_next + 1, DEEP_ECG_FILTERED);
-    ecg->filtered_count++;
-}
-
-/* Filters what the next sample, `mv` after `last_mv`, makes known at the network's rate by linear interpolation.
- * Output k lies at input sample k * RATE_IN / RATE_OUT; the phase is how far the next output lies after the newest
- * input, in parts of RATE_OUT. */
-static void filter_signal(struct deep_ecg *ecg, float mv, float last_mv)
-{
-#if RATE_IN == RATE_OUT
-    (void)last_mv;
-    filter_sample(ecg, mv);
-#else
-    ecg->resample_phase -= ecg->pushed > 0 ? RATE_OUT : 0;
-    while (ecg->resample_phase <= 0) {
-        const float back = (float)-ecg->resample_phase * (1.0f / RATE_OUT);
-        filter_sample(ecg, mv - back * (mv - last_mv));
-        ecg->resample_phase += RATE_IN;
-    }
-#endif
-}
-
-/* `place` of the filtered signal; before its first sample that one is repeated. */
-static float filtered_at(const struct deep_ecg *ecg, int64_t place)
-{
-    const int ago = (int)(ecg->filtered_count - 1 - (place > 0 ? place : 0));
-    return ecg->filtered_mv[wrapped(ecg->filtered_next - 1 - ago, DEEP_ECG_FILTERED)];
-}
-
-/* Rhythm (features.py, rhythm_features) --------------------------------------------------------------------------- */
+/* Rhythm (rhythm.py, rhythm_features) ----------------------------------------------------------------------------- */
 
 /* The last `memory` RR intervals before a beat's own: their mean in samples; over that mean, from 0 to 1, the median of
  * the steps between neighbours and the standard deviation; their mean distance from whole multiples of the beat's own
@@ -763,7 +587,7 @@ static void remember_rr(struct deep_ecg *ecg, uint16_t rr_samples)
     ecg->rr_samples[ecg->rr_count++] = rr_samples;
 }
 
-/* Shape against the patient's own beats (features.py, RunningTemplate) -------------------------------------------- */
+/* Shape against the patient's own beats (templates.py, RunningTemplate) ------------------------------------------- */
 
 /* How well a beat agrees with each group of past beats, shifted against it. */
 struct similarity {
@@ -890,7 +714,7 @@ static void normalise(float *beat_mv, float *difference_mv)
 }
 
 #if SHAPE_FEATURES
-/* Features of shape (features.py, shape_features) ----------------------------------------------------------------- */
+/* Features of shape (shape.py, shape_features) -------------------------------------------------------------------- */
 
 /* What is measured of one QRS. */
 struct qrs {
@@ -968,7 +792,7 @@ static struct shape shape_of(const float *qrs_mv, const float *template_mv)
 #endif
 
 #if P_WAVE_FEATURES
-/* P waves against the patient's own (features.py, PWaveMemory) ---------------------------------------------------- */
+/* P waves against the patient's own (shape.py, PWaveMemory) ------------------------------------------------------- */
 
 /* Value `i` of the P wave of a beat moved by `shift`, smoothed. */
 static float p_wave_mv(const float *beat_mv, int i, int shift)
@@ -1006,7 +830,7 @@ static void remember_p_wave(struct deep_ecg *ecg, float correlation)
 }
 #endif
 
-/* A detected beat becomes the network's inputs, and those a label (realtime.py, BeatStream._step) ------------------ */
+/* A detected beat becomes the network's inputs, and those a label (stream.py, BeatStream._step) ------------------- */
 
 #include "deep_ecg_features.h"
 
@@ -1046,7 +870,7 @@ static int make_inputs(struct deep_ecg *ecg, const struct deep_ecg_waiting *beat
     return group;
 }
 
-/* The label of a beat by its logits and the running priors, which go one beat on (prior.py) ------------------------ */
+/* The label of a beat by its logits and the running priors, which go one beat on (prior.py) ----------------------- */
 
 /* The logarithm of the odds of V by the network alone. */
 static float log_odds_of_v(const int8_t *logits)
@@ -1092,26 +916,35 @@ static uint8_t label_of(struct deep_ecg *ecg, int group, const int8_t *logits)
     return label;
 }
 
-int deep_ecg_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)
+static void label_readable(struct deep_ecg *ecg, const struct deep_ecg_waiting *waiting, struct deep_ecg_beat *beat)
 {
-    const struct deep_ecg_waiting waiting = ecg->waiting[0];
-    int group;
-    if (ecg->waiting_count == 0 || ecg->pushed <= waiting.sample + waiting.known_after)
-        return 0;
-    ecg->waiting_count--;
-    memmove(ecg->waiting, ecg->waiting + 1, ecg->waiting_count * sizeof ecg->waiting[0]);
-
-    group = make_inputs(ecg, &waiting);
+    const int group = make_inputs(ecg, waiting);
     deep_ecg_network_quantize(ecg->window, ecg->features, ecg->window_q, ecg->features_q);
     deep_ecg_network_run(ecg->window_q, ecg->features_q, beat->logits);
 #ifdef DEEP_ECG_INPUTS_HOOK /* for tests: sees the inputs of each beat as they go to the network */
     DEEP_ECG_INPUTS_HOOK(ecg->window, ecg->features);
 #endif
+    beat->label = label_of(ecg, group, beat->logits);
+}
+
+/* Labels the beat that has waited longest, if everything that its label depends on is there. */
+static bool label_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)
+{
+    const struct deep_ecg_waiting waiting = ecg->waiting[0];
+    if (ecg->waiting_count == 0 || ecg->pushed < waiting.sample + waiting.known_after)
+        return false;
+    ecg->waiting_count--;
+    memmove(ecg->waiting, ecg->waiting + 1, ecg->waiting_count * sizeof ecg->waiting[0]);
+
     beat->sample = waiting.sample;
     beat->known = waiting.sample + waiting.known_after;
     beat->late = waiting.late;
-    beat->label = label_of(ecg, group, beat->logits);
-    return 1;
+    beat->quality = (enum deep_ecg_quality)waiting.quality;
+    beat->label = Q_CLASS;
+    memset(beat->logits, 0, sizeof beat->logits);
+    if (beat->quality != DEEP_ECG_UNREADABLE)
+        label_readable(ecg, &waiting, beat);
+    return true;
 }
 
 /* The stream ------------------------------------------------------------------------------------------------------ */
@@ -1119,21 +952,25 @@ int deep_ecg_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)
 void deep_ecg_init(struct deep_ecg *ecg)
 {
     memset(ecg, 0, sizeof *ecg);
-    append(ecg->intervals_samples, &ecg->intervals, DEEP_ECG_LEVEL_BEATS, FIRST_RR);
+    ecg->gain_mv = ecg->gain_bound_mv = GAIN_START_MV;
+    for (int i = 0; i < COUNT_OF(ecg->beat_logits); i++)
+        ecg->beat_logits[i] = INT32_MIN;
+    ecg->last_peak = -REFRACTORY;
+    ecg->last_r = -APART;
     ecg->s_share = S_USUAL_SHARE;
 }
 
-int deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat)
+bool deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat)
 {
     const bool missing = !is_sample(ecg, mv);
     const float filled_mv = missing ? ecg->last_mv : mv;
-    if (ecg->pushed == 0) { /* as if the first sample had lasted for ever */
+    bool labelled;
+    if (ecg->pushed == 0) /* as if the first sample had lasted for ever */
         ecg->zero_mv = ecg->lowest_mv = ecg->highest_mv = filled_mv;
-        for (int i = 0; i < DEEP_ECG_HISTORY; i++)
-            ecg->signal_mv[i] = filled_mv;
-    }
     filter_signal(ecg, filled_mv, ecg->last_mv);
-    detect(ecg, filled_mv, missing);
+    watch(ecg, filled_mv, missing);
+    detect(ecg, filled_mv);
+    labelled = label_next(ecg, beat);
     ecg->pushed++;
-    return deep_ecg_next(ecg, beat);
+    return labelled;
 }

@@ -5,7 +5,7 @@
  *
  *     deep_ecg_init(&ecg);
  *     for each sample, in millivolts, DEEP_ECG_FS_HZ of them a second:
- *         for (int more = deep_ecg_push(&ecg, mv, &beat); more; more = deep_ecg_next(&ecg, &beat))
+ *         if (deep_ecg_push(&ecg, mv, &beat))
  *             use(beat.sample, beat.label);
  *
  * Generated from a trained network, for one sampling rate. C99; needs math.h, string.h, stdint.h and stdbool.h.
@@ -23,36 +23,39 @@ extern "C" {
 #include "deep_ecg_network.h"
 #include "deep_ecg_sizes.h"
 
+/* What can be said of the signal: the first two, of which the second is told with less certainty, can be read; in the
+ * others nothing can be said of the heart. */
+enum deep_ecg_quality {
+    DEEP_ECG_OK,
+    DEEP_ECG_NOISY,
+    DEEP_ECG_UNREADABLE, /* no heartbeat can be told from noise */
+    DEEP_ECG_MISSING,    /* not numbers of the signal for a while */
+    DEEP_ECG_FLAT,       /* no change for half a second */
+    DEEP_ECG_SATURATED   /* no change for half a second, at the highest or lowest value so far */
+};
+
 /* One labelled beat. Samples are counted from the first one pushed. */
 struct deep_ecg_beat {
     int64_t sample;                   /* the R-peak */
     int64_t known;                    /* everything that the label depends on was there: nothing later changes it */
-    uint8_t label;                    /* index into DEEP_ECG_CLASS_NAMES */
-    bool late;                        /* found by looking back, more than 150 ms after its R-peak */
-    int8_t logits[DEEP_ECG_CLASSES];  /* of the int8 network; the running priors have a say in the label, too */
-};
-
-enum deep_ecg_quality {
-    DEEP_ECG_OK,
-    DEEP_ECG_MISSING,   /* not numbers of the signal for a while */
-    DEEP_ECG_FLAT,      /* no change for half a second */
-    DEEP_ECG_SATURATED, /* no change for half a second, at the highest or lowest value so far */
-    DEEP_ECG_LEARNING,  /* no levels yet, or no beat for a while */
-    DEEP_ECG_NOISY      /* no clear beats over the background */
+    uint8_t label;                    /* index into DEEP_ECG_CLASS_NAMES; Q wherever the signal is unreadable */
+    bool late;                        /* detected more than 150 ms after its R-peak */
+    enum deep_ecg_quality quality;    /* of the signal there: DEEP_ECG_OK, DEEP_ECG_NOISY or DEEP_ECG_UNREADABLE */
+    int8_t logits[DEEP_ECG_CLASSES];  /* of the int8 network; the running priors have a say in the label, too. All 0
+                                         where the signal is unreadable: such a beat is not shown to the network */
 };
 
 /* The state. Its members are the library's own: use the functions below. */
-struct deep_ecg_summit { /* a local maximum of the energy of the QRS band */
-    int64_t at;
-    float height_mv, background_mv;
-    int32_t r_before;    /* samples from its R-peak to it */
-    uint32_t lost_count; /* samples of lost signal up to its R-peak */
+struct deep_ecg_settled { /* whether the network's logits of unreadable signal reach a limit */
+    uint8_t count;
+    bool reached;
 };
 
 struct deep_ecg_waiting { /* a detected beat that has not been given out */
     int64_t sample;
     uint16_t known_after; /* samples from its R-peak to where its window and its detection are there */
     uint16_t rr_samples;  /* RR interval that ends at it; 0 where there is none */
+    uint8_t quality;
     bool late;
 };
 
@@ -65,27 +68,28 @@ struct deep_ecg {
     uint8_t blocks;
     bool seen_mv, lifted;
 
-    /* signal: the input and its energy of late, in rings */
+    /* signal: the input of late, in rings */
     float last_mv, zero_mv, lowest_mv, highest_mv;
     int32_t missing_run, unchanged_run;
-    int64_t energy_sum;
-    float qrs_band_state[DEEP_ECG_QRS_SECTIONS][2];
-    float qrs_band_mv[DEEP_ECG_ENERGY_SAMPLES];
     float signal_mv[DEEP_ECG_HISTORY];
-    float energy_mv[DEEP_ECG_HISTORY];
     bool missing[DEEP_ECG_HISTORY], lost[DEEP_ECG_HISTORY];
     uint32_t lost_count;
-    uint16_t qrs_band_next, history_next;
+    uint16_t history_next;
 
-    /* detector: levels, rhythm, and the summits refused since the last beat, oldest first */
-    uint8_t beats, others, backgrounds, intervals, heights, latest, refused_count, found_back;
-    bool has_beat;
-    float beats_mv[DEEP_ECG_LEVEL_BEATS], others_mv[DEEP_ECG_LEVEL_BEATS], backgrounds_mv[DEEP_ECG_LEVEL_BEATS];
-    float intervals_samples[DEEP_ECG_LEVEL_BEATS];
-    float heights_mv[DEEP_ECG_LONG_BEATS], latest_mv[DEEP_ECG_LEAP_OF];
-    float outgrown_mv[DEEP_ECG_LEAP_OF]; /* what followed the latest beats too closely, 0: nothing higher */
-    float calm_mv;
-    struct deep_ecg_summit last, refused[DEEP_ECG_PENDING];
+    /* detector: band-passed signal, running gain, the network's latest inputs, what its blocks remember, in rings one
+     * after the other, and its latest logits */
+    float beat_band_state[DEEP_ECG_BEAT_SECTIONS][2], beat_band_mv;
+    int32_t beat_phase;
+    float gain_mv, gain_bound_mv;
+    int32_t gain_steps;
+    uint8_t gain_blocks, gain_samples, gain_above, beat_pending;
+    int16_t beat_input[DEEP_ECG_BEAT_INPUT];
+    int8_t beat_memory[DEEP_ECG_BEAT_MEMORY][DEEP_ECG_BEAT_NARROW];
+    uint16_t beat_next[DEEP_ECG_BEAT_BLOCKS];
+    int32_t beat_logits[2];
+    int64_t steps, last_peak;
+    struct deep_ecg_settled noisy, unreadable;
+    bool after_gap; /* since the last beat that could be read */
 
     /* beats on their way to the network */
     int64_t last_r;
@@ -118,14 +122,10 @@ void deep_ecg_init(struct deep_ecg *ecg);
 /* Takes the next sample, in millivolts; one that is not a number, or is beyond 10 V, counts as lost signal. Counts of a
  * converter, with any offset, do as well: where the numbers show that they are no millivolts, the limit is 1e9. Offset
  * and gain do not matter beside.
- * Returns 1 and fills `beat` when a beat is labelled, else 0 (`beat` is then left as it was). */
-int deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat);
+ * Whether a beat is labelled, which fills `beat`; it is left as it was otherwise. No sample makes two beats known. */
+bool deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat);
 
-/* A further beat that the same sample made known: one sample can, at the start and after a beat was missed. Beats that
- * are not fetched here come out of the next calls of deep_ecg_push, one each, with the same `known`. */
-int deep_ecg_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat);
-
-/* What is known of the signal just now; only DEEP_ECG_OK can be relied on. */
+/* What can be said of the signal just now. Whether it can be read takes half a second of it or more to settle. */
 enum deep_ecg_quality deep_ecg_quality(const struct deep_ecg *ecg);
 
 #ifdef __cplusplus

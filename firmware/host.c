@@ -1,4 +1,4 @@
-/* Runs a whole signal through the chain on the host and keeps every beat with the network's inputs, for firmware.py.
+/* Runs a whole signal through the chain on the host and keeps every beat with the network's inputs, for c_chain.py.
  * Includes the library, so that the hook can see the inputs. */
 #include <stddef.h>
 
@@ -16,13 +16,14 @@ static void keep_inputs(const float *window, const float *features)
     memcpy(features_out, features, sizeof ecg.features);
 }
 
-/* Bytes of the state, channels and samples of a window, features. */
-void host_sizes(int sizes[4])
+/* Bytes of the state, channels and samples of a window, features, samples between two beats at least. */
+void host_sizes(int sizes[5])
 {
     sizes[0] = (int)sizeof(struct deep_ecg);
     sizes[1] = DEEP_ECG_CHANNELS;
     sizes[2] = DEEP_ECG_WINDOW_SAMPLES;
     sizes[3] = DEEP_ECG_FEATURES;
+    sizes[4] = APART;
 }
 
 int host_quality(void)
@@ -35,27 +36,36 @@ void host_start(void)
     deep_ecg_init(&ecg);
 }
 
-/* Pushes `count` samples; fills a row for each beat, of which there is room for `room`, and returns how many came.
- * A row of `beats` is sample, known, late, label and the logits. */
-long host_push(const float *mv, long count, long room, int64_t *beats, float *windows, float *features)
+/* Pushes `count` samples; fills a row for each beat, of which there is room for one every APART samples, and returns how
+ * many came. A row of `beats` is sample, known, late, label, quality and the logits. */
+long host_push(const float *mv, long count, int64_t *beats, float *windows, float *features)
 {
     struct deep_ecg_beat beat;
     long found = 0;
     for (long i = 0; i < count; i++) {
         windows_out = windows;
         features_out = features;
-        for (int more = deep_ecg_push(&ecg, mv[i], &beat); more && found < room; more = deep_ecg_next(&ecg, &beat)) {
-            beats[0] = beat.sample;
-            beats[1] = beat.known;
-            beats[2] = beat.late;
-            beats[3] = beat.label;
-            for (int c = 0; c < DEEP_ECG_CLASSES; c++)
-                beats[4 + c] = beat.logits[c];
-            beats += 4 + DEEP_ECG_CLASSES;
-            windows_out = windows += DEEP_ECG_CHANNELS * DEEP_ECG_WINDOW_SAMPLES;
-            features_out = features += DEEP_ECG_FEATURES;
-            found++;
-        }
+        if (!deep_ecg_push(&ecg, mv[i], &beat))
+            continue;
+        *beats++ = beat.sample;
+        *beats++ = beat.known;
+        *beats++ = beat.late;
+        *beats++ = beat.label;
+        *beats++ = beat.quality;
+        for (int c = 0; c < DEEP_ECG_CLASSES; c++)
+            *beats++ = beat.logits[c];
+        windows += DEEP_ECG_CHANNELS * DEEP_ECG_WINDOW_SAMPLES;
+        features += DEEP_ECG_FEATURES;
+        found++;
     }
     return found;
+}
+
+/* The logits of the network of R-peaks, two a step, for `count` samples of its input. */
+void host_beat_logits(const int8_t *samples, long count, int32_t *logits)
+{
+    deep_ecg_init(&ecg);
+    for (long i = 0; i < count; i++)
+        if (read_sample_of_beats(&ecg, samples[i], logits))
+            logits += 2;
 }

@@ -67,6 +67,11 @@ class SignalWatch:
         at_rail = self._last_mv in (self._lowest_mv, self._highest_mv) and self._lowest_mv < self._highest_mv
         return "saturated" if at_rail else "flat"
 
+    @property
+    def lost(self) -> list[tuple[int, int]]:
+        """First and last sample of each lost stretch that is remembered."""
+        return list(zip(self._starts, self._ends))
+
     def lost_between(self, earlier: int, later: int) -> bool:
         """Whether any sample after `earlier` and up to `later` is lost: there is no RR interval between the two."""
         place = bisect_right(self._ends, earlier)

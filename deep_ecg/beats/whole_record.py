@@ -1,32 +1,84 @@
-"""R-peaks of a whole record: those of the causal detector, and a second look at the stretches in which it found none.
+"""R-peaks and signal quality of a whole record, in both forms: as a live stream has them, and looking both ways.
 
-After an artefact the detector can need up to FORGET_S to find its levels again, and hum of the mains can hide small
-beats from it. A whole record can be read backward too, with the levels known from the beats that come after such a
-stretch, and averaged over periods of the mains.
+A record is read a piece at a time, so that memory and time grow with its length and no faster.
 """
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
-from deep_ecg.beats.detector import (
-    ENERGY_S,
-    FORGET_S,
-    LEARN_S,
-    QRS_BAND_HZ,
-    REFRACTORY_S,
-    RPeakDetector,
-    causal_r_peaks,
+from deep_ecg.beats.beat_network import (
+    APART_S,
+    STEP_HZ,
+    LogitStream,
+    RPeakNetwork,
+    RPlace,
+    pretrained,
+    primed_gain,
+    r_about,
 )
-from deep_ecg.beats.signal_watch import SignalWatch
-from dsp_filters import bandpass_sos, filter_zero_phase
+from deep_ecg.beats.beat_picking import record_beats
+from deep_ecg.beats.signal_quality import LOST, NOISY, SETTLE_STEPS, UNREADABLE
+from deep_ecg.beats.signal_watch import SignalWatch, stretches
 
-LOOK_AGAIN_S = 3.0  # a stretch without beats that is longer than a pause is looked at again
-LEAD_IN_S = FORGET_S + LEARN_S  # of the signal after it come before it backward: enough to learn the levels
-MAINS_HZ = (50.0, 60.0)
-AROUND_S = 2.0  # a beat found there must have CLEAR times the median energy from so long before it to so long after
-CLEAR = 2.75  # white noise, of whatever height, seldom reaches it
-TAIL_S = 0.5  # of its last value follow the record: the detector tells a beat only when it knows what comes after
-FEWEST = 3  # beats in a row, none more than LOOK_AGAIN_S after the one before it: fewer are as likely noise
+PIECE_S = 20.0  # small enough for a processor's cache
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a lead shows: R-peaks `samples` (beats,) int64, rising, and for every sample its state, (n,) int8 in STATES.
+
+    `readable` (beats,): whether the signal could be read at each; `after_gap` (beats,): whether it could not since the
+    last readable beat before it.
+    """
+
+    samples: np.ndarray
+    readable: np.ndarray
+    after_gap: np.ndarray
+    states: np.ndarray
+
+
+def read_causal(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None) -> Reading:
+    """The lead `signal_mv` (n,) as a live stream reads it. DeepECGError where the detector cannot run at that rate."""
+    arrays = pretrained("causal") if arrays is None else arrays
+    detector, watch = RPeakNetwork(fs_hz, arrays), SignalWatch(fs_hz)
+    beats, states = [], [np.zeros(0, np.int8)]
+    for piece_mv in _pieces(signal_mv, fs_hz):
+        beats += detector.push_watched(*watch(piece_mv))
+        states.append(detector.states)
+    columns = zip(*((beat.sample, beat.readable, beat.after_gap) for beat in beats)) if beats else ((), (), ())
+    samples, readable, after_gap = (np.array(column, kind) for column, kind in zip(columns, (np.int64, bool, bool)))
+    known = np.concatenate(states)[int(arrays["delay_steps"]) :]
+    by_sample = _by_sample(known, len(signal_mv), fs_hz, watch)
+    reach = round(APART_S * fs_hz)
+    for sample, is_readable in zip(samples.tolist(), readable.tolist()):  # a beat is judged when it is told
+        around = by_sample[max(sample - reach, 0) : sample + reach + 1]
+        around[(around == UNREADABLE) == is_readable] = NOISY if is_readable else UNREADABLE
+    return Reading(samples, readable, after_gap, by_sample)
+
+
+def read_whole(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None) -> Reading:
+    """The lead `signal_mv` (n,) by the network that looks both ways. DeepECGError as `read_causal`."""
+    arrays = pretrained("whole") if arrays is None else arrays
+    watch, place = SignalWatch(fs_hz), RPlace(fs_hz)
+    if len(signal_mv) == 0:
+        return Reading(np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.int8))
+    stream = LogitStream(fs_hz, arrays, primed_gain(signal_mv, fs_hz))
+    watched = [watch(piece_mv) for piece_mv in _pieces(signal_mv, fs_hz)]
+    logits = np.concatenate([*(stream.push(filled_mv) for filled_mv, _ in watched), stream.finish()])
+    filled_mv, missing = (np.concatenate(parts) for parts in zip(*watched))
+    samples, last = [], -round(10.0 * fs_hz)
+    natural, limits = arrays["logit_scales"][0], (float(arrays["threshold"]), float(arrays["least"]))
+    for step in record_beats(logits[:, 0] * natural, *(limit * natural for limit in limits)).tolist():
+        about = r_about(step, stream.delay_steps, fs_hz)
+        r = None if about < 0 else place(filled_mv, missing, about)
+        if r is not None and r - last >= APART_S * fs_hz:
+            samples.append(r)
+            last = r
+    states = _settled(logits[stream.delay_steps :, 1], arrays["quality_limits"])
+    return _reading(np.array(samples, np.int64), _by_sample(states, len(signal_mv), fs_hz, watch))
 
 
 def r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
@@ -34,47 +86,49 @@ def r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
 
     Samples that are not numbers are lost signal. DeepECGError where the detector cannot run at that rate.
     """
-    followed_mv = np.pad(signal_mv, (0, round(TAIL_S * fs_hz)), "edge") if len(signal_mv) else signal_mv
-    found = causal_r_peaks(followed_mv, fs_hz)
-    found = found[found < len(signal_mv)]
-    edges = np.concatenate(([0], found, [len(signal_mv)]))
-    gaps = np.flatnonzero(np.diff(edges) > LOOK_AGAIN_S * fs_hz)
-    if len(gaps) == 0:
-        return found
-    filled_mv, missing = SignalWatch(fs_hz)(signal_mv)
-    more = [_looked_again(filled_mv, missing, fs_hz, int(edges[gap]), int(edges[gap + 1])) for gap in gaps]
-    return np.sort(np.concatenate([found, *more]))
+    return read_whole(signal_mv, fs_hz).samples
 
 
-def _looked_again(filled_mv: np.ndarray, missing: np.ndarray, fs_hz: float, start: int, end: int) -> np.ndarray:
-    """The beats between the samples `start` and `end` that the detector finds backward, (beats,) int64."""
-    span = slice(start, end + round(LEAD_IN_S * fs_hz))
-    calm_mv = _without_mains(filled_mv[span], fs_hz)
-    beats = RPeakDetector(fs_hz).push_watched(calm_mv[::-1], missing[span][::-1])
-    found = np.sort(np.array([len(calm_mv) - 1 - r for r, _ in beats], np.int64))
-    refractory = round(REFRACTORY_S * fs_hz)
-    found = found[(found > refractory) & (found < end - start - refractory)]
-    found = found[_clear(calm_mv, found, fs_hz)]
-    return start + found[_in_a_row(found, LOOK_AGAIN_S * fs_hz)]
+def causal_r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
+    """`r_peaks` as `RPeakNetwork` tells them in a stream."""
+    return read_causal(signal_mv, fs_hz).samples
 
 
-def _without_mains(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
-    """`signal_mv` (n,) averaged over a period of each of MAINS_HZ: where it is stuck at one value, it stays so."""
-    for mains_hz in MAINS_HZ:
-        signal_mv = uniform_filter1d(signal_mv, max(round(fs_hz / mains_hz), 1), mode="nearest")
-    return signal_mv
+def _pieces(signal_mv: np.ndarray, fs_hz: float) -> Iterator[np.ndarray]:
+    step = round(PIECE_S * fs_hz)
+    return (signal_mv[start : start + step] for start in range(0, len(signal_mv), step))
 
 
-def _clear(signal_mv: np.ndarray, peaks: np.ndarray, fs_hz: float) -> np.ndarray:
-    """Whether each of `peaks` (beats,) stands out from the signal around it, (beats,) bool."""
-    deflection_mv = np.abs(filter_zero_phase(signal_mv, bandpass_sos(QRS_BAND_HZ, 2, fs_hz)))
-    energy_mv = uniform_filter1d(deflection_mv, round(ENERGY_S * fs_hz))
-    near, around = round(ENERGY_S * fs_hz), round(AROUND_S * fs_hz)
-    spans = [(max(peak - near, 0), peak + near + 1, max(peak - around, 0), peak + around) for peak in peaks.tolist()]
-    return np.array([energy_mv[a:b].max() >= CLEAR * np.median(energy_mv[c:d]) for a, b, c, d in spans], bool)
+def _settled(logits: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """The quality at each step, (steps,) int8: that of most `logits` (steps,) within SETTLE_STEPS of it."""
+    above = (logits[None] >= np.asarray(limits)[:, None]).astype(np.float32)
+    noisy, unreadable = uniform_filter1d(above, 2 * SETTLE_STEPS + 1, mode="nearest") > 0.5
+    for first, last in stretches(~unreadable):  # short ones within unreadable signal
+        unreadable[first : last + 1] = first > 0 and last + 1 < len(logits) and last - first < 2 * SETTLE_STEPS
+    return np.where(unreadable, np.int8(UNREADABLE), noisy.astype(np.int8))
 
 
-def _in_a_row(peaks: np.ndarray, longest: float) -> np.ndarray:
-    """Whether each of `peaks` (beats,) is one of FEWEST or more that follow one another within `longest` samples."""
-    rows = np.cumsum(np.diff(peaks, prepend=peaks[:1]) > longest)
-    return np.bincount(rows)[rows] >= FEWEST if len(peaks) else np.zeros(0, bool)
+def _by_sample(states: np.ndarray, length: int, fs_hz: float, watch: SignalWatch) -> np.ndarray:
+    """The states of `length` samples, (n,) int8, from those of steps, the first of which is that of the first sample.
+
+    What the `watch` over the signal has seen lost is LOST.
+    """
+    if len(states) == 0:
+        return np.zeros(length, np.int8)
+    steps = (np.arange(length) * (STEP_HZ / fs_hz)).astype(np.int32)
+    by_sample = states[np.minimum(steps, len(states) - 1)]
+    for first, last in watch.lost:
+        by_sample[first : last + 1] = LOST
+    return by_sample
+
+
+def _reading(samples: np.ndarray, states: np.ndarray) -> Reading:
+    """The reading of R-peaks whose `states` (n,) are known from both sides."""
+    unreadable = states == UNREADABLE
+    readable = ~unreadable[samples]
+    before = np.cumsum(unreadable)[samples]
+    after_gap, last = np.zeros(len(samples), bool), 0
+    for number, (is_readable, count) in enumerate(zip(readable.tolist(), before.tolist())):
+        after_gap[number] = count > last
+        last = count if is_readable else last
+    return Reading(samples, readable, after_gap, states)

@@ -1,7 +1,7 @@
 """The whole causal chain for microcontrollers: `deep_ecg.h` and `deep_ecg.c`, samples in, labelled beats out.
 
-The C99 sources in firmware/ follow detector.py, features.py and realtime.py function by function; what they include
-under the names of INCLUDES is generated here for one sampling rate, so that a firmware author drops in two files.
+The C99 sources in firmware/ follow the modules of deep_ecg/beats and stream.py function by function; what they include
+beside is generated here for one sampling rate, so that a firmware author drops in two files.
 Thresholds, lengths and coefficients are those of the Python modules, brought to whole samples where they are times.
 """
 
@@ -11,16 +11,17 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from config import CLASSES, Config
-from deep_ecg.beats import detector as det
+from deep_ecg.beats import beat_network as net
 from deep_ecg.beats import rhythm, shape, signal_unit, templates
-from deep_ecg.beats.detector import ON_TIME_S
 from deep_ecg.beats.input_settings import InputSettings
+from deep_ecg.beats.signal_quality import QUALITIES, SETTLE_STEPS
 from deep_ecg.beats.signal_watch import FLAT_S, MISSING_S
 from deep_ecg.deploy import c_network
 from deep_ecg.deploy.c_network import compile_c, compiler
@@ -36,24 +37,26 @@ SOURCES = Path(__file__).resolve().parents[2] / "firmware"
 FILES = ("deep_ecg.h", "deep_ecg.c")
 EXAMPLE = "example.c"
 NETWORK_FUNCTIONS = "deep_ecg_network_"  # so their names begin
-ENERGY_UNITS_PER_MV = 2**30  # whole numbers in which the energy is summed: fine enough for any float above 1e-2 mV
 LEAST_SIZE = 1e-30  # of a group of past beats: float would forget it altogether at 1e-45, after a day
 FINEST_RATE_HZ = Fraction(1, 100)
 GROUPS_OF_FEATURES = {"SHAPE": shape.SHAPE, "P_WAVE": shape.P_WAVE}  # that need code of their own
+BLOCK_LAYERS = ("narrow", "depth", "wide")  # of the network of R-peaks
+GAIN_PARTS = 100  # of the gain's logarithm, in whole numbers of which it is counted, make GAIN_RATE
 
 
 @dataclass(frozen=True)
 class LabelledBeats:
     """What the compiled chain says of a signal: one row a beat.
 
-    samples, known (beats,) int64, late (beats,) bool, labels (beats,), logits (beats, 5) int8, windows (beats,
-    channels, samples) and features (beats, count) float32 as they went to the network.
+    samples, known (beats,) int64, late (beats,) bool, labels and qualities (beats,), logits (beats, 5) int8, windows
+    (beats, channels, samples) and features (beats, count) float32 as they went to the network, 0 where none did.
     """
 
     samples: np.ndarray
     known: np.ndarray
     late: np.ndarray
     labels: np.ndarray
+    qualities: np.ndarray
     logits: np.ndarray
     windows: np.ndarray
     features: np.ndarray
@@ -73,12 +76,14 @@ def generate(
     multiple of FINEST_RATE_HZ, or a feature that the C sources do not know.
     """
     _check_causal(description)
+    r_peaks = net.pretrained("causal")
     inputs, rate_hz = description.inputs, _rate(fs_hz)
     includes = {
         "deep_ecg_network.h": _macros_of_network(network_h),
-        "deep_ecg_sizes.h": _macros(sizes(inputs, rate_hz)),
+        "deep_ecg_sizes.h": _macros(sizes(inputs, rate_hz, r_peaks)),
         "deep_ecg_network.c": _own_network(network_c),
-        "deep_ecg_constants.h": _macros(constants(description, rate_hz)) + tables(inputs, rate_hz),
+        "deep_ecg_constants.h": _macros(constants(description, rate_hz, r_peaks)) + tables(inputs, rate_hz),
+        "deep_ecg_beat_network.h": beat_network(r_peaks),
         "deep_ecg_features.h": feature_code(description.features),
     }
     return {name: _amalgamated((SOURCES / name).read_text(encoding="utf-8"), includes) for name in FILES}
@@ -98,7 +103,7 @@ def check_rate(fs_hz: float):
 
 
 def _rate(fs_hz: float) -> Fraction:
-    det.RPeakDetector(fs_hz)  # raises for a rate that it does not take
+    net.RPeakNetwork(fs_hz)  # raises for a rate that it does not take
     rate_hz = Fraction(fs_hz).limit_denominator(FINEST_RATE_HZ.denominator)
     if float(rate_hz) != fs_hz:
         raise DeepECGError(f"firmware cannot be made for {fs_hz!r} Hz: use a multiple of {float(FINEST_RATE_HZ)} Hz")
@@ -136,54 +141,40 @@ def _literal(value: int | float | str) -> str:
     return f"{text}f"
 
 
-def _from(seconds: float, fs_hz: float) -> int:
-    """The fewest samples that are no less than `seconds`: of n samples, n < this says n / fs_hz < seconds."""
-    samples = max(int(seconds * fs_hz) - 2, 0)
-    while samples / fs_hz < seconds:
-        samples += 1
-    return samples
-
-
-def _upto(seconds: float, fs_hz: float) -> int:
-    """The most samples that are no more than `seconds`: of n samples, n > this says n / fs_hz > seconds."""
-    samples = int(seconds * fs_hz) + 2
-    while samples / fs_hz > seconds:
-        samples -= 1
-    return samples
-
-
-def sizes(inputs: InputSettings, rate_hz: Fraction) -> dict[str, int | float | str]:
+def sizes(inputs: InputSettings, rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> dict[str, int | float | str]:
     """Macros of deep_ecg.h: the lengths of the arrays in `struct deep_ecg`, rate and class names."""
     fs_hz = float(rate_hz)
-    hold, reach = int(det.HOLD_S * fs_hz), int(det.R_REACH_S * fs_hz)
-    waiting = math.ceil((2 * det.LEARN_S + det.R_REACH_S) / det.APART_S) + 4
-    looked_back_s = det.REMEMBERED_S + (reach + hold + waiting + 2) / fs_hz
-    before = inputs.window_samples - inputs.look_ahead_samples
+    before, look_ahead_s = inputs.window_samples - inputs.look_ahead_samples, inputs.look_ahead_samples / inputs.fs_hz
+    about_s = (int(r_peaks["delay_steps"]) + 1) / net.STEP_HZ  # so long after about where R is it becomes known
+    waits_s = max(about_s + net.R_REACH_S, look_ahead_s)
+    place = net.RPlace(fs_hz)
+    taps, narrow = r_peaks["depth0_weights"].shape
     return {
         "DEEP_ECG_FS_HZ": fs_hz,
         "DEEP_ECG_CLASS_NAMES": "".join(CLASSES),
         "DEEP_ECG_UNIT_BLOCKS": signal_unit.BLOCKS,
-        "DEEP_ECG_HISTORY": round(det.BACKGROUND_S * fs_hz) + hold + 1,
-        "DEEP_ECG_ENERGY_SAMPLES": round(det.ENERGY_S * fs_hz),
-        "DEEP_ECG_QRS_SECTIONS": 1,
+        "DEEP_ECG_HISTORY": math.ceil(about_s * fs_hz) + max(place.baseline, place.reach + len(place.kernel)) + 2,
         "DEEP_ECG_BAND_SECTIONS": inputs.filter_order,
-        "DEEP_ECG_LEVEL_BEATS": det.LEVEL_BEATS,
-        "DEEP_ECG_LONG_BEATS": det.LONG_BEATS,
-        "DEEP_ECG_LEAP_OF": det.LEAP_OF,
-        "DEEP_ECG_PENDING": det.PENDING,
-        "DEEP_ECG_WAITING": waiting,
-        "DEEP_ECG_FILTERED": math.ceil(looked_back_s * inputs.fs_hz) + before + 1,
+        "DEEP_ECG_BEAT_SECTIONS": net.BAND_ORDER,
+        "DEEP_ECG_BEAT_INPUT": len(r_peaks["first_weights"]),
+        "DEEP_ECG_BEAT_BLOCKS": len(r_peaks["dilations"]),
+        "DEEP_ECG_BEAT_NARROW": narrow,
+        "DEEP_ECG_BEAT_MEMORY": (taps - 1) * int(r_peaks["dilations"].sum()),
+        "DEEP_ECG_WAITING": math.ceil(waits_s / net.APART_S) + 1,
+        "DEEP_ECG_FILTERED": math.ceil((waits_s + 2 / fs_hz) * inputs.fs_hz) + before + 2,
         "DEEP_ECG_RR": rhythm.MEMORY_BEATS + 1,
         "DEEP_ECG_GROUPS": templates.GROUPS,
         "DEEP_ECG_P_MEMORIES": len(shape.P_MEMORIES_BEATS),
     }
 
 
-def constants(description: Description, rate_hz: Fraction) -> dict[str, int | float]:
+def constants(
+    description: Description, rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]
+) -> dict[str, int | float]:
     """Macros of deep_ecg.c; times are in samples, and say by their comments in the Python modules what they are."""
     return (
-        _summit_constants(float(rate_hz))
-        | _judge_constants(float(rate_hz))
+        _signal_constants(float(rate_hz))
+        | _r_peak_constants(rate_hz, r_peaks)
         | _input_constants(description.inputs, rate_hz)
         | _prior_constants(description.decision)
         | {
@@ -193,8 +184,7 @@ def constants(description: Description, rate_hz: Fraction) -> dict[str, int | fl
     )
 
 
-def _summit_constants(fs_hz: float) -> dict[str, int | float]:
-    hold, background = int(det.HOLD_S * fs_hz), round(det.BACKGROUND_S * fs_hz)
+def _signal_constants(fs_hz: float) -> dict[str, int | float]:
     return {
         "LIMIT_MV": signal_unit.LIMIT_MV,
         "LIMIT": signal_unit.LIMIT,
@@ -205,47 +195,37 @@ def _summit_constants(fs_hz: float) -> dict[str, int | float]:
         "BEYOND": round(signal_unit.BEYOND_S * fs_hz),
         "MISSING_LIMIT": math.floor(MISSING_S * fs_hz),
         "FLAT": math.ceil(FLAT_S * fs_hz),
-        "LEAST_MV": det.LEAST_MV,
-        "ENERGY_UNITS_PER_MV": float(ENERGY_UNITS_PER_MV),
-        "MOST_ENERGY_MV": float(2**62 // (round(det.ENERGY_S * fs_hz) * ENERGY_UNITS_PER_MV)),
-        "BEFORE": round(det.BEFORE_S * fs_hz),
-        "HOLD": hold,
-        "BACKGROUND": background,
-        "BACKGROUND_SHARE": det.BACKGROUND_SHARE,
-        "MISSING_BEFORE_SUMMIT": math.floor(det.MISSING_SHARE * (background + hold + 1)),
-        "REACH": int(det.R_REACH_S * fs_hz),
-        "BASELINE": round(det.R_BASELINE_S * fs_hz),
-        "STUCK": round(det.STUCK_S * fs_hz),
-        "STEP_SHARE": det.STEP_SHARE,
     }
 
 
-def _judge_constants(fs_hz: float) -> dict[str, int | float]:
-    shares = (
-        "THRESHOLD MARGIN CEILING RISE LEAP LEAP_BEATS DROP DROP_BEATS T_WAVE_SHARE P_WAVE_RATIO OVERDUE_RR "
-        "OVERDUE_SHARE BACK_BEATS BACK_SHARE BETWEEN_LEVEL BETWEEN_RATIO CLEAR LEARNED_BEATS LEARNED_OTHERS USUAL "
-        "FALLEN NOISY"
-    )
-    return {name: getattr(det, name) for name in shares.split()} | {
-        "REFRACTORY": _from(det.REFRACTORY_S, fs_hz),
-        "REFRACTORY_END": _upto(det.REFRACTORY_S, fs_hz),
-        "APART": math.ceil(det.APART_S * fs_hz),
-        "T_WAVE": _from(det.T_WAVE_S, fs_hz),
-        "P_WAVE": _from(det.P_WAVE_S, fs_hz),
-        "OVERDUE": _upto(det.OVERDUE_S, fs_hz),
-        "T_WAVE_END": _upto(det.T_WAVE_END_S, fs_hz),
-        "P_WAVE_START": _upto(det.P_WAVE_START_S, fs_hz),
-        "RR_LOW": det.RR_RANGE_S[0] * fs_hz,
-        "RR_HIGH": det.RR_RANGE_S[1] * fs_hz,
-        "FIRST_RR": det.FIRST_RR_S * fs_hz,
-        "LEARN": _from(det.LEARN_S, fs_hz),
-        "LEARN_SPAN": math.floor(2 * det.LEARN_S * fs_hz),
-        "SILENT": math.floor(det.SILENT_S * fs_hz),
-        "SILENT_FROM": _from(det.SILENT_S, fs_hz),
-        "FORGET": _upto(det.FORGET_S, fs_hz),
-        "REMEMBERED": _upto(det.REMEMBERED_S, fs_hz),
-        "LONGEST_MEDIAN": max(det.PENDING, det.LONG_BEATS, det.LEVEL_BEATS),
-        "ON_TIME": math.floor(ON_TIME_S * fs_hz),
+def _r_peak_constants(rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> dict[str, int | float]:
+    fs_hz, ratio, place = float(rate_hz), rate_hz / Fraction(net.NETWORK_HZ), net.RPlace(float(rate_hz))
+    return {
+        "BEAT_RATE_IN": ratio.numerator,
+        "BEAT_RATE_OUT": ratio.denominator,
+        "GAIN_BLOCK": net.GAIN_BLOCK,
+        "GAIN_UP": GAIN_PARTS // net.GAIN_BLOCK,
+        "GAIN_DOWN": round(GAIN_PARTS * net.GAIN_SHARE),
+        "GAIN_STEP": net.GAIN_RATE / GAIN_PARTS,
+        "GAIN_HASTE": net.GAIN_HASTE,
+        "GAIN_START_MV": net.GAIN_START_MV,
+        "GAIN_LEAST_MV": net.GAIN_LEAST_MV,
+        "KNEE": net.KNEE,
+        "FULL": net.FULL,
+        "RESIDUAL_LIMIT": net.RESIDUAL_LIMIT,
+        "STEP": net.STEP,
+        "BEAT_DELAY": int(r_peaks["delay_steps"]),
+        "BEAT_THRESHOLD": int(r_peaks["threshold"]),
+        "NOISY": int(r_peaks["quality_limits"][0]),
+        "UNREADABLE": int(r_peaks["quality_limits"][1]),
+        "SETTLE_STEPS": SETTLE_STEPS,
+        "REFRACTORY": net.REFRACTORY_STEPS,
+        "APART": math.ceil(net.APART_S * fs_hz),
+        "REACH": place.reach,
+        "BASELINE": place.baseline,
+        "LEAST_MV": net.LEAST_MV,
+        "MISSING_PARTS": round(1 / net.MISSING_SHARE),
+        "ON_TIME": math.floor(net.ON_TIME_S * fs_hz),
     }
 
 
@@ -292,6 +272,7 @@ def _prior_constants(decision: DecisionSettings) -> dict[str, int | float]:
         "S_LEAST_SHARE": prior.SHARE_RANGE[0],
         "S_MOST_SHARE": prior.SHARE_RANGE[1],
         "S_WEIGHT": decision.s_prior_weight,
+        "Q_CLASS": CLASSES.index("Q"),
         "V_CLASS": prior.V,
         "V_GROUP_BEATS": float(prior.GROUP_BEATS),
         "V_START_BEATS": float(prior.START_BEATS),
@@ -310,10 +291,10 @@ def shifts_of(inputs: InputSettings) -> np.ndarray:
 
 def tables(inputs: InputSettings, rate_hz: Fraction) -> str:
     """Constant arrays of deep_ecg.c: filters, the kernel of the R-peak, what a shift costs."""
-    kernel = det.RPeakDetector(float(rate_hz)).kernel
+    kernel = net.RPlace(float(rate_hz)).kernel
     nearness = 1 - templates.SHIFT_COST * np.abs(shifts_of(inputs)) / inputs.fs_hz
     return (
-        _sections("QRS_BAND", bandpass_sos(det.QRS_BAND_HZ, 1, float(rate_hz)))
+        _sections("BEAT_BAND", bandpass_sos(net.BAND_HZ, net.BAND_ORDER, float(rate_hz)))
         + _sections("BAND", bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz))
         + f"static const float R_KERNEL[] = {_row(kernel[len(kernel) // 2 :])}; /* from its middle on */\n"
         + f"static const float NEARNESS[] = {_row(nearness)};\n"
@@ -332,6 +313,37 @@ def _sections(name: str, sos: np.ndarray) -> str:
 
 def _row(values) -> str:
     return "{" + ", ".join(_literal(float(value)) for value in values) + "}"
+
+
+def beat_network(r_peaks: Mapping[str, np.ndarray]) -> str:
+    """Sizes and constant arrays of deep_ecg.c: the layers of the network of R-peaks, as `struct beat_layer`."""
+    taps, channels = len(r_peaks["depth0_weights"]), len(r_peaks["head_weights"])
+    blocks = {kind: [f"{kind}{index}" for index in range(len(r_peaks["dilations"]))] for kind in BLOCK_LAYERS}
+    arrays = [_beat_arrays(name, r_peaks) for name in ("first", "head", *chain(*blocks.values()))]
+    layers = [f"static const struct beat_layer BEAT_FIRST = {_beat_layer('first', r_peaks)};"]
+    for kind, names in blocks.items():
+        rows = ",\n".join(f"    {_beat_layer(name, r_peaks)}" for name in names)
+        layers.append(f"static const struct beat_layer BEAT_{kind.upper()}[DEEP_ECG_BEAT_BLOCKS] = {{\n{rows}\n}};")
+    return (
+        _macros({"BEAT_TAPS": taps, "BEAT_CHANNELS": channels})
+        + "\n".join([c_network.array("static const uint16_t BEAT_DILATIONS", r_peaks["dilations"]), *arrays, *layers])
+        + "\n"
+    )
+
+
+def _beat_arrays(name: str, r_peaks: Mapping[str, np.ndarray]) -> str:
+    """The arrays of layer `name`, weights output by output."""
+    kinds = {"weights": "int8_t", "biases": "int32_t", "multipliers": "int32_t"}
+    return "\n".join(
+        c_network.array(f"static const {kind} beat_{name}_{part}", r_peaks[f"{name}_{part}"].T.ravel())
+        for part, kind in kinds.items()
+        if f"{name}_{part}" in r_peaks
+    )
+
+
+def _beat_layer(name: str, r_peaks: Mapping[str, np.ndarray]) -> str:
+    pointers = ", ".join(f"beat_{name}_{part}" for part in ("weights", "biases", "multipliers"))
+    return f"{{{pointers}, {int(r_peaks[f'{name}_shift'])}}}"
 
 
 def feature_code(names: Sequence[str]) -> str:
@@ -444,21 +456,20 @@ class HostChain:
             compile_chain([SOURCES / "host.c"], library, folder, "-O2", "-shared", "-fPIC")
             self._library = ctypes.CDLL(str(library))
         self._library.host_push.restype = ctypes.c_long
-        numbers = (ctypes.c_int * 4)()
+        numbers = (ctypes.c_int * 5)()
         self._library.host_sizes(numbers)
-        self.state_bytes, *self._window, self._features = numbers
+        self.state_bytes, *self._window, self._features, self._apart = numbers
 
     def label(self, signal_mv: np.ndarray) -> LabelledBeats:
         """Everything the chain says of `signal_mv` (n,), which is a stream of its own."""
         signal_mv = np.ascontiguousarray(signal_mv, np.float32)
-        room = len(signal_mv) // 8 + 64
-        beats = np.zeros((room, 4 + len(CLASSES)), np.int64)
+        room = math.ceil(len(signal_mv) / self._apart) + 1
+        beats = np.zeros((room, BEAT_NUMBERS + len(CLASSES)), np.int64)
         windows = np.zeros((room + 1, *self._window), np.float32)
         features = np.zeros((room + 1, self._features), np.float32)
         self._library.host_start()
-        pointers = (ctypes.c_void_p(array.ctypes.data) for array in (beats, windows, features))
         count = self._library.host_push(
-            ctypes.c_void_p(signal_mv.ctypes.data), ctypes.c_long(len(signal_mv)), ctypes.c_long(room), *pointers
+            _pointer(signal_mv), ctypes.c_long(len(signal_mv)), *map(_pointer, (beats, windows, features))
         )
         beats = beats[:count]
         return LabelledBeats(
@@ -466,14 +477,28 @@ class HostChain:
             known=beats[:, 1],
             late=beats[:, 2].astype(bool),
             labels=beats[:, 3],
-            logits=beats[:, 4:].astype(np.int8),
+            qualities=beats[:, 4],
+            logits=beats[:, BEAT_NUMBERS:].astype(np.int8),
             windows=windows[:count],
             features=features[:count],
-            quality=QUALITIES[self._library.host_quality()],
+            quality=SIGNALS[self._library.host_quality()],
         )
 
 
-QUALITIES = ("ok", "missing", "flat", "saturated", "learning", "noisy")  # as `enum deep_ecg_quality` counts them
+    def beat_logits(self, samples: np.ndarray) -> np.ndarray:
+        """Logits (steps, 2) of the network of R-peaks, of beat and of unreadable signal, for `samples` (n,) of int8."""
+        samples = np.ascontiguousarray(samples, np.int8)
+        logits = np.zeros((len(samples) // net.STEP, 2), np.int32)
+        self._library.host_beat_logits(_pointer(samples), ctypes.c_long(len(samples)), _pointer(logits))
+        return logits
+
+
+def _pointer(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+BEAT_NUMBERS = 5  # beside its logits: sample, known, late, label, quality
+SIGNALS = (*QUALITIES, "missing", "flat", "saturated")  # as `enum deep_ecg_quality` counts them
 
 
 def compile_chain(sources: list[Path], out: Path, include: Path, *options: str):

@@ -16,6 +16,7 @@ from deep_ecg.labelling.predict import (
     table_header,
     table_lines,
 )
+from deep_ecg.labelling.signal_state import Stretch
 from deep_ecg.labelling.stream import Beat
 from deep_ecg.labelling.trust import RATE_BEATS, graded, is_sure
 from deep_ecg.records.wfdb_files import Record
@@ -39,7 +40,8 @@ class BeatFiles:
         self._record, self._synthetic, self._min_confidence = record, synthetic, min_confidence
         self._counts, self._not_classified = np.zeros(len(CLASSES), int), 0
         self._wrong, self._unsure = 0.0, 0  # beats: to be expected wrong, and below trust.SURE
-        self._latest: deque[int] = deque(maxlen=RATE_BEATS + 1)  # samples of the latest beats
+        self._latest: deque[tuple[int, bool]] = deque(maxlen=RATE_BEATS + 1)  # sample and after_gap of the latest beats
+        self._unreadable = 0
         self._file: GrowingFile | None = None
         self._encoded = b""  # the annotation file, up to the beat at sample `_last`
         self._last: int | None = None
@@ -64,31 +66,39 @@ class BeatFiles:
         if self._file is not None:
             self._file.close()
 
-    def summary(self, unit: str | None = None) -> dict:
-        """What `predict.summarise` tells of a record, and the files; `unit` as in `Labelled`."""
+    def summary(self, unit: str | None = None, unread: Sequence[Stretch] = ()) -> dict:
+        """What `predict.summarise` tells of a record, and the files; `unit` and `unread` as in `Labelled`."""
         not_classified = self._not_classified if self._min_confidence else None
         files = {"files": [str(self.annotations), str(self.table)]}
-        share = max(self.beats, 1)
-        trust = graded(self.beats, self._wrong / share, self._unsure / share, None)
-        return summary_of(self._record, self._counts, trust, self.beats, not_classified, unit=unit) | files
+        readable = self.beats - self._unreadable
+        trust = graded(readable, self._wrong / max(readable, 1), self._unsure / max(readable, 1), None)
+        told = {"unit": unit, "unreadable": self._unreadable, "unread": unread}
+        return summary_of(self._record, self._counts, trust, self.beats, not_classified, **told) | files
 
     def _labelled(self, beats: Sequence[Beat]) -> Labelled:
         samples = np.array([beat.sample for beat in beats], int)
         proba = np.array([beat.proba for beat in beats], float).reshape(-1, len(CLASSES))
-        return Labelled(self._record, samples, proba, None, self._synthetic, self._min_confidence)
+        signal, gaps = (
+            np.array([beat.quality for beat in beats], "U10"),
+            np.array([beat.after_gap for beat in beats], bool),
+        )
+        record, confidence = self._record, self._min_confidence
+        return Labelled(record, samples, proba, None, self._synthetic, confidence, signal=signal, after_gap=gaps)
 
     def _append(self, labelled: Labelled):
         lines = table_lines(labelled, self._latest)
-        self._latest.extend(labelled.samples.tolist())
+        self._latest.extend(zip(labelled.samples.tolist(), np.asarray(labelled.after_gap).tolist()))
         if self._file is None:
             self._file = GrowingFile(self.table)
             lines = [table_header(self._min_confidence), *lines]
         self._file.append("".join(f"{line}\n" for line in lines))
         self.beats += len(labelled.samples)
         self._counts += class_counts(labelled)
-        self._wrong += float((1 - labelled.proba.max(axis=1)).sum())
-        self._unsure += int((~is_sure(labelled.proba)).sum())
-        self._not_classified += int((~labelled.classified).sum())
+        readable = labelled.readable
+        self._wrong += float((1 - labelled.proba[readable].max(axis=1)).sum())
+        self._unsure += int((~is_sure(labelled.proba[readable])).sum())
+        self._unreadable += int((~readable).sum())
+        self._not_classified += int((readable & ~labelled.classified).sum())
 
     def _save(self):
         with atomic_file(self.annotations) as temporary:

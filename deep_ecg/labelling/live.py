@@ -17,9 +17,10 @@ from pathlib import Path
 import numpy as np
 
 from config import CLASSES
-from deep_ecg.beats.detector import ON_TIME_S
+from deep_ecg.beats.beat_network import ON_TIME_S
 from deep_ecg.labelling.beat_files import BeatFiles
 from deep_ecg.labelling.predict import NO_SETTINGS, open_record, print_summary
+from deep_ecg.labelling.signal_state import UNREAD_S, Stretch
 from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, Classifier, check_min_confidence, is_sure
 from deep_ecg.records.formats import TextSettings
@@ -39,7 +40,8 @@ PAUSE_S = 3.0
 RATE_BEATS = 8  # heart rate is the median over so many intervals
 RECENT = 12  # beats and alarms that the view can show
 KEPT_BEATS = 10 * RECENT  # no more are within the strip
-LOST = ("missing", "flat", "saturated")  # qualities in which no beat can be seen
+LOST = ("missing", "flat", "saturated", "unreadable")  # qualities in which no beat can be told
+KEPT_STRETCHES = 1000  # of unreadable signal, the latest
 
 STRIP_S = 6.0
 STRIP_ROWS = 9
@@ -95,7 +97,7 @@ def follow(
                 beats = _sure(beats, min_confidence)
                 with stops.held():
                     files.add(beats)
-                view.show(chunk_mv, monitor, monitor.update(len(chunk_mv), beats, stream.quality))
+                view.show(chunk_mv, monitor, monitor.update(len(chunk_mv), beats, stream.quality, stream.why))
             stops.hold()
         except (KeyboardInterrupt, BrokenPipeError, DeepECGError) as caught:
             stop = caught
@@ -119,7 +121,7 @@ def _tell_end(feed: Feed, monitor: "Monitor", files: BeatFiles, unit: str | None
     if isinstance(stop, BrokenPipeError) or number != signal.SIGINT:
         abandon_output()
     elif files.beats:
-        print_summary(files.summary(unit), "detected R-peaks", feed.synthetic)
+        print_summary(files.summary(unit, monitor.unread), "detected R-peaks", feed.synthetic)
     if isinstance(stop, KeyboardInterrupt):
         word = "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
         raise Stopped(f"{word} after {monitor.pushed / feed.fs_hz:.1f} s of signal.", number) from None
@@ -206,19 +208,26 @@ class Monitor:
         self.beats: deque[Beat] = deque(maxlen=KEPT_BEATS)  # the latest
         self.counts: Counter[str] = Counter()
         self.alarms: deque[Event] = deque(maxlen=RECENT)
-        self.quality = "learning"
+        self.quality = "ok"
         self._wait_s = ON_TIME_S if mode == "causal" else ON_TIME_S + SETTLE_S + 0.5  # until a beat is labelled
         self._rr_s: deque[float] = deque(maxlen=RATE_BEATS)
         self._run = 0
         self._lost_at = -1
+        self._stretches: deque[Stretch] = deque(maxlen=KEPT_STRETCHES)
+        self._lost: Stretch | None = None
         self._paused_after: Beat | None = None
 
-    def update(self, count: int, beats: Sequence[Beat], quality: str) -> list[Beat | Event]:
-        """Takes `count` more samples, the `beats` that they made known and the signal's quality; returns the news."""
+    def update(self, count: int, beats: Sequence[Beat], quality: str, why: str | None = None) -> list[Beat | Event]:
+        """Takes `count` more samples, the `beats` that they made known and the signal's quality; returns the news.
+
+        `why` tells why the signal is unreadable.
+        """
         self.pushed += count
         news: list[Beat | Event] = []
         if (quality in LOST) != (self.quality in LOST):
-            news.append(Event(self.pushed, f"signal {quality}" if quality in LOST else "signal is back"))
+            told = f"signal {quality}" + f": {why}" * bool(why)
+            news.append(Event(self.pushed, told if quality in LOST else "signal is back"))
+        self._note(quality, why)
         self.quality = quality
         if quality in LOST:
             self._lost_at, self._run = self.pushed, 0
@@ -239,9 +248,24 @@ class Monitor:
         """From the R-peak to the sample at which the label was known."""
         return 1000 * (beat.known - beat.sample) / self.fs_hz
 
+    @property
+    def unread(self) -> list[Stretch]:
+        """The stretches of UNREAD_S and more in which nothing could be read, as they were told."""
+        told = [*self._stretches, *([self._lost] if self._lost else [])]
+        return [one for one in told if one.last - one.first >= UNREAD_S * self.fs_hz]
+
+    def _note(self, quality: str, why: str | None):
+        """Goes on with the stretch of unreadable signal, or ends it."""
+        if quality in LOST:
+            first, reason = (self._lost.first, self._lost.why) if self._lost else (self.pushed, why or quality)
+            self._lost = Stretch(first, self.pushed, reason)
+        elif self._lost:
+            self._stretches.append(self._lost)
+            self._lost = None
+
     def _count(self, beat: Beat) -> list[Event]:
         name = CLASSES[beat.label]
-        if self.beats and self._lost_at < self.beats[-1].sample:
+        if self.beats and not beat.after_gap and self._lost_at < self.beats[-1].sample:
             self._rr_s.append((beat.sample - self.beats[-1].sample) / self.fs_hz)
         self.beats.append(beat)
         self.counts[name] += 1
@@ -279,7 +303,7 @@ class Lines:
 
     def _beat(self, beat: Beat, monitor: Monitor) -> str:
         notes = ", found by looking back" * beat.late + ", the stream ended before all of it came" * (not beat.complete)
-        notes += ", noisy signal" * (monitor.quality == "noisy")
+        notes += f", {beat.quality} signal" * (beat.quality != "ok")
         notes += ", not classified" * bool(not is_sure(beat.proba, monitor.min_confidence))
         return f"{CLASSES[beat.label]} {beat.proba.max():.2f}  label after {monitor.delay_ms(beat):.0f} ms{notes}"
 

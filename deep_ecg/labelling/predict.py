@@ -5,7 +5,7 @@ report for a reader; for one that came as EDF or BDF also as EDF+ annotations.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from functools import partial
@@ -16,11 +16,10 @@ import numpy as np
 import wfdb
 
 from config import CLASSES, Config
-from deep_ecg.beats.detector import causal_r_peaks
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, network_inputs
 from deep_ecg.beats.signal_watch import SignalWatch
-from deep_ecg.beats.whole_record import r_peaks
+from deep_ecg.labelling.lead_beats import LeadBeats, detected_beats
 from deep_ecg.labelling.reference import labels_at, reference_beside
 from deep_ecg.labelling.signal_state import (
     Stretch,
@@ -29,6 +28,9 @@ from deep_ecg.labelling.signal_state import (
     lost_before,
     signal_at,
     silent_stretches,
+    taken_over_in_words,
+    unread_in_words,
+    unread_share,
     watched,
 )
 from deep_ecg.labelling.trust import Trust, rates_per_min, rr_ms, speaks_of_pacing, trust_of
@@ -62,7 +64,7 @@ ECTOPIC = [CLASSES.index(name) for name in "SVF"]
 NO_BEATS_MEND = "choose another lead with --lead, or give the R-peaks with --peaks"
 PACED_SYMBOL = "/"  # of an annotated paced beat
 NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
-UNREADABLE = "unreadable"  # state of the signal at beats that are in no figure of the report
+UNREADABLE = "unreadable"  # state of the signal at beats that no network was shown: they are Q, with this note
 WITH_EDF_LABELS = ("EDF", "BDF")  # formats of records whose labels are written as EDF+ annotations, too
 NO_SETTINGS = TextSettings()
 NOBODY: Mapping[str, str] = {}
@@ -78,10 +80,11 @@ class Labelled:
     probability is below `min_confidence` are not classified. `silent` are the long stretches without beats, `unit` says
     so where the unit of the signal was taken from the signal itself, `signal` (beats,) is its state at each beat ("ok"
     where it is None), `paced` whether notes or annotations speak of a pacemaker; `left_out` beats of the
-    annotation file lie outside the signal. `after_gap` (beats,): signal was lost just before; `groups` (beats,) of
-    `NetworkInputs`; `rhythm` as a detector of rhythms has it, None without one; `started` and `kind` as in
-    `AnyRecord`, and `identity`, which is empty unless it is to be kept; `trained_on` names the record of the network's
-    training that this one is.
+    annotation file lie outside the signal. Beats of signal that could not be read are in `samples`, as Q; `unread` are
+    the stretches of it. `after_gap` (beats,) tells before which beats there is no RR interval, `groups` (beats,) those
+    of `NetworkInputs`. `leads` and `taken_over` are those of `LeadBeats`; `rhythm` is as a detector of rhythms has it,
+    None without one; `started` and `kind` are as in `AnyRecord`; `identity` is empty unless it is to be kept;
+    `trained_on` names the record of the network's training that this one is.
     """
 
     record: Record
@@ -102,11 +105,25 @@ class Labelled:
     trained_on: str | None = None
     kind: str = RecordFile.kind
     identity: dict[str, str] = field(default_factory=dict)
+    unread: list[Stretch] = field(default_factory=list)
+    leads: np.ndarray | None = None
+    taken_over: list[Stretch] = field(default_factory=list)
+
+    @property
+    def readable(self) -> np.ndarray:
+        """Whether each beat was shown to the network, (beats,) bool."""
+        return np.full(len(self.samples), True) if self.signal is None else self.signal != UNREADABLE
 
     @property
     def classified(self) -> np.ndarray:
         """Whether the network is sure enough of each beat, (beats,) bool."""
-        return is_sure(self.proba, self.min_confidence)
+        return self.readable & is_sure(self.proba, self.min_confidence)
+
+    @property
+    def rr_ms(self) -> np.ndarray:
+        """RR interval before each beat, (beats,); NaN where there is none."""
+        intervals_ms = rr_ms(self.samples, self.record.fs_hz)
+        return intervals_ms if self.after_gap is None else np.where(self.after_gap, np.nan, intervals_ms)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -180,31 +197,29 @@ def label_opened(
 ) -> Labelled:
     """`label_record` of a record whose header has been read."""
     record, synthetic = read_lead(file, classifier, lead)
-    if peaks is None:
-        annotation = _detected(record, file.path, classifier.inputs)
-    else:
-        annotation = _read_peaks(file, record, peaks, config)
-    samples, watch = annotation.samples, watched(record)
-    proba, groups = np.empty((0, len(CLASSES)), np.float32), np.empty(0, np.int64)
-    if len(samples):
-        inputs = network_inputs(record, annotation, classifier.inputs)
-        proba, groups = classifier.probabilities(inputs), inputs.groups
+    watch = watched(record)
+    annotation = None if peaks is None else _read_peaks(file, record, peaks, config)
+    beats = _detected(file, record, classifier) if annotation is None else _given(record, annotation, classifier, watch)
+    symbols = () if annotation is None else annotation.symbols
     return Labelled(
         record,
-        samples,
-        proba,
-        _reference(annotation, peaks, config),
+        beats.samples,
+        beats.proba,
+        None if annotation is None else _reference(annotation, peaks, config),
         synthetic,
-        silent=silent_stretches(record, samples),
-        signal=signal_at(watch, samples, record.fs_hz),
-        paced=speaks_of_pacing(file.comments) or PACED_SYMBOL in annotation.symbols,
-        left_out=annotation.left_out,
+        silent=silent_stretches(record, beats.samples),
+        signal=beats.signal,
+        paced=speaks_of_pacing(file.comments) or PACED_SYMBOL in symbols,
+        left_out=0 if annotation is None else annotation.left_out,
         unit=watch.unit,
-        after_gap=lost_before(watch, samples) | annotation.after_gap,
-        groups=groups,
+        after_gap=lost_before(watch, beats.samples) | beats.after_gap,
+        groups=beats.groups,
         started=file.started,
         kind=file.kind,
         trained_on=found_in(classifier.trained_on, record.signal_mv),
+        unread=beats.unread,
+        leads=beats.leads,
+        taken_over=beats.taken_over,
     )
 
 
@@ -291,14 +306,35 @@ def _check_names(paths: Sequence[Path]):
         seen[name] = path
 
 
-def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
+def _detected(file: AnyRecord, record: Record, classifier: Classifier) -> LeadBeats:
     if len(record.signal_mv) < record.fs_hz:
-        raise DeepECGError(f"record {path} lasts less than a second: a longer one is needed")
+        raise DeepECGError(f"record {file.path} lasts less than a second: a longer one is needed")
     try:
-        samples = (causal_r_peaks if inputs.causal else r_peaks)(record.signal_mv, record.fs_hz)
+        return detected_beats(record, classifier, _other_leads(file, record, classifier.description.leads))
     except DeepECGError as error:
-        raise DeepECGError(f"record {path}: {error}: resample it, or give the R-peaks with --peaks") from None
-    return Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
+        raise DeepECGError(f"record {file.path}: {error}: resample it, or give the R-peaks with --peaks") from None
+
+
+def _other_leads(file: AnyRecord, record: Record, preferred: Sequence[str]) -> Iterator[Record]:
+    """The leads of `file` beside `record` that can be read in its place: voltages of its rate and length."""
+    for candidate in leads.candidates(file.leads, file.units, preferred):
+        if leads.in_millivolts(file.units[candidate]) and file.fs_hz(candidate) == record.fs_hz:
+            try:
+                other = file.lead(candidate)
+            except DeepECGError:  # flat, or not to be read: no help
+                continue
+            if other.lead != record.lead and len(other.signal_mv) == len(record.signal_mv):
+                yield other
+
+
+def _given(record: Record, annotation: Annotation, classifier: Classifier, watch: SignalWatch) -> LeadBeats:
+    """The beats at R-peaks that were given: whoever gave them could read the signal."""
+    samples, groups = annotation.samples, np.zeros(0, np.int64)
+    proba = np.empty((0, len(CLASSES)), np.float32)
+    if len(samples):
+        inputs = network_inputs(record, annotation, classifier.inputs)
+        proba, groups = classifier.probabilities(inputs), inputs.groups
+    return LeadBeats(samples, proba, groups, annotation.after_gap, signal_at(watch, samples, record.fs_hz), [])
 
 
 def _read_peaks(file: AnyRecord, record: Record, extension: str, config: Config) -> Annotation:
@@ -314,7 +350,7 @@ def _read_peaks(file: AnyRecord, record: Record, extension: str, config: Config)
 
 def _reference(annotation: Annotation, extension: str | None, config: Config) -> np.ndarray | None:
     """AAMI classes of the annotated beats; None for a detector's file, which calls every beat N."""
-    if extension is None or (extension != config.annotation_extension and set(annotation.symbols) == {"N"}):
+    if extension != config.annotation_extension and set(annotation.symbols) == {"N"}:
         return None
     return aami_labels(annotation.symbols, config.aami)
 
@@ -451,18 +487,23 @@ def summarise(labelled: Labelled) -> dict:
     Where a least confidence is asked for, "not_classified" counts the beats below it; classes and burdens, which are
     None where no beat is left, are of the others. "silent" are the long stretches without beats; "unit" is there where
     the unit was taken from the signal itself. "left_out" counts those of an annotation file outside the signal.
+    "unreadable" counts beats of signal that could not be read, which are in no class, and "unread" are its stretches.
+    "taken_over" are those in which another lead could, and is labelled; its name is their why.
     """
     return summary_of(
         labelled.record,
         class_counts(labelled),
         trust(labelled),
-        not_classified=int((~labelled.classified).sum()) if labelled.min_confidence else None,
+        not_classified=int((labelled.readable & ~labelled.classified).sum()) if labelled.min_confidence else None,
         beats=len(labelled.samples),
         silent=labelled.silent,
         unit=labelled.unit,
         left_out=labelled.left_out,
         trained_on=labelled.trained_on,
         identity=labelled.identity,
+        unreadable=int((~labelled.readable).sum()),
+        unread=labelled.unread,
+        taken_over=labelled.taken_over,
     )
 
 
@@ -482,6 +523,9 @@ def summary_of(
     left_out: int = 0,
     trained_on: str | None = None,
     identity: Mapping[str, str] = NOBODY,
+    unreadable: int = 0,
+    unread: Sequence[Stretch] = (),
+    taken_over: Sequence[Stretch] = (),
 ) -> dict:
     """`summarise` of so many `beats`, from the `counts` (5,) of the classified ones."""
     apart = {} if not_classified is None else {"not_classified": not_classified}
@@ -493,10 +537,13 @@ def summary_of(
         "beats": beats,
         "counts": {name: int(count) for name, count in zip(CLASSES, counts)},
         **apart,
+        "unreadable": unreadable,
         **outside,
         "ectopic_percent": _percent(counts[ECTOPIC].sum(), counts.sum()),
         "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
         "silent": as_json(silent, record.fs_hz),
+        "unread": as_json(unread, record.fs_hz),
+        **({"taken_over": as_json(taken_over, record.fs_hz)} if taken_over else {}),
         **({"unit": unit} if unit else {}),
         **({"notes": list(record.notes)} if record.notes else {}),
         **({"identity": dict(identity)} if identity else {}),
@@ -507,12 +554,11 @@ def summary_of(
 
 def trust(labelled: Labelled) -> Trust:
     """What is to be thought of the labels of a record."""
-    fs_hz, samples = labelled.record.fs_hz, labelled.samples
-    rr = rr_ms(samples, fs_hz)
+    samples, rr = labelled.samples, labelled.rr_ms
     rate = 60_000 / float(np.nanmedian(rr)) if np.isfinite(rr).any() else None
-    silent = sum(one.last - one.first for one in labelled.silent)
     length = len(labelled.record.signal_mv) or int(samples[-1] if len(samples) else 0) + 1
-    return trust_of(labelled.proba, rate, silent / length, labelled.paced)
+    silent = unread_share(labelled.unread, labelled.silent, length)
+    return trust_of(labelled.proba[labelled.readable], rate, silent, labelled.paced)
 
 
 def _percent(count: int, of: int) -> float | None:
@@ -524,9 +570,11 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     stamp = "SYNTHETIC " if synthetic else ""
     counts = ", ".join(f"{name} {count:,}" for name, count in summary["counts"].items())
     counts += f", not classified {summary['not_classified']:,}" if "not_classified" in summary else ""
+    counts += f", unreadable {summary['unreadable']:,}" if summary.get("unreadable") else ""
     ectopic, ventricular = (number(summary[name], ".2f") for name in ("ectopic_percent", "v_percent"))
-    told = [in_words(summary.get("silent", ())), summary.get("unit"), *summary.get("notes", ())]
-    told.append(trained_on_line(summary.get("trained_on")))
+    silent, unread, taken_over = (summary.get(name, ()) for name in ("silent", "unread", "taken_over"))
+    told = [in_words(silent), unread_in_words(unread), taken_over_in_words(taken_over), summary.get("unit")]
+    told += [*summary.get("notes", ()), trained_on_line(summary.get("trained_on"))]
     said = [line for line in told if line]
     said.append(trust_in_words(summary["trust"]))
     print(
@@ -560,7 +608,7 @@ def encoded_annotations(labelled: Labelled, parent: Path, after: int | None = No
     With `after`, what is to follow the annotations of a file whose last beat is at that sample.
     """
     samples, symbols = labelled.samples - (after or 0), [CLASSES[label] for label in labelled.predicted]
-    notes = ["" if sure else NOTE for sure in labelled.classified]
+    notes = np.where(labelled.readable, np.where(labelled.classified, "", NOTE), UNREADABLE).tolist()
     if labelled.synthetic and after is None:
         samples, symbols, notes = np.append(0, samples), ['"', *symbols], ["SYNTHETIC", *notes]
     fs_hz = labelled.record.fs_hz if after is None else None
@@ -600,33 +648,43 @@ def check_apart(results: Sequence[Path], file: AnyRecord):
 
 def write_table(path: Path, labelled: Labelled):
     """Writes one line a beat, after a line with the names of the columns (`table_lines`)."""
-    write_text(path, "\n".join([table_header(labelled.min_confidence), *table_lines(labelled)]) + "\n")
+    write_text(
+        path,
+        "\n".join([table_header(labelled.min_confidence, labelled.leads is not None), *table_lines(labelled)]) + "\n",
+    )
 
 
-def table_header(min_confidence: float) -> str:
+def table_header(min_confidence: float, several_leads: bool = False) -> str:
     """The names of the columns of the table of beats."""
     names = ["sample", "time_s", "class", *(f"p_{name}" for name in CLASSES), "rr_ms", "rate_per_min", "signal", "sure"]
-    return ",".join([*names, *["classified"] * (min_confidence > 0)])
+    return ",".join([*names, *["classified"] * (min_confidence > 0), *["lead"] * several_leads])
 
 
-def table_lines(labelled: Labelled, earlier: Sequence[int] = ()) -> list[str]:
-    """The cells of each beat, one line each; `earlier` are the samples of the beats that came just before these.
+def table_lines(labelled: Labelled, earlier: Sequence[tuple[int, bool]] = ()) -> list[str]:
+    """The cells of each beat, one line each; `earlier` are sample and after_gap of the beats just before these.
 
     Sample and time at the record's own rate, class, probability of each class, RR before it, heart rate over the last
     beats, state of the signal, and whether its label is sure (1) or not (0). RR and rate are empty where there are
-    none. Where a least confidence is asked for, a last column says whether the beat is classified (1) or not (0).
+    none. Where a least confidence is asked for, a column says whether the beat is classified (1) or not (0); where
+    more than one lead was read, the last one names each beat's.
     """
     samples, fs_hz = labelled.samples, labelled.record.fs_hz
-    intervals_ms = rr_ms(np.concatenate([earlier, samples]), fs_hz)
+    after_gap = np.zeros(len(samples), bool) if labelled.after_gap is None else labelled.after_gap
+    before = np.array(earlier, int).reshape(-1, 2)
+    intervals_ms = rr_ms(np.concatenate([before[:, 0], samples]), fs_hz)
+    intervals_ms[np.concatenate([before[:, 1] > 0, after_gap])] = np.nan
     rates = rates_per_min(intervals_ms)[len(earlier) :]
     state = np.full(len(samples), "ok") if labelled.signal is None else labelled.signal
     columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms[len(earlier) :], rates]
-    columns += [state, is_trusted(labelled.proba).astype(int), labelled.classified.astype(int)]
-    apart, lines = labelled.min_confidence > 0, []
-    for sample, time_s, label, proba, rr, rate, signal, sure, classified in zip(*(one.tolist() for one in columns)):
+    columns += [state, (labelled.readable & is_trusted(labelled.proba)).astype(int), labelled.classified.astype(int)]
+    columns.append(state if labelled.leads is None else np.char.replace(labelled.leads, ",", ";"))
+    apart, several, lines = labelled.min_confidence > 0, labelled.leads is not None, []
+    for sample, time_s, label, proba, rr, rate, signal, sure, classified, lead in zip(
+        *(one.tolist() for one in columns)
+    ):
         cells = [f"{sample}", f"{time_s:.4f}", CLASSES[label], *(f"{p:.6f}" for p in proba)]
         cells += ["" if np.isnan(rr) else f"{rr:.0f}", "" if np.isnan(rate) else f"{rate:.0f}", signal, f"{sure}"]
-        lines.append(",".join(cells + [f"{classified}"] * apart))
+        lines.append(",".join(cells + [f"{classified}"] * apart + [lead] * several))
     return lines
 
 

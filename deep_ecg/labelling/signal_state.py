@@ -1,4 +1,4 @@
-"""What `predict` tells of a signal beside its beats: long stretches without any, and why."""
+"""What `predict` tells of a signal beside its beats: stretches without any, and such that cannot be read, and why."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
+from scipy.signal import periodogram
 
-from deep_ecg.beats.detector import ENERGY_S, LEAST_MV, QRS_BAND_HZ
-from deep_ecg.beats.signal_watch import SignalWatch
+from deep_ecg.beats.signal_quality import LOST, STATES, UNREADABLE
+from deep_ecg.beats.signal_watch import SignalWatch, stretches
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.text import clock
 from dsp_filters import bandpass_sos, filter_zero_phase
@@ -19,14 +20,25 @@ STEP_S = 0.1
 NEAR_S = 0.5  # a beat as near as that to lost signal is told with it
 MOST = 0.5  # of a stretch in which the signal is lost: that is why
 SMALL = "signal too small: lead off?"
+QRS_BAND_HZ, ENERGY_S = (8.0, 25.0), 0.08
+LEAST_MV = 0.004  # less energy of the QRS band is the last bit of a converter
+
+UNREAD_S = 1.0  # a stretch that cannot be read is told if it is as long
+AT_RAIL = 0.1  # of its samples at the record's highest or lowest value: saturated
+KIND_S = 60.0  # what it is told from
+MAINS_HZ = (50.0, 60.0)
+WANDER_HZ, MUSCLE_HZ = 2.0, 20.0  # the power of wander lies below, that of muscle mostly above
+MOST_POWER = 0.5  # of that above WANDER_HZ: more is of mains, or of muscle
 TOLD = 5  # stretches in words: the files have all
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch without beats from sample `first` to `last`, each a beat or an end of the record, and why it is one.
+    """A stretch from sample `first` to `last`, and why it is one.
 
-    `why`: "missing", "flat" or "saturated" (lost signal), SMALL, or "no beats found".
+    Of a stretch without beats, whose ends are beats or ends of the record: "missing", "flat" or "saturated" (lost
+    signal), SMALL, or "no beats found". Of one that cannot be read: "missing", "lead off", "saturated", "mains",
+    "muscle" or "motion".
     """
 
     first: int
@@ -51,11 +63,70 @@ def watched(record: Record) -> SignalWatch:
     return watch
 
 
-def signal_at(watch: SignalWatch, samples: np.ndarray, fs_hz: float) -> np.ndarray:
-    """The state of the signal at each of the beats at `samples`, (beats,): "ok", or "lost" where some is near."""
+def signal_at(watch: SignalWatch, samples: np.ndarray, fs_hz: float, states: np.ndarray | None = None) -> np.ndarray:
+    """The state of the signal at each of the beats at `samples`, (beats,): that of STATES, "lost" where some is near.
+
+    `states` (n,) are those of `Reading`; without them it is "ok" elsewhere.
+    """
     reach = round(NEAR_S * fs_hz)
     lost = [watch.lost_between(max(sample - reach, 0), sample + reach) for sample in samples.tolist()]
-    return np.where(np.array(lost, bool), "lost", "ok")
+    at_beats = np.full(len(samples), "ok") if states is None else np.array(STATES)[states[samples]]
+    return np.where(np.array(lost, bool) & (at_beats != STATES[UNREADABLE]), "lost", at_beats)
+
+
+def unread_stretches(record: Record, states: np.ndarray) -> list[Stretch]:
+    """The stretches of UNREAD_S and more in which nothing can be read by the `states` (n,) of `Reading`."""
+    found = [one for one in stretches(states >= UNREADABLE) if one[1] - one[0] >= UNREAD_S * record.fs_hz]
+    if not found:
+        return []
+    known_mv = record.signal_mv[np.isfinite(record.signal_mv)]
+    span_mv = (known_mv.min(), known_mv.max()) if len(known_mv) else ()
+    parts = ((one, slice(one[0], one[1] + 1)) for one in found)
+    return [
+        Stretch(*one, why_unread(record.signal_mv[part], states[part], record.fs_hz, span_mv)) for one, part in parts
+    ]
+
+
+def why_unread(signal_mv: np.ndarray, states: np.ndarray, fs_hz: float, span_mv: Sequence[float]) -> str:
+    """Why `signal_mv` (n,) cannot be read, of a record whose lowest and highest samples are `span_mv`."""
+    known_mv = signal_mv[np.isfinite(signal_mv)]
+    if len(known_mv) < MOST * len(signal_mv):
+        return "missing"
+    at_rail = np.isin(known_mv, span_mv).mean() > AT_RAIL
+    if (states == LOST).mean() > MOST or _is_small(known_mv, fs_hz):
+        return "saturated" if at_rail else "lead off"
+    return "saturated" if at_rail else noise_kind(known_mv[: round(KIND_S * fs_hz)], fs_hz)
+
+
+def noise_kind(signal_mv: np.ndarray, fs_hz: float) -> str:
+    """What drowns the ECG in `signal_mv` (n,) by where its power lies: "mains", "muscle" or "motion"."""
+    frequencies_hz, power = periodogram(signal_mv, fs_hz, detrend="linear")
+
+    def share(low_hz: float, high_hz: float) -> float:
+        inside = power[(frequencies_hz > low_hz) & (frequencies_hz < high_hz)].sum()
+        return float(inside / max(power[frequencies_hz > WANDER_HZ].sum(), np.finfo(float).tiny))
+
+    if max(share(mains_hz - 1, mains_hz + 1) for mains_hz in MAINS_HZ) > MOST_POWER:
+        return "mains"
+    return "muscle" if share(MUSCLE_HZ, np.inf) > MOST_POWER else "motion"
+
+
+def unread_share(unread: Sequence[Stretch], silent: Sequence[Stretch], length: int) -> float:
+    """The share of `length` samples in one of the stretches at least."""
+    inside = np.zeros(length, bool)
+    for one in (*unread, *silent):
+        inside[one.first : one.last + 1] = True
+    return float(inside.mean()) if length else 0.0
+
+
+def unread_in_words(unread: Sequence[dict]) -> str | None:
+    """One line on the stretches that cannot be read, as `as_json` gives them; None where there are none."""
+    return _in_words("not readable", unread)
+
+
+def taken_over_in_words(taken_over: Sequence[dict]) -> str | None:
+    """One line on the stretches in which another lead took over, as `as_json` gives them; None where there are none."""
+    return _in_words("labelled from another lead, where the first could not be read,", taken_over)
 
 
 def lost_before(watch: SignalWatch, samples: np.ndarray) -> np.ndarray:
@@ -76,10 +147,13 @@ def _why(signal_mv: np.ndarray, fs_hz: float, span_mv: tuple[float, float]) -> s
             lost["saturated" if at_rail else watch.fault] += len(parts_mv[-1])
     if lost.total() > MOST * len(signal_mv):
         return lost.most_common(1)[0][0]
-    filled_mv = np.concatenate(parts_mv)
-    deflection_mv = np.abs(filter_zero_phase(filled_mv, bandpass_sos(QRS_BAND_HZ, 1, fs_hz)))
+    return SMALL if _is_small(np.concatenate(parts_mv), fs_hz) else "no beats found"
+
+
+def _is_small(signal_mv: np.ndarray, fs_hz: float) -> bool:
+    deflection_mv = np.abs(filter_zero_phase(signal_mv, bandpass_sos(QRS_BAND_HZ, 1, fs_hz)))
     energy_mv = uniform_filter1d(deflection_mv, round(ENERGY_S * fs_hz))
-    return SMALL if np.percentile(energy_mv, 95) < LEAST_MV else "no beats found"
+    return bool(np.percentile(energy_mv, 95) < LEAST_MV)
 
 
 def as_json(silent: Sequence[Stretch], fs_hz: float) -> list[dict]:
@@ -98,9 +172,13 @@ def as_json(silent: Sequence[Stretch], fs_hz: float) -> list[dict]:
 
 def in_words(silent: Sequence[dict]) -> str | None:
     """One line on the stretches, as `as_json` gives them; None where there are none."""
-    if not silent:
+    return _in_words("no beats", silent)
+
+
+def _in_words(what: str, told: Sequence[dict]) -> str | None:
+    if not told:
         return None
-    total_s = sum(one["last_s"] - one["first_s"] for one in silent)
-    parts = [f"{clock(one['first_s'])}-{clock(one['last_s'])} ({one['why']})" for one in silent[:TOLD]]
-    more = f" and {len(silent) - TOLD:,} stretches more" if len(silent) > TOLD else ""
-    return f"no beats for {total_s:,.0f} s: {', '.join(parts)}{more}"
+    total_s = sum(one["last_s"] - one["first_s"] for one in told)
+    parts = [f"{clock(one['first_s'])}-{clock(one['last_s'])} ({one['why']})" for one in told[:TOLD]]
+    more = f" and {len(told) - TOLD:,} stretches more" if len(told) > TOLD else ""
+    return f"{what} for {total_s:,.0f} s: {', '.join(parts)}{more}"

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_ecg.beats.detector import ON_TIME_S, REMEMBERED_S, RPeakDetector, one_row
-from deep_ecg.beats.inputs import BeatRecipe
+from deep_ecg.beats.beat_network import ON_TIME_S, STEP_HZ, RPeak, RPeakNetwork, one_row
+from deep_ecg.beats.beat_picking import BACK_STEPS
+from deep_ecg.beats.inputs import CHANNELS, FEATURES, BeatRecipe
 from deep_ecg.beats.rhythm import rr_interval_s
 from deep_ecg.beats.shape import cut_windows
 from deep_ecg.beats.signal_watch import SignalWatch
-from deep_ecg.networks.classifier import Classifier, predict_proba
+from deep_ecg.labelling.signal_state import noise_kind
+from deep_ecg.networks.classifier import UNREAD, Classifier, predict_proba
 from deep_ecg.networks.decision import Decision
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
@@ -24,7 +26,8 @@ from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
 # Diagnostic mode filters backward too, over the window and so long after it: at the order and band of config.py what
 # the filter still remembers after that is below 1e-4 of the signal.
 SETTLE_S = 5.0
-LOOK_BACK_S = REMEMBERED_S + 1  # a beat is detected at most so long after its R-peak
+WHY_S = 2.0  # of the latest signal tell why it cannot be read
+LOOK_BACK_S = BACK_STEPS / STEP_HZ + 1  # a beat is detected at most so long after its R-peak
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,11 @@ class Beat:
     """One labelled beat of a stream; `sample` and `known` count from the first sample ever pushed.
 
     `sample` is the R-peak, `label` the index into CLASSES, `proba` (5,), `known` the sample at which everything that
-    the label depends on was there: what comes later cannot change it. `late` tells that the detector found the beat
-    by looking back, more than 150 ms after its R-peak, as it does the first ones of a stream. `complete` is False
-    where the stream ended before the window or, in diagnostic mode, the next beat had come: the label was then made
-    of what there was.
+    the label depends on was there: what comes later cannot change it. `late` tells that the beat was detected more
+    than ON_TIME_S after its R-peak. `complete` is False where the stream ended before the window or, in diagnostic
+    mode, the next beat had come: the label was then made of what there was. `quality` is that of the signal, one of
+    QUALITIES: a beat of unreadable signal is Q, and shown to no network. `after_gap` tells that the signal was lost or
+    unreadable since the beat before it: there is no RR interval.
     """
 
     sample: int
@@ -44,13 +48,15 @@ class Beat:
     known: int
     late: bool
     complete: bool = True
+    quality: str = "ok"
+    after_gap: bool = False
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A beat whose network inputs are ready: window (CHANNELS, samples), features (count,), group of shapes.
 
-    The rest as in `Beat`.
+    The rest as in `Beat`. What of it is unreadable has zeros.
     """
 
     sample: int
@@ -60,18 +66,24 @@ class Prepared:
     window: np.ndarray
     features: np.ndarray
     group: int
+    quality: str
+    after_gap: bool
+
+    @property
+    def readable(self) -> bool:
+        """Whether it is shown to the network."""
+        return self.quality != "unreadable"
 
 
 @dataclass
 class _Waiting:
-    """A detected beat: its R-peak in the stream and in the filtered signal, when it was detected, its RR interval.
+    """A detected beat `found`: the place of its R-peak in the filtered signal, its RR interval.
 
     `cut_at` is the sample that completes its window, `beat_mv` (window_samples,) that window once it is cut.
     """
 
-    sample: int
+    found: RPeak
     place: int
-    detected: int
     rr_s: float
     cut_at: int
     beat_mv: np.ndarray | None = None
@@ -90,15 +102,15 @@ class GivenPeaks:
         self._next = next(self._coming, None)
         self._pushed = 0
 
-    def push_watched(self, filled_mv: np.ndarray, missing: np.ndarray) -> list[tuple[int, int]]:
-        """The beats within the next samples (n,), as `RPeakDetector.push_watched` tells them."""
+    def push_watched(self, filled_mv: np.ndarray, missing: np.ndarray) -> list[RPeak]:
+        """The beats within the next samples (n,), as `RPeakNetwork.push_watched` tells them."""
         self._pushed += len(filled_mv)
         beats = []
         while self._next is not None and self._next < self._pushed:
-            beats.append((int(self._next), int(self._next)))
+            beats.append(RPeak(int(self._next), int(self._next)))
             self._next = next(self._coming, None)
-            if self._next is not None and self._next <= beats[-1][0]:
-                raise DeepECGError(f"R-peak {self._next} does not come after {beats[-1][0]}: give them in order")
+            if self._next is not None and self._next <= beats[-1].sample:
+                raise DeepECGError(f"R-peak {self._next} does not come after {beats[-1].sample}: give them in order")
         return beats
 
 
@@ -122,7 +134,7 @@ class BeatStream:
     def __init__(self, classifier: Classifier, fs_hz: float, peaks: Iterable[int] | None = None):
         inputs = classifier.inputs
         self.classifier, self.inputs, self.fs_hz = classifier, inputs, float(fs_hz)
-        self._source = RPeakDetector(fs_hz) if peaks is None else GivenPeaks(peaks)
+        self._source = RPeakNetwork(fs_hz) if peaks is None else GivenPeaks(peaks)
         self._after = inputs.look_ahead_samples
         self._before = inputs.window_samples - self._after
         self._zero_phase = not inputs.causal
@@ -132,9 +144,12 @@ class BeatStream:
         self._sos = bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz)
         self._filter = OnePassFilter(self._sos)
         self._recipe = BeatRecipe(inputs)
+        shape = (CHANNELS, inputs.window_samples)
+        self._unread = np.zeros(shape, np.float32), np.zeros(len(FEATURES[inputs.mode]), np.float32), 0
         self._filtered_mv = np.zeros(0)  # the latest; `_start` is the place of the first of them
         self._start, self._pushed = 0, 0
         self._watch = SignalWatch(fs_hz)
+        self._latest_mv = np.zeros(0)
         self._last_r: int | None = None
         self._waiting: deque[_Waiting] = deque()
         self._decision = Decision(classifier.description.decision)
@@ -152,17 +167,23 @@ class BeatStream:
         return _classified([self], [self.prepare_rest()])[0]
 
     def labelled(self, prepared: Sequence[Prepared], proba: np.ndarray) -> list[Beat]:
-        """The next beats, `prepared`, with the network's answers `proba` (beats, 5), by which the decision goes on."""
-        rows = self._decision(proba, np.array([beat.group for beat in prepared]))
+        """The next beats, `prepared`, with the network's answers `proba` (readable beats, 5): the decision goes on."""
+        rows = iter(self._decision(proba, np.array([beat.group for beat in prepared if beat.readable], np.int64)))
+        proba_of = [next(rows) if beat.readable else UNREAD for beat in prepared]
         return [
-            Beat(beat.sample, int(row.argmax()), row, beat.known, beat.late, beat.complete)
-            for beat, row in zip(prepared, rows)
+            Beat(one.sample, int(row.argmax()), row, one.known, one.late, one.complete, one.quality, one.after_gap)
+            for one, row in zip(prepared, proba_of)
         ]
 
     @property
     def quality(self) -> str:
-        """The signal just now, see `RPeakDetector.quality`; where R-peaks are given, "ok" unless it is lost."""
+        """The signal just now, see `RPeakNetwork.quality`; where R-peaks are given, "ok" unless it is lost."""
         return self._watch.fault or self._source.quality
+
+    @property
+    def why(self) -> str | None:
+        """Why the signal cannot be read just now: "mains", "muscle" or "motion"; None where it can, or is lost."""
+        return noise_kind(self._latest_mv, self.fs_hz) if self.quality == "unreadable" else None
 
     @property
     def unit(self) -> str | None:
@@ -177,10 +198,11 @@ class BeatStream:
         if len(chunk_mv) == 0:
             return []
         filled_mv, missing = self._watch(chunk_mv)
+        self._latest_mv = np.concatenate((self._latest_mv, filled_mv))[-round(WHY_S * self.fs_hz) :]
         self._pushed += len(chunk_mv)
         self._remember(self._filter(self._resample(filled_mv)))
-        for sample, detected in self._source.push_watched(filled_mv, missing):
-            self._expect(sample, detected)
+        for beat in self._source.push_watched(filled_mv, missing):
+            self._expect(beat)
         prepared = self._prepared(ended=False)
         self._forget()
         return prepared
@@ -201,13 +223,14 @@ class BeatStream:
         self._start += surplus
         self._watch.forget(self._pushed - round(LOOK_BACK_S * self.fs_hz))
 
-    def _expect(self, sample: int, detected: int):
+    def _expect(self, beat: RPeak):
         """Takes a detected beat into the queue."""
-        rr_s = rr_interval_s(self._last_r, sample, self.fs_hz, self._watch)
-        place = round(sample * self.inputs.fs_hz / self.fs_hz)
+        earlier = None if beat.after_gap else self._last_r
+        rr_s = rr_interval_s(earlier, beat.sample, self.fs_hz, self._watch)
+        place = round(beat.sample * self.inputs.fs_hz / self.fs_hz)
         cut_at = self._resample.needed(place + self._after - 1 + self._settle)
-        self._waiting.append(_Waiting(sample, place, detected, rr_s, cut_at))
-        self._last_r = sample
+        self._waiting.append(_Waiting(beat, place, rr_s, cut_at))
+        self._last_r = beat.sample
 
     def _prepared(self, ended: bool) -> list[Prepared]:
         """The beats at the head of the queue that lack nothing; all beats when the stream has `ended`."""
@@ -240,16 +263,21 @@ class BeatStream:
         """The network's inputs of `beat`; its post-RR is known where it waited for the beat `following` it."""
         waited_for = following if self._zero_phase else None
         next_rr_s = math.nan if waited_for is None else waited_for.rr_s
-        inputs = self._recipe(beat_mv[None], np.array([beat.rr_s]), next_rr_s)
-        known = max(beat.cut_at, beat.detected, 0 if waited_for is None else waited_for.detected)
+        window, features, group = self._unread
+        if beat.found.readable:
+            inputs = self._recipe(beat_mv[None], np.array([beat.rr_s]), next_rr_s)
+            window, features, group = inputs.windows[0], inputs.features[0], int(inputs.groups[0])
+        known = max(beat.cut_at, beat.found.known, 0 if waited_for is None else waited_for.found.known)
         return Prepared(
-            sample=beat.sample,
+            sample=beat.found.sample,
             known=min(known, self._pushed - 1),
-            late=beat.detected - beat.sample > ON_TIME_S * self.fs_hz,
+            late=beat.found.known - beat.found.sample > ON_TIME_S * self.fs_hz,
             complete=known < self._pushed and (waited_for is not None or not self._zero_phase),
-            window=inputs.windows[0],
-            features=inputs.features[0],
-            group=int(inputs.groups[0]),
+            window=window,
+            features=features,
+            group=group,
+            quality=beat.found.quality,
+            after_gap=math.isnan(beat.rr_s),
         )
 
 
@@ -266,10 +294,10 @@ def push_many(streams: Sequence[BeatStream], chunks_mv: Sequence[np.ndarray]) ->
 
 
 def _classified(streams: Sequence[BeatStream], prepared: list[list[Prepared]]) -> list[list[Beat]]:
-    beats = [beat for of_stream in prepared for beat in of_stream]
-    if not beats:
-        return [[] for _ in prepared]
-    windows, features = (np.stack([getattr(beat, name) for beat in beats]) for name in ("window", "features"))
-    ends = np.cumsum([len(of_stream) for of_stream in prepared])
-    rows = np.split(predict_proba(streams[0].classifier.model, windows, features), ends[:-1])
+    readable = [[beat for beat in of_stream if beat.readable] for of_stream in prepared]
+    proba, beats = np.zeros((0, len(UNREAD))), [beat for of_stream in readable for beat in of_stream]
+    if beats:
+        windows, features = (np.stack([getattr(beat, name) for beat in beats]) for name in ("window", "features"))
+        proba = predict_proba(streams[0].classifier.model, windows, features)
+    rows = np.split(proba, np.cumsum([len(of_stream) for of_stream in readable])[:-1])
     return [stream.labelled(own, proba) if own else [] for stream, own, proba in zip(streams, prepared, rows)]

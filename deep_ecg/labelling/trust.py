@@ -47,9 +47,7 @@ def is_sure(proba: np.ndarray) -> np.ndarray:
     return proba.max(axis=1) >= SURE
 
 
-def trust_of(
-    proba: np.ndarray, rate_per_min: float | None, silent_share: float = 0.0, paced: bool = False
-) -> Trust:
+def trust_of(proba: np.ndarray, rate_per_min: float | None, silent_share: float = 0.0, paced: bool = False) -> Trust:
     """What is to be thought of labels with the calibrated probabilities `proba` (beats, classes).
 
     `rate_per_min` is the median heart rate, None where there is none; `silent_share` the share of the record in which

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RUNTIMES = ("torch", "onnx")
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
 UNCLASSIFIABLE = CLASSES.index("Q")
+UNREAD = np.eye(len(CLASSES))[UNCLASSIFIABLE]  # in the place of probabilities where the signal could not be read
 SYNTHETIC_NETWORK = "SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only"
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from deep_ecg.beats.detector import RPeakDetector, causal_r_peaks
+from deep_ecg.beats.beat_network import RPeakNetwork
 from deep_ecg.beats.signal_unit import SignalUnit
 from deep_ecg.beats.signal_watch import UNIT, SignalWatch, unit_of
-from deep_ecg.beats.whole_record import r_peaks
+from deep_ecg.beats.whole_record import causal_r_peaks, r_peaks
 from tests.support.records import beat_times_s, spikes_mv
 
 FS_HZ = 250.0
@@ -23,7 +23,10 @@ def counts(per_mv: float, offset: float, low: float = -np.inf, high: float = np.
 )
 @pytest.mark.parametrize("detect", [causal_r_peaks, r_peaks])
 def test_counts_hold_the_beats_of_the_same_signal_in_millivolts(per_mv, offset, detect):
+    """In a stream once the gain is found, some seconds after its start."""
     found, expected = detect(counts(per_mv, offset), FS_HZ), detect(SIGNAL_MV, FS_HZ)
+    if detect is causal_r_peaks:
+        found, expected = found[found > 4 * FS_HZ], expected[expected > 4 * FS_HZ]
     assert len(found) == len(expected)
     assert np.abs(found - expected).max() <= 2, (found, expected)
     assert unit_of(counts(per_mv, offset), FS_HZ) == UNIT
@@ -71,7 +74,7 @@ def test_chunks_change_nothing(chunk, per_mv, offset):
     found = [parts(signal[start : start + chunk]) for start in range(0, len(signal), chunk)]
     for one, other in zip(expected, map(np.concatenate, zip(*found))):
         assert np.array_equal(one, other)
-    detector = RPeakDetector(FS_HZ)
+    detector = RPeakNetwork(FS_HZ)
     beats = [beat for start in range(0, len(signal), chunk) for beat in detector.push(signal[start : start + chunk])]
-    assert beats == RPeakDetector(FS_HZ).push(signal)
+    assert beats == RPeakNetwork(FS_HZ).push(signal)
     assert whole.unit == parts.unit

@@ -3,7 +3,18 @@
 import numpy as np
 import pytest
 
-from deep_ecg.labelling.signal_state import Stretch, as_json, in_words, silent_stretches
+from deep_ecg.beats.signal_quality import LOST, NOISY, STATES, UNREADABLE
+from deep_ecg.labelling.signal_state import (
+    Stretch,
+    as_json,
+    in_words,
+    noise_kind,
+    signal_at,
+    silent_stretches,
+    unread_in_words,
+    unread_share,
+    unread_stretches,
+)
 from deep_ecg.records.wfdb_files import Record
 from tests.support.records import beat_times_s, spikes_mv
 
@@ -44,3 +55,64 @@ def test_words_and_numbers_of_the_stretches():
     five = ", ".join(5 * ["0:10:00-0:50:00 (flat)"])
     assert in_words(8 * silent) == f"no beats for 19,200 s: {five} and 3 stretches more"
     assert in_words([]) is None
+
+
+# What cannot be read -------------------------------------------------------------------------------------------------
+
+
+def sines_mv(hz: float, count: int) -> np.ndarray:
+    return np.sin(2 * np.pi * hz * np.arange(count) / FS_HZ)
+
+
+@pytest.mark.parametrize(
+    "why, spoilt",
+    [
+        ("missing", lambda mv: np.full(len(mv), np.nan)),
+        ("lead off", lambda mv: np.full(len(mv), 0.1)),
+        ("saturated", lambda mv: np.full(len(mv), 5.0)),
+        ("saturated", lambda mv: np.clip(20 * sines_mv(3, len(mv)), -5, 5)),
+        ("mains", lambda mv: mv + sines_mv(50, len(mv))),
+        ("mains", lambda mv: mv + sines_mv(60, len(mv))),
+        ("muscle", lambda mv: mv + 0.5 * np.random.default_rng(2).normal(size=len(mv))),
+        ("motion", lambda mv: mv + np.cumsum(np.random.default_rng(3).normal(0, 0.2, len(mv)))),
+        ("motion", lambda mv: mv + sines_mv(4, len(mv))),
+    ],
+)
+def test_a_stretch_that_cannot_be_read_has_a_reason(why, spoilt):
+    signal_mv, states = spikes_mv(beat_times_s(60), 60, FS_HZ), np.zeros(15_000, np.int8)
+    signal_mv[5000:8000] = spoilt(signal_mv[5000:8000])
+    states[5000:8000] = UNREADABLE
+    if why in ("missing", "lead off") or np.ptp(signal_mv[5000:8000]) == 0:
+        states[5125:8000] = LOST
+    assert unread_stretches(Record("r", "II", FS_HZ, signal_mv), states) == [Stretch(5000, 7999, why)]
+
+
+def test_mains_cannot_be_told_where_the_rate_is_too_low():
+    assert noise_kind(np.random.default_rng(0).normal(size=1000), 100.0) == "muscle"
+
+
+@pytest.mark.parametrize("length, told", [(249, 0), (252, 1)])
+def test_less_than_a_second_is_not_told(length, told):
+    states = np.zeros(5000, np.int8)
+    states[1000 : 1000 + length] = UNREADABLE
+    record = Record("r", "II", FS_HZ, np.random.default_rng(0).normal(size=5000))
+    assert len(unread_stretches(record, states)) == told
+    assert unread_stretches(record, np.full(5000, NOISY, np.int8)) == []
+
+
+def test_the_state_at_beats():
+    signal_mv, states = np.random.default_rng(0).normal(size=5000), np.zeros(5000, np.int8)
+    states[1000:2000], states[2000:3000] = NOISY, UNREADABLE
+    signal_mv[4000:4100] = np.nan
+    found = signal_at(Record("r", "II", FS_HZ, signal_mv), np.array([500, 1500, 2500, 3500, 3950]), states)
+    assert found.tolist() == ["ok", "noisy", "unreadable", "ok", "lost"]
+    assert set(found) <= set(STATES)
+
+
+def test_share_and_words_of_what_cannot_be_read():
+    unread, silent = [Stretch(0, 99, "motion")], [Stretch(50, 149, "no beats found"), Stretch(900, 999, "flat")]
+    assert unread_share(unread, silent, 1000) == 0.25
+    assert unread_share([], [], 1000) == 0 == unread_share([], [], 0)
+    in_json = as_json([Stretch(250, 750, "muscle")], FS_HZ)
+    assert unread_in_words(in_json) == "not readable for 2 s: 0:00:01-0:00:03 (muscle)"
+    assert unread_in_words([]) is None

@@ -1,4 +1,4 @@
-"""The streaming R-peak detector against references: annotated records, beats put where they are known to be, faults."""
+"""R-peaks in a stream against references: annotated records, beats put where they are known to be, faults."""
 
 import pickle
 
@@ -7,9 +7,11 @@ import pytest
 from scipy.signal import resample_poly
 
 from config import DS1, DS2
-from deep_ecg.beats.detector import RPeakDetector
+from deep_ecg.beats.beat_network import RPeakNetwork
+from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.records.wfdb_files import read_beats, read_record
 from deep_ecg.system.errors import DeepECGError
+from tests.support.records import motion_mv
 
 FS_HZ = 360.0
 ON_TIME_S = 0.15
@@ -19,7 +21,7 @@ LEAD = "MLII"
 
 def beats_of(signal_mv, fs_hz=FS_HZ, chunk=None, detector=None):
     """Beats (n, 2) of a fresh detector fed `chunk` samples at a time, by default a second."""
-    detector, chunk = detector or RPeakDetector(fs_hz), chunk or round(fs_hz)
+    detector, chunk = detector or RPeakNetwork(fs_hz), chunk or round(fs_hz)
     chunks_mv = (signal_mv[start : start + chunk] for start in range(0, len(signal_mv), chunk))
     beats = [beat for chunk_mv in chunks_mv for beat in detector.push(chunk_mv)]
     return np.array(beats, np.int64).reshape(-1, 2)
@@ -114,27 +116,18 @@ def test_p_waves_of_a_pause_are_no_beats():
     assert missed_and_false(peaks[heights > 0], beats_of(signal_mv + atrial_mv)[:, 0]) == (0, 0)
 
 
-def test_a_small_beat_is_found_by_looking_back_with_its_honest_delay():
+@pytest.mark.parametrize("height", [0.4, 2.5])
+def test_a_beat_of_another_height_is_found(height):
     heights = np.ones(40)
-    heights[25] = 0.32
+    heights[25] = height
     signal_mv, peaks = ecg(heights=heights)
-    beats = beats_of(signal_mv)
-    small = beats[np.abs(beats[:, 0] - peaks[25]) <= 2]
-    assert len(small) == 1 and len(beats) == 40
-    assert (small[0, 1] - small[0, 0]) / FS_HZ > ON_TIME_S
-    assert small[0, 1] <= peaks[26] + ON_TIME_S * FS_HZ
+    assert missed_and_false(peaks, beats_of(signal_mv)[:, 0], window_s=0.02) == (0, 0)
 
 
-@pytest.mark.parametrize("pause_s, found", [(3.0, 1), (30.0, 0)])
-def test_looking_back_has_an_end(pause_s, found):
-    """A small beat before a pause is looked for when it ends, but no beat is told long after its R-peak."""
-    heights = np.ones(40)
-    heights[-1] = 0.32
-    signal_mv, peaks = ecg(heights=heights, noise_mv=0)
-    again_mv, _ = ecg(noise_mv=0)
-    beats = beats_of(np.concatenate((signal_mv, np.zeros(round(pause_s * FS_HZ)), again_mv)))
-    assert (np.abs(beats[:, 0] - peaks[-1]) <= 2).sum() == found
-    assert (beats[:, 1] - beats[:, 0]).max() <= 10.15 * FS_HZ
+def test_no_beat_is_told_long_after_its_r_peak(mitdb):
+    """What a pause shows to have been a beat is told when it ends: `beat_picking.BACK_STEPS` later at most."""
+    beats = beats_of(excerpt(mitdb, "203", 0, 300)[0])
+    assert (beats[:, 1] - beats[:, 0]).max() <= (2.5 + 0.2) * FS_HZ
 
 
 # Causal and streaming ------------------------------------------------------------------------------------------------
@@ -151,7 +144,7 @@ def with_faults(signal_mv):
 @pytest.mark.parametrize("chunk", [1, 7, 360])
 def test_chunks_of_any_size_say_the_same(mitdb, chunk):
     signal_mv = with_faults(excerpt(mitdb, "203", 100, 40)[0])
-    whole, parts = RPeakDetector(FS_HZ), RPeakDetector(FS_HZ)
+    whole, parts = RPeakNetwork(FS_HZ), RPeakNetwork(FS_HZ)
     expected = beats_of(signal_mv, chunk=len(signal_mv), detector=whole)
     assert len(expected) > 30
     assert np.array_equal(beats_of(signal_mv, chunk=chunk, detector=parts), expected)
@@ -160,7 +153,7 @@ def test_chunks_of_any_size_say_the_same(mitdb, chunk):
 
 def test_empty_chunks_say_nothing_and_disturb_nothing():
     signal_mv, _ = ecg()
-    detector = RPeakDetector(FS_HZ)
+    detector = RPeakNetwork(FS_HZ)
     beats = []
     for start in range(0, len(signal_mv), 100):
         assert detector.push(np.empty(0)) == []
@@ -179,12 +172,12 @@ def test_nothing_after_it_was_known_changes_a_beat(mitdb, name):
 
 
 def test_memory_does_not_grow():
-    detector, signal_mv = RPeakDetector(FS_HZ), np.random.default_rng(0).normal(size=36_000)
+    detector, signal_mv = RPeakNetwork(FS_HZ), np.random.default_rng(0).normal(size=36_000)
     sizes = []
     for _ in range(6):
         detector.push(signal_mv)
         sizes.append(len(pickle.dumps(detector)))
-    assert max(sizes) < 30_000 and max(sizes[1:]) < 1.5 * min(sizes[1:])
+    assert max(sizes) < 400_000 and max(sizes[1:]) < 1.5 * min(sizes[1:])
 
 
 # Invariances ---------------------------------------------------------------------------------------------------------
@@ -196,11 +189,12 @@ def test_memory_does_not_grow():
     lambda signal_mv: -signal_mv,
     lambda signal_mv: signal_mv + 300,
 ], ids=["gain x10", "gain x0.25", "polarity", "offset"])  # fmt: skip
-def test_gain_polarity_and_offset_change_nothing(mitdb, change):
+def test_gain_polarity_and_offset_change_next_to_nothing(mitdb, change):
+    """Once the running gain has been found, within ten seconds."""
     signal_mv, _ = excerpt(mitdb, "203", 300, 240)
-    changed, plain = beats_of(change(signal_mv)), beats_of(signal_mv)
-    assert np.array_equal(changed[:, 1], plain[:, 1])
-    np.testing.assert_allclose(changed[:, 0], plain[:, 0], atol=1)  # rounding may decide between two equal samples
+    changed, plain = (beats_of(one_mv)[:, 0] for one_mv in (change(signal_mv), signal_mv))
+    changed, plain = changed[changed > 10 * FS_HZ], plain[plain > 10 * FS_HZ]
+    assert sum(missed_and_false(plain, changed, window_s=0.03)) <= 0.02 * len(plain)
 
 
 @pytest.mark.parametrize("fs_hz", [100, 128, 250, 500, 1000])
@@ -225,6 +219,7 @@ FAULTS = {
     "infinite": lambda part: np.full_like(part, -np.inf),
     "saturated": lambda part: np.full_like(part, 5.115),
     "white noise": lambda part: part + np.random.default_rng(0).normal(size=len(part)) * 3,
+    "motion": lambda part: part + motion_mv(len(part), FS_HZ),
     "wandering": lambda part: part + np.cumsum(np.random.default_rng(0).normal(size=len(part))) * 0.3,
     "50 Hz": lambda part: part + np.sin(2 * np.pi * 50 * np.arange(len(part)) / FS_HZ),
     "60 Hz": lambda part: part + np.sin(2 * np.pi * 60 * np.arange(len(part)) / FS_HZ),
@@ -318,8 +313,9 @@ def test_no_beat_comes_out_of_a_flat_line(value):
     assert len(beats_of(np.full(36_000, value))) == 0
 
 
-def test_no_beat_comes_out_of_noise_alone():
-    assert len(beats_of(np.random.default_rng(0).normal(size=100_000))) == 0
+def test_next_to_no_beat_comes_out_of_motion_alone():
+    beats = [beat for beat in told(motion_mv(36_000, FS_HZ)) if beat.readable]
+    assert len(beats) < 20  # in 100 s
 
 
 def test_a_record_that_starts_with_a_lost_signal_is_learned_when_it_comes():
@@ -334,12 +330,12 @@ def test_a_record_that_starts_with_a_lost_signal_is_learned_when_it_comes():
 
 @pytest.mark.parametrize("fault, quality", [
     ("electrode off", "flat"), ("missing", "missing"), ("infinite", "missing"), ("saturated", "saturated"),
-    ("white noise", "noisy"),
+    ("motion", "unreadable"),
 ])  # fmt: skip
 def test_quality_names_the_fault_and_is_ok_again(mitdb, fault, quality):
     signal_mv, _ = excerpt(mitdb, "101", 600, 90)
     signal_mv[FAULT] = FAULTS[fault](signal_mv[FAULT])
-    detector = RPeakDetector(FS_HZ)
+    detector = RPeakNetwork(FS_HZ)
     beats_of(signal_mv[: FAULT.start], detector=detector)
     assert detector.quality == "ok"
     beats_of(signal_mv[FAULT], detector=detector)
@@ -348,11 +344,33 @@ def test_quality_names_the_fault_and_is_ok_again(mitdb, fault, quality):
     assert detector.quality == "ok"
 
 
-def test_quality_is_learning_until_beats_are_known():
-    detector = RPeakDetector(FS_HZ)
-    assert detector.quality == "learning"
-    detector.push(ecg()[0][:360])
-    assert detector.quality == "learning"
+def test_beats_of_unreadable_signal_say_so_and_the_one_after_them_has_a_gap_before_it(mitdb):
+    signal_mv, _ = excerpt(mitdb, "119", 600, 90)
+    signal_mv[FAULT] += motion_mv(FAULT.stop - FAULT.start, FS_HZ)
+    beats = told(signal_mv)
+    inside = [beat for beat in beats if FAULT.start + FS_HZ < beat.sample < FAULT.stop]
+    assert not [beat for beat in inside if beat.readable]
+    before = [beat for beat in beats if 5 * FS_HZ < beat.sample < FAULT.start]
+    after = [beat for beat in beats if beat.sample > FAULT.stop + 5 * FS_HZ]
+    assert len(before) > 20 and not [beat for beat in before if not beat.readable or beat.after_gap]
+    assert len(after) > 40 and not [beat for beat in after if not beat.readable or beat.after_gap]
+    readable = [beat for beat in beats if beat.readable and beat.sample > FAULT.start + FS_HZ]
+    assert readable[0].after_gap
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_quality_does_not_depend_on_the_chunks(mitdb, chunk):
+    signal_mv, _ = excerpt(mitdb, "119", 600, 60)
+    signal_mv[10_000:14_000] += motion_mv(4000, FS_HZ)
+    whole = told(signal_mv)
+    assert any(not beat.readable for beat in whole) and told(signal_mv, chunk) == whole
+
+
+def told(signal_mv, chunk=None):
+    """The beats of a stream with their quality, fed `chunk` samples at a time, by default all at once."""
+    detector, watch, chunk = RPeakNetwork(FS_HZ), SignalWatch(FS_HZ), chunk or len(signal_mv)
+    chunks_mv = (signal_mv[start : start + chunk] for start in range(0, len(signal_mv), chunk))
+    return [beat for chunk_mv in chunks_mv for beat in detector.push_watched(*watch(chunk_mv))]
 
 
 # Wrong input ---------------------------------------------------------------------------------------------------------
@@ -361,10 +379,10 @@ def test_quality_is_learning_until_beats_are_known():
 @pytest.mark.parametrize("fs_hz", [0, 99.9, 1000.1, np.nan, -360])
 def test_a_rate_out_of_range_is_refused(fs_hz):
     with pytest.raises(DeepECGError, match="100 to 1000 Hz"):
-        RPeakDetector(fs_hz)
+        RPeakNetwork(fs_hz)
 
 
 @pytest.mark.parametrize("chunk", [np.zeros((2, 3)), 1.0, ["a"]])
 def test_a_chunk_that_is_no_row_of_numbers_is_refused(chunk):
     with pytest.raises(DeepECGError, match="chunk"):
-        RPeakDetector(FS_HZ).push(chunk)
+        RPeakNetwork(FS_HZ).push(chunk)

@@ -1,0 +1,146 @@
+"""Which peaks of the network's beat logit are beats: in a stream one by one, and of a whole record by its rhythm."""
+
+from collections import deque
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d, median_filter
+
+from deep_ecg.beats.signal_watch import stretches
+
+REFRACTORY_STEPS = 10
+SHORTEST_STEPS = 6  # so soon after a P wave that was taken for a beat its QRS complex may follow
+
+# A stream: a peak between the two thresholds was a beat if it lies in a pause
+MEMORY = 8  # RR intervals
+FEWEST = 3  # of them tell what a pause is
+PAUSE = 1.4  # times the usual RR interval
+ASIDE_STEPS = 15  # and so far from the beats around it
+LONGEST_STEPS = 100  # a longer RR interval is not usual
+BACK_STEPS = 125  # and so long ago at most
+
+# A whole record: where most beats are doubtful, they are weighed by their rhythm
+AROUND = 17  # beats in which the rhythm is usual
+DOUBT = (1.2, 2.2)  # median logits of beats below which they are doubtful, and above which they are not
+RHYTHM = 0.7  # weight of a beat in time, as a logit
+IRREGULAR = 0.3  # median of |ln(RR / usual RR)| above which there is no rhythm
+WIDTH = 0.12  # of ln(RR / usual RR): what costs the weight of one beat in time
+SKIPPED = 0.35  # cost of each beat that is missing between two, in the same
+DEAREST = 3.0
+REACH = 14  # peaks before a beat that can be the beat before it
+
+
+class Peak(NamedTuple):
+    """A local maximum of the logit of beats: its step, its logit, and the sample of the R-peak near it.
+
+    `quality` is that of the signal then, `unread` how many steps up to it could not be read.
+    """
+
+    step: int
+    logit: float
+    r: int
+    quality: str = "ok"
+    unread: int = 0
+
+
+class StreamPicker:
+    """Tells beats from other peaks as they come. Those found by looking back into a pause come before the one after it.
+
+    `threshold` is the least logit of a beat, `least` that of a peak which a pause can show to have been one. A peak
+    that is higher by `clearly` than the beat just before it shows that one to have been a P wave, and is a beat itself.
+    """
+
+    def __init__(self, threshold: float, least: float, clearly: float):
+        self.least, self._threshold, self._clearly = least, threshold, clearly
+        self._rr_steps: deque[int] = deque(maxlen=MEMORY)
+        self._last, self._last_logit = -BACK_STEPS, 0.0
+        self._refused: Peak | None = None  # the highest since the last beat
+
+    def __call__(self, peak: Peak) -> list[Peak]:
+        """The beats that `peak` makes known, oldest first."""
+        since = peak.step - self._last
+        if since < REFRACTORY_STEPS:
+            if since < SHORTEST_STEPS or peak.logit < self._last_logit + self._clearly:
+                return []
+            return self._took([peak])
+        if peak.logit < self._threshold:
+            if since >= ASIDE_STEPS and (self._refused is None or peak.logit > self._refused.logit):
+                self._refused = peak
+            return []
+        found = [peak] if not self._is_pause(since) else [*self._looked_back(peak), peak]
+        if (rr_steps := peak.step - (found[0].step if len(found) > 1 else self._last)) < LONGEST_STEPS:
+            self._rr_steps.append(rr_steps)
+        return self._took(found)
+
+    def _took(self, found: list[Peak]) -> list[Peak]:
+        self._last, self._last_logit, self._refused = found[-1].step, found[-1].logit, None
+        return found
+
+    def _is_pause(self, steps: int) -> bool:
+        usual = sorted(self._rr_steps)
+        return len(usual) >= FEWEST and steps > PAUSE * usual[len(usual) // 2]
+
+    def _looked_back(self, peak: Peak) -> list[Peak]:
+        refused = self._refused
+        return [refused] if refused is not None and ASIDE_STEPS <= peak.step - refused.step <= BACK_STEPS else []
+
+
+def peaks_of(row: np.ndarray, threshold: float) -> np.ndarray:
+    """The places, less one, at which `row` (n,) is at a local maximum of at least `threshold`, rising."""
+    middle = row[1:-1]
+    return np.flatnonzero((middle >= threshold) & (middle > row[:-2]) & (middle >= row[2:]))
+
+
+def record_beats(logits: np.ndarray, threshold: float, least: float) -> np.ndarray:
+    """The steps of the beats of a whole record, rising, from its `logits` (steps,), natural ones.
+
+    Of two peaks within REFRACTORY_STEPS the higher one counts. Beats are those of at least `threshold`; where most
+    are doubtful, peaks of at least `least` are taken or left as they fit into the usual RR interval.
+    """
+    highest = maximum_filter1d(logits, 2 * REFRACTORY_STEPS - 1, mode="constant", cval=-np.inf)
+    peaks = np.flatnonzero((logits == highest) & (logits >= least))
+    peaks = peaks[np.diff(peaks, prepend=-REFRACTORY_STEPS) >= REFRACTORY_STEPS]  # of equals the first
+    gains = logits[peaks] - threshold
+    beats = gains >= 0
+    weights, usual_steps = _rhythm(peaks, logits[peaks])
+    for first, last in stretches(weights > 0):
+        before = np.flatnonzero(beats[:first])[-1:]
+        span = np.concatenate([before, np.arange(first, last + 1)])
+        gains[before] = 0.0
+        beats[span] = _chain(peaks[span], gains[span], weights[span], usual_steps[span])
+        beats[before] = True
+    return peaks[beats]
+
+
+def _rhythm(peaks: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each of `peaks` (n,) the weight of the rhythm there, (n,), and the usual RR interval in steps, (n,)."""
+    likely = np.flatnonzero(logits > 0)
+    if len(likely) <= MEMORY:
+        return np.zeros(len(peaks)), np.ones(len(peaks))
+    rr_steps = np.diff(peaks[likely]).astype(float)
+    usual_steps = median_filter(rr_steps, AROUND, mode="nearest")
+    irregular = median_filter(np.abs(np.log(rr_steps / usual_steps)), AROUND, mode="nearest")
+    doubtful = median_filter(logits[likely], AROUND, mode="nearest")[1:]
+    doubt = np.clip((DOUBT[1] - doubtful) / (DOUBT[1] - DOUBT[0]), 0, 1)
+    weights = RHYTHM * doubt * np.maximum(1 - irregular / IRREGULAR, 0)
+    at = np.clip(np.searchsorted(peaks[likely[1:]], peaks), 0, len(rr_steps) - 1)
+    return weights[at], usual_steps[at]
+
+
+def _chain(peaks: np.ndarray, gains: np.ndarray, weights: np.ndarray, usual_steps: np.ndarray) -> np.ndarray:
+    """Which of `peaks` (n,) are beats, (n,) bool: those whose gains and intervals together are best."""
+    best, before = gains.copy(), np.full(len(peaks), -1)
+    for here in range(1, len(peaks)):
+        earlier = slice(max(here - REACH, 0), here)
+        ratio = (peaks[here] - peaks[earlier]) / usual_steps[here]
+        beats = np.maximum(np.round(ratio), 1)
+        cost = np.minimum(np.abs(np.log(ratio / beats)) / WIDTH + SKIPPED * (beats - 1), DEAREST)
+        sums = best[earlier] + gains[here] + weights[here] * (1 - cost)
+        at = int(sums.argmax())
+        if sums[at] > best[here]:
+            best[here], before[here] = sums[at], earlier.start + at
+    chosen, here = np.zeros(len(peaks), bool), int(best.argmax())
+    while here >= 0:
+        chosen[here] = True
+        here = int(before[here])
+    return chosen

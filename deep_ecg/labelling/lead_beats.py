@@ -1,0 +1,109 @@
+"""The beats of a record as its leads show them: R-peaks, whether they can be read, and their probabilities.
+
+One lead is labelled. Where that cannot be read and another one can, the other takes over for as long; each is read and
+labelled by itself, so that it is known when it is needed.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from config import CLASSES
+from deep_ecg.beats.beat_network import APART_S
+from deep_ecg.beats.inputs import network_inputs
+from deep_ecg.beats.signal_quality import LOST, UNREADABLE
+from deep_ecg.beats.signal_watch import stretches
+from deep_ecg.beats.whole_record import Reading, read_causal, read_whole
+from deep_ecg.labelling.signal_state import Stretch, signal_at, unread_stretches, watched
+from deep_ecg.networks.classifier import UNREAD, Classifier
+from deep_ecg.records.wfdb_files import Annotation, Record
+
+
+@dataclass(frozen=True)
+class LeadBeats:
+    """Beats in order of time, arrays (beats,), and the stretches `unread` that cannot be read.
+
+    samples are R-peaks, proba (beats, 5) that of Q alone where a beat cannot be read, groups those of `NetworkInputs`,
+    after_gap where there is no RR interval, signal the state of STATES. Where other leads took over for a while,
+    `leads` are the names of those that the beats are labelled from, and `taken_over` the stretches with beats, the lead
+    as their why.
+    """
+
+    samples: np.ndarray
+    proba: np.ndarray
+    groups: np.ndarray
+    after_gap: np.ndarray
+    signal: np.ndarray
+    unread: list[Stretch] = field(default_factory=list)
+    leads: np.ndarray | None = None
+    taken_over: list[Stretch] = field(default_factory=list)
+
+
+def detected_beats(record: Record, classifier: Classifier, others: Iterable[Record] = ()) -> LeadBeats:
+    """The beats that the detector finds in `record`: in causal mode those of a live stream, else looking both ways.
+
+    `others` are further leads of the same rate and length, the preferred ones first; no more of them are read than
+    it takes.
+    """
+    records, readings = [record], [_read(record, classifier)]
+    taken = np.zeros(len(record.signal_mv), np.int8)  # which of the leads each sample is read from
+    open_parts = readings[0].states >= UNREADABLE
+    for other in others if open_parts.any() else ():
+        reading = _read(other, classifier)
+        covered = open_parts & (reading.states < UNREADABLE)
+        if covered.any():
+            taken[covered] = len(records)
+            records.append(other)
+            readings.append(reading)
+            open_parts &= ~covered
+        if not open_parts.any():
+            break
+    found = [_beats_of(*pair, classifier) for pair in zip(records, readings)]
+    if len(found) == 1:
+        return found[0]
+    states = np.choose(taken, [reading.states for reading in readings])
+    return _merged(records, found, taken, unread_stretches(record, states))
+
+
+def _read(record: Record, classifier: Classifier) -> Reading:
+    return (read_causal if classifier.inputs.causal else read_whole)(record.signal_mv, record.fs_hz)
+
+
+def _beats_of(record: Record, reading: Reading, classifier: Classifier) -> LeadBeats:
+    """The beats of one lead; what cannot be read is shown to no network."""
+    readable, count = reading.readable, len(reading.samples)
+    proba, groups = np.tile(UNREAD, (count, 1)).reshape(-1, len(CLASSES)), np.zeros(count, np.int64)
+    if readable.any():
+        samples = reading.samples[readable]
+        annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
+        inputs = network_inputs(record, annotation, classifier.inputs)
+        proba[readable], groups[readable] = classifier.probabilities(inputs), inputs.groups
+    signal = signal_at(watched(record), reading.samples, record.fs_hz, reading.states)
+    lost = np.diff(np.cumsum(reading.states == LOST)[reading.samples], prepend=0) > 0
+    unread = unread_stretches(record, reading.states)
+    return LeadBeats(reading.samples, proba, groups, reading.after_gap | lost, signal, unread)
+
+
+def _merged(records: list[Record], found: list[LeadBeats], taken: np.ndarray, unread: list[Stretch]) -> LeadBeats:
+    """The beats of each lead where it is `taken` (samples,); two of one QRS, on both sides of a change, are one."""
+    numbers = np.concatenate([np.full(len(one.samples), number) for number, one in enumerate(found)])
+    samples = np.concatenate([one.samples for one in found])
+    order = np.argsort(samples, kind="stable")
+    order = order[taken[samples[order]] == numbers[order]]
+    apart = np.diff(samples[order], prepend=-len(taken)) >= APART_S * records[0].fs_hz
+    order = order[apart]
+    changed = np.diff(numbers[order], prepend=0) != 0
+    columns = ("proba", "groups", "after_gap", "signal")
+    proba, groups, after_gap, signal = (
+        np.concatenate([getattr(one, name) for one in found])[order] for name in columns
+    )
+    names = np.array([record.lead for record in records])
+    over = [
+        Stretch(first, last, str(name))
+        for number, name in enumerate(names[1:], 1)
+        for first, last in stretches(taken == number)
+        if np.searchsorted(samples[order], first) < np.searchsorted(samples[order], last, side="right")
+    ]
+    over.sort(key=lambda one: one.first)
+    return LeadBeats(samples[order], proba, groups, after_gap | changed, signal, unread, names[numbers[order]], over)

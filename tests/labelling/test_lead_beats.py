@@ -1,0 +1,115 @@
+"""Beats of unreadable signal, and leads that take over: in the table, the annotations, the summary and the words."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import wfdb
+
+from config import Config
+from deep_ecg.labelling import predict
+from deep_ecg.networks.torch_network import save_checkpoint
+from deep_ecg.records.database import Source
+from deep_ecg.training.experiment import describe, hybrid_arguments
+from model import HybridECGNet
+from tests.support.records import motion_mv
+
+FS_HZ = 360
+NOISE = slice(20 * FS_HZ, 30 * FS_HZ)  # of a minute of record 119
+AFTER_S = 5.0  # the network sees as far back
+
+
+@pytest.fixture(scope="module", params=["diagnostic", "causal"])
+def mode(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory, mode) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "random.pt"
+    arguments, config = hybrid_arguments(Config(mode=mode)), Config(mode=mode)
+    save_checkpoint(path, HybridECGNet(**arguments), arguments, describe(config, Source("local", path.parent), 0))
+    return path
+
+
+def written(mitdb: Path, folder: Path, leads: list[str], noisy: list[str]) -> str:
+    """A record of a minute of 119 with `leads`, of which nothing can be read of those that are `noisy` for a while."""
+    source = wfdb.rdrecord(str(mitdb / "119"), sampfrom=600 * FS_HZ, sampto=660 * FS_HZ, channel_names=leads)
+    signals_mv = source.p_signal[:, [source.sig_name.index(name) for name in leads]]
+    for name in noisy:
+        number = leads.index(name)
+        signals_mv[NOISE, number] += motion_mv(NOISE.stop - NOISE.start, FS_HZ, number)
+    units, fmt = ["mV"] * len(leads), ["16"] * len(leads)
+    wfdb.wrsamp("r", FS_HZ, units, leads, p_signal=signals_mv, fmt=fmt, write_dir=str(folder))
+    return str(folder / "r")
+
+
+def labelled(record: str, folder: Path, mode: str, checkpoint: Path, **options) -> tuple[dict, list[dict]]:
+    """The summary and the rows of the table of `record`."""
+    [summary] = predict.predict_records([record], Config(mode=mode), folder, checkpoint=checkpoint, **options)
+    with open(folder / "r.csv", newline="") as file:
+        return summary, list(csv.DictReader(file))
+
+
+def test_beats_of_unreadable_signal_are_q_and_counted_apart(mitdb, tmp_path, mode, checkpoint, capsys):
+    summary, rows = labelled(written(mitdb, tmp_path, ["MLII"], ["MLII"]), tmp_path / "out", mode, checkpoint)
+    unread = [row for row in rows if row["signal"] == "unreadable"]
+    assert len(unread) == summary["unreadable"] > 1
+    assert summary["beats"] == len(rows) == sum(summary["counts"].values()) + len(unread)
+    assert all(NOISE.start - FS_HZ < int(row["sample"]) < NOISE.stop + AFTER_S * FS_HZ for row in unread)
+    assert {(row["class"], row["p_Q"], row["rr_ms"], row["sure"]) for row in unread} == {("Q", "1.000000", "", "0")}
+    after = next(row for row in rows if int(row["sample"]) > int(unread[-1]["sample"]))
+    assert after["rr_ms"] == ""
+    annotations = wfdb.rdann(str(tmp_path / "out" / "r"), "pred")
+    assert annotations.sample.tolist() == [int(row["sample"]) for row in rows]
+    assert [note for note in annotations.aux_note if note] == ["unreadable"] * len(unread)
+    [stretch] = summary["unread"]
+    assert abs(stretch["first"] - NOISE.start) < FS_HZ and stretch["why"] == "motion"
+    assert NOISE.stop - FS_HZ < stretch["last"] < NOISE.stop + AFTER_S * FS_HZ
+    assert json.loads((tmp_path / "out" / "r.json").read_text())["summary"]["unread"] == summary["unread"]
+    printed = capsys.readouterr().out
+    assert f", unreadable {len(unread)};" in printed and "not readable for" in printed and "(motion)" in printed
+    assert "no beats in" in " ".join(summary["trust"]["reasons"])
+
+
+def test_who_gives_r_peaks_could_read_the_signal(mitdb, tmp_path, mode, checkpoint):
+    record, samples = written(mitdb, tmp_path, ["MLII"], ["MLII"]), np.arange(400, 21_000, 300)
+    wfdb.wrann("r", "qrs", samples, ["N"] * len(samples), write_dir=str(tmp_path))
+    summary, rows = labelled(record, tmp_path / "out", mode, checkpoint, peaks="qrs")
+    assert [int(row["sample"]) for row in rows] == samples.tolist()
+    assert summary["unreadable"] == 0 and {row["signal"] for row in rows} == {"ok"}
+
+
+@pytest.mark.parametrize("lead", [None, "MLII"])
+def test_another_lead_takes_over_where_the_first_cannot_be_read(mitdb, tmp_path, mode, checkpoint, capsys, lead):
+    record = written(mitdb, tmp_path, ["MLII", "V1"], ["MLII"])
+    summary, rows = labelled(record, tmp_path / "out", mode, checkpoint, lead=lead)
+    assert summary["lead"] == "MLII" and summary["unreadable"] == 0 and summary["unread"] == []
+    over = [(one["first"], one["last"]) for one in summary["taken_over"]]
+    assert {one["why"] for one in summary["taken_over"]} == {"V1"}
+    inside = [any(first <= int(row["sample"]) <= last for first, last in over) for row in rows]
+    assert [row["lead"] for row in rows] == ["V1" if one else "MLII" for one in inside]
+    assert 8 < sum(inside) < 25
+    reference = wfdb.rdann(str(mitdb / "119"), "atr", sampfrom=600 * FS_HZ, sampto=660 * FS_HZ, shift_samps=True)
+    beats = reference.sample[np.isin(reference.symbol, ["N", "V"])]
+    found = np.array([int(row["sample"]) for row in rows])
+    assert abs(len(found) - len(beats)) <= 3 and np.abs(found[:, None] - beats).min(axis=0).max() < 0.15 * FS_HZ
+    assert "labelled from another lead, where the first could not be read, for" in capsys.readouterr().out
+
+
+def test_no_lead_takes_over_that_cannot_be_read_either(mitdb, tmp_path, mode, checkpoint):
+    record = written(mitdb, tmp_path, ["MLII", "V1"], ["MLII", "V1"])
+    summary, _ = labelled(record, tmp_path / "out", mode, checkpoint)
+    assert summary["unreadable"] > 1
+    length = sum(one["last"] - one["first"] for one in summary["unread"])
+    assert length > 7 * FS_HZ
+
+
+def test_a_lead_that_can_be_read_is_labelled_alone(mitdb, tmp_path, mode, checkpoint):
+    one, two = (tmp_path / name for name in ("one", "two"))
+    for folder, leads in ((one, ["MLII"]), (two, ["MLII", "V1"])):
+        folder.mkdir()
+        labelled(written(mitdb, folder, leads, []), folder / "out", mode, checkpoint)
+    assert (one / "out" / "r.csv").read_text() == (two / "out" / "r.csv").read_text()
