@@ -66,9 +66,7 @@ class LabelledBeats:
 # Generated sources -----------------------------------------------------------------------------------------------
 
 
-def generate(
-    description: Description, network_h: str, network_c: str, fs_hz: float = Config.fs_hz
-) -> dict[str, str]:
+def generate(description: Description, network_h: str, network_c: str, fs_hz: float = Config.fs_hz) -> dict[str, str]:
     """The texts of FILES, by name, for samples that come at `fs_hz`.
 
     `description` is that of a causal network, network_h and network_c the int8 network in C (`c_network`).
@@ -168,9 +166,7 @@ def sizes(inputs: InputSettings, rate_hz: Fraction, r_peaks: Mapping[str, np.nda
     }
 
 
-def constants(
-    description: Description, rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]
-) -> dict[str, int | float]:
+def constants(description: Description, rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> dict[str, int | float]:
     """Macros of deep_ecg.c; times are in samples, and say by their comments in the Python modules what they are."""
     return (
         _signal_constants(float(rate_hz))
@@ -441,6 +437,9 @@ def build(network: IntegerNetwork, description: Description, out: Path, fs_hz: f
 
 # On the host -----------------------------------------------------------------------------------------------------
 
+BEAT_NUMBERS = 5  # beside its logits: sample, known, late, label, quality
+SIGNALS = (*QUALITIES, "missing", "flat", "saturated")  # as `enum deep_ecg_quality` counts them
+
 
 class HostChain:
     """The generated chain, compiled for this machine, to be fed signals: what a microcontroller would answer.
@@ -465,12 +464,11 @@ class HostChain:
         signal_mv = np.ascontiguousarray(signal_mv, np.float32)
         room = math.ceil(len(signal_mv) / self._apart) + 1
         beats = np.zeros((room, BEAT_NUMBERS + len(CLASSES)), np.int64)
-        windows = np.zeros((room + 1, *self._window), np.float32)
-        features = np.zeros((room + 1, self._features), np.float32)
+        windows = np.zeros((room, *self._window), np.float32)
+        features = np.zeros((room, self._features), np.float32)
         self._library.host_start()
-        count = self._library.host_push(
-            _pointer(signal_mv), ctypes.c_long(len(signal_mv)), *map(_pointer, (beats, windows, features))
-        )
+        pointers = (_pointer(array) for array in (beats, windows, features))
+        count = self._library.host_push(_pointer(signal_mv), ctypes.c_long(len(signal_mv)), *pointers)
         beats = beats[:count]
         return LabelledBeats(
             samples=beats[:, 0],
@@ -484,21 +482,12 @@ class HostChain:
             quality=SIGNALS[self._library.host_quality()],
         )
 
-
     def beat_logits(self, samples: np.ndarray) -> np.ndarray:
         """Logits (steps, 2) of the network of R-peaks, of beat and of unreadable signal, for `samples` (n,) of int8."""
         samples = np.ascontiguousarray(samples, np.int8)
         logits = np.zeros((len(samples) // net.STEP, 2), np.int32)
         self._library.host_beat_logits(_pointer(samples), ctypes.c_long(len(samples)), _pointer(logits))
         return logits
-
-
-def _pointer(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
-
-
-BEAT_NUMBERS = 5  # beside its logits: sample, known, late, label, quality
-SIGNALS = (*QUALITIES, "missing", "flat", "saturated")  # as `enum deep_ecg_quality` counts them
 
 
 def compile_chain(sources: list[Path], out: Path, include: Path, *options: str):
@@ -509,3 +498,7 @@ def compile_chain(sources: list[Path], out: Path, include: Path, *options: str):
     if compiler() is None:
         raise DeepECGError("there is no C compiler (cc, gcc or clang): install one to run the firmware on this machine")
     compile_c([*sources, Path("-lm")], out, f"-I{include}", *options)  # a library comes after what needs it
+
+
+def _pointer(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)

@@ -229,6 +229,8 @@ def test_real_records_give_the_same_beats(chain, mitdb, name):
     moved = found.samples != samples
     assert moved.sum() <= SHIFTED_BEATS and np.abs(found.samples - samples).max() <= 1
     assert (found.known - np.array([beat.known for beat in expected]))[~moved].tolist() == [0] * (~moved).sum()
+    qualities = np.array([QUALITIES.index(beat.quality) for beat in expected])
+    assert (found.qualities != qualities).sum() <= SHIFTED_BEATS
     windows = np.stack([beat.window[0] for beat in expected])
     np.testing.assert_allclose(found.windows[~moved, 0], windows[~moved], rtol=0, atol=WINDOW_TOLERANCE)
 
