@@ -19,6 +19,7 @@ import numpy as np
 
 from config import CLASSES, Config
 from deep_ecg.beats import beat_network as net
+from deep_ecg.beats import beat_picking as picking
 from deep_ecg.beats import rhythm, shape, signal_unit, templates
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.signal_quality import QUALITIES, SETTLE_STEPS
@@ -143,8 +144,8 @@ def sizes(inputs: InputSettings, rate_hz: Fraction, r_peaks: Mapping[str, np.nda
     """Macros of deep_ecg.h: the lengths of the arrays in `struct deep_ecg`, rate and class names."""
     fs_hz = float(rate_hz)
     before, look_ahead_s = inputs.window_samples - inputs.look_ahead_samples, inputs.look_ahead_samples / inputs.fs_hz
-    about_s = (int(r_peaks["delay_steps"]) + 1) / net.STEP_HZ  # so long after about where R is it becomes known
-    waits_s = max(about_s + net.R_REACH_S, look_ahead_s)
+    about_s = (int(r_peaks["delay_steps"]) + 1) / net.STEP_HZ  # so long after about where R is its peak is known
+    waits_s = max(picking.BACK_STEPS / net.STEP_HZ + about_s + net.R_REACH_S, look_ahead_s)
     place = net.RPlace(fs_hz)
     taps, narrow = r_peaks["depth0_weights"].shape
     return {
@@ -158,7 +159,8 @@ def sizes(inputs: InputSettings, rate_hz: Fraction, r_peaks: Mapping[str, np.nda
         "DEEP_ECG_BEAT_BLOCKS": len(r_peaks["dilations"]),
         "DEEP_ECG_BEAT_NARROW": narrow,
         "DEEP_ECG_BEAT_MEMORY": (taps - 1) * int(r_peaks["dilations"].sum()),
-        "DEEP_ECG_WAITING": math.ceil(waits_s / net.APART_S) + 1,
+        "DEEP_ECG_BEAT_RR": picking.MEMORY,
+        "DEEP_ECG_WAITING": math.ceil(look_ahead_s / net.APART_S) + 3,
         "DEEP_ECG_FILTERED": math.ceil((waits_s + 2 / fs_hz) * inputs.fs_hz) + before + 2,
         "DEEP_ECG_RR": rhythm.MEMORY_BEATS + 1,
         "DEEP_ECG_GROUPS": templates.GROUPS,
@@ -204,6 +206,7 @@ def _r_peak_constants(rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> d
         "GAIN_DOWN": round(GAIN_PARTS * net.GAIN_SHARE),
         "GAIN_STEP": net.GAIN_RATE / GAIN_PARTS,
         "GAIN_HASTE": net.GAIN_HASTE,
+        "GAIN_LEAP": float(net.GAIN_LEAP),
         "GAIN_START_MV": net.GAIN_START_MV,
         "GAIN_LEAST_MV": net.GAIN_LEAST_MV,
         "KNEE": net.KNEE,
@@ -212,10 +215,16 @@ def _r_peak_constants(rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> d
         "STEP": net.STEP,
         "BEAT_DELAY": int(r_peaks["delay_steps"]),
         "BEAT_THRESHOLD": int(r_peaks["threshold"]),
+        "BEAT_LEAST": int(r_peaks["least"]),
         "NOISY": int(r_peaks["quality_limits"][0]),
         "UNREADABLE": int(r_peaks["quality_limits"][1]),
         "SETTLE_STEPS": SETTLE_STEPS,
-        "REFRACTORY": net.REFRACTORY_STEPS,
+        "REFRACTORY": picking.REFRACTORY_STEPS,
+        "ASIDE": picking.ASIDE_STEPS,
+        "BACK": picking.BACK_STEPS,
+        "LONGEST": picking.LONGEST_STEPS,
+        "PAUSE_FEWEST": picking.FEWEST,
+        "PAUSE_TENTHS": float(picking.PAUSE_TENTHS),
         "APART": math.ceil(net.APART_S * fs_hz),
         "REACH": place.reach,
         "BASELINE": place.baseline,
