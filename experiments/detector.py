@@ -39,7 +39,8 @@ BATCH, LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 16, 5e-3, 1e-4, 30
 SAVED_EVERY = 500  # batches
 UNMARKED, TAUGHT = "cinc2017", 0.25
 THRESHOLDS = {"causal": (0.1, 0.35), "whole": (0.05, 0.3)}  # least probability of a peak that counts, of a beat
-LIMITS = (0.2, 0.5)  # least probability of noisy and of unreadable signal
+CLEARLY = 1.0  # so much higher is the logit of a QRS complex than that of a P wave taken for a beat
+LIMITS = (0.35, 0.8)  # least probability of noisy and of unreadable signal
 QUALITY_WEIGHT = 0.3  # of the loss of quality beside that of beats
 
 SURE, UNSURE = 0.8, 0.15  # a peak of a recording without R-peaks is a beat; one between the two teaches nothing
@@ -242,6 +243,7 @@ def integers(
     arrays["logit_scales"] = size / RESIDUAL_SCALE
     arrays["threshold"], arrays["least"] = (np.int32(round(one / size[0])) for one in (beat, least))
     arrays["quality_limits"] = np.round(np.array(quality) / size[1]).astype(np.int32)
+    arrays["clearly"] = np.int32(round(CLEARLY * RESIDUAL_SCALE / size[0]))
     arrays["dilations"] = np.array(DILATIONS, np.int32)
     arrays["delay_steps"] = np.int32(round(DELAYS_S[form] * STEP_HZ))
     return arrays

@@ -265,7 +265,7 @@ class RPeakNetwork:
     def __init__(self, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None):
         arrays = pretrained("causal") if arrays is None else arrays
         self._fs_hz, self._logits = float(fs_hz), LogitStream(fs_hz, arrays)
-        self._pick = StreamPicker(float(arrays["threshold"]), float(arrays["least"]))
+        self._pick = StreamPicker(*(float(arrays[name]) for name in ("threshold", "least", "clearly")))
         self._row, self._place = np.full(2, -np.inf), RPlace(fs_hz)  # the latest two logits of beats
         self._settled = SettledQuality(arrays["quality_limits"].tolist())
         self._watch, self._pushed, self._steps = SignalWatch(fs_hz), 0, 0

@@ -9,6 +9,7 @@ from scipy.ndimage import maximum_filter1d, median_filter
 from deep_ecg.beats.signal_watch import stretches
 
 REFRACTORY_STEPS = 10
+SHORTEST_STEPS = 6  # so soon after a P wave that was taken for a beat its QRS complex may follow
 
 # A stream: a peak between the two thresholds was a beat if it lies in a pause
 MEMORY = 8  # RR intervals
@@ -40,20 +41,23 @@ class Peak(NamedTuple):
 class StreamPicker:
     """Tells beats from other peaks as they come. Those found by looking back into a pause come before the one after it.
 
-    `threshold` is the least logit of a beat, `least` that of a peak which a pause can show to have been one.
+    `threshold` is the least logit of a beat, `least` that of a peak which a pause can show to have been one. A peak
+    that is higher by `clearly` than the beat just before it shows that one to have been a P wave, and is a beat itself.
     """
 
-    def __init__(self, threshold: float, least: float):
-        self.least, self._threshold = least, threshold
+    def __init__(self, threshold: float, least: float, clearly: float):
+        self.least, self._threshold, self._clearly = least, threshold, clearly
         self._rr_steps: deque[int] = deque(maxlen=MEMORY)
-        self._last = -BACK_STEPS
+        self._last, self._last_logit = -BACK_STEPS, 0.0
         self._refused: Peak | None = None  # the highest since the last beat
 
     def __call__(self, peak: Peak) -> list[Peak]:
         """The beats that `peak` makes known, oldest first."""
         since = peak.step - self._last
         if since < REFRACTORY_STEPS:
-            return []
+            if since < SHORTEST_STEPS or peak.logit < self._last_logit + self._clearly:
+                return []
+            return self._took([peak])
         if peak.logit < self._threshold:
             if since >= ASIDE_STEPS and (self._refused is None or peak.logit > self._refused.logit):
                 self._refused = peak
@@ -61,7 +65,10 @@ class StreamPicker:
         found = [peak] if not self._is_pause(since) else [*self._looked_back(peak), peak]
         if (rr_steps := peak.step - (found[0].step if len(found) > 1 else self._last)) < LONGEST_STEPS:
             self._rr_steps.append(rr_steps)
-        self._last, self._refused = peak.step, None
+        return self._took(found)
+
+    def _took(self, found: list[Peak]) -> list[Peak]:
+        self._last, self._last_logit, self._refused = found[-1].step, found[-1].logit, None
         return found
 
     def _is_pause(self, steps: int) -> bool:

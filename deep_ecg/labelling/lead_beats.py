@@ -26,8 +26,8 @@ class LeadBeats:
 
     samples are R-peaks, proba (beats, 5) that of Q alone where a beat cannot be read, groups those of `NetworkInputs`,
     after_gap where there is no RR interval, signal the state of STATES. Where other leads took over for a while,
-    `leads` are the names of those that the beats are labelled from, and `taken_over` the stretches, with the lead as
-    their why.
+    `leads` are the names of those that the beats are labelled from, and `taken_over` the stretches with beats, the lead
+    as their why.
     """
 
     samples: np.ndarray
@@ -104,6 +104,7 @@ def _merged(records: list[Record], found: list[LeadBeats], taken: np.ndarray, un
         Stretch(first, last, str(name))
         for number, name in enumerate(names[1:], 1)
         for first, last in stretches(taken == number)
+        if np.searchsorted(samples[order], first) < np.searchsorted(samples[order], last, side="right")
     ]
     over.sort(key=lambda one: one.first)
     return LeadBeats(samples[order], proba, groups, after_gap | changed, signal, unread, names[numbers[order]], over)

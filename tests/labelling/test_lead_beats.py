@@ -39,7 +39,7 @@ def written(mitdb: Path, folder: Path, leads: list[str], noisy: list[str]) -> st
     signals_mv = source.p_signal[:, [source.sig_name.index(name) for name in leads]]
     for name in noisy:
         seed = leads.index(name)
-        signals_mv[NOISE, seed] += 3 * np.random.default_rng(seed).normal(size=NOISE.stop - NOISE.start)
+        signals_mv[NOISE, seed] += 15 * np.random.default_rng(seed).normal(size=NOISE.stop - NOISE.start)
     units, fmt = ["mV"] * len(leads), ["16"] * len(leads)
     wfdb.wrsamp("r", FS_HZ, units, leads, p_signal=signals_mv, fmt=fmt, write_dir=str(folder))
     return str(folder / "r")

@@ -307,7 +307,7 @@ def test_beats_come_in_order_and_late_ones_say_so(mitdb, causal):
 def noisy_excerpt(mitdb: Path) -> np.ndarray:
     """A minute of record 119 with ten seconds in which nothing can be read, from second 20 on."""
     signal_mv = excerpt(mitdb, "119", 600, 60)[0].copy()
-    signal_mv[7200:10_800] += 3 * np.random.default_rng(0).normal(size=3600)
+    signal_mv[7200:10_800] += 15 * np.random.default_rng(0).normal(size=3600)
     return signal_mv
 
 
