@@ -436,12 +436,25 @@ static void tell(struct deep_ecg *ecg, const struct deep_ecg_peak *beat)
         expect(ecg, beat->r, beat->lost_count);
 }
 
-/* Tells the beats that `peak` makes known: itself, and before it one that only the pause up to it shows to be one. */
+/* `peak` is a beat, and the last one. */
+static void take(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
+{
+    tell(ecg, peak);
+    ecg->last_step = peak->step;
+    ecg->last_logit = peak->logit;
+    ecg->has_refused = false;
+}
+
+/* Tells the beats that `peak` makes known: itself, where it is clearly more of a beat than what is too close before it,
+ * a P wave, and before it one that only the pause up to it shows to be one. */
 static void pick(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
 {
     const int64_t since = peak->step - ecg->last_step, back = peak->step - ecg->refused.step;
-    if (since < REFRACTORY)
+    if (since < REFRACTORY) {
+        if (since >= SHORTEST && peak->logit >= ecg->last_logit + CLEARLY)
+            take(ecg, peak);
         return;
+    }
     if (peak->logit < BEAT_THRESHOLD) {
         if (since >= ASIDE && (!ecg->has_refused || peak->logit > ecg->refused.logit))
             ecg->refused = *peak;
@@ -454,9 +467,7 @@ static void pick(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
     } else {
         remember_steps(ecg, since);
     }
-    tell(ecg, peak);
-    ecg->last_step = peak->step;
-    ecg->has_refused = false;
+    take(ecg, peak);
 }
 
 /* The peak of the logit one step before the newest may be a beat, if there is an R-peak near it. */

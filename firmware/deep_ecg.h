@@ -92,8 +92,8 @@ struct deep_ecg {
     int16_t beat_input[DEEP_ECG_BEAT_INPUT];
     int8_t beat_memory[DEEP_ECG_BEAT_MEMORY][DEEP_ECG_BEAT_NARROW];
     uint16_t beat_next[DEEP_ECG_BEAT_BLOCKS];
-    int32_t beat_logits[2];
-    int64_t steps, last_step; /* the latter: of the last beat */
+    int32_t beat_logits[2], last_logit; /* the last: of the last beat, as its step */
+    int64_t steps, last_step;
     float beat_rr_steps[DEEP_ECG_BEAT_RR];
     uint8_t beat_rr_count;
     bool has_refused, after_gap; /* since the last beat; since the last one that could be read */
