@@ -272,7 +272,8 @@ class RPeakNetwork:
         back_s = (self._logits.delay_steps + 2) / STEP_HZ + R_REACH_S + R_BASELINE_S
         self._history = round(back_s * fs_hz) + self._place.reach + len(self._place.kernel)
         self._signal_mv, self._missing = np.zeros(0), np.zeros(0, bool)
-        self._last_r, self._apart, self._after_gap = -round(10.0 * fs_hz), APART_S * fs_hz, False
+        self._last_r, self._apart = -round(10.0 * fs_hz), APART_S * fs_hz
+        self._unread, self._unread_before = 0, 0  # unreadable steps in all, and up to the last beat that could be read
         self.states = np.zeros(0, np.int8)  # of the steps of the latest chunk, into QUALITIES
 
     def push(self, chunk_mv: np.ndarray) -> list[tuple[int, int]]:
@@ -313,27 +314,27 @@ class RPeakNetwork:
         row = np.concatenate((self._row, logits[:, 0]))
         first, self._steps, self._row = self._steps, self._steps + len(logits), row[-2:]
         self.states = self._settled(logits[:, 1])
-        beats, done = [], 0
-        for at in peaks_of(row, self._pick.least).tolist():
-            self._after_gap |= UNREADABLE in self.states[done : at + 1]  # of the steps, those known with the peak
-            done = at + 1
-            beats += self._beats(first + at - 1, float(row[at + 1]), QUALITIES[self.states[at]])
-        self._after_gap |= UNREADABLE in self.states[done:]
+        unread, beats = self._unread + np.cumsum(self.states == UNREADABLE), []
+        self._unread = int(unread[-1])
+        for at in peaks_of(row, self._pick.least).tolist():  # known with step `first` + at
+            quality = QUALITIES[self.states[at]]
+            beats += self._beats(first + at - 1, float(row[at + 1]), quality, int(unread[at]))
         return beats
 
-    def _beats(self, step: int, logit: float, quality: str) -> list[RPeak]:
+    def _beats(self, step: int, logit: float, quality: str, unread: int) -> list[RPeak]:
         """The beats that the peak `logit` at `step` makes known; none where no R-peak is to be found near it."""
         zero = self._pushed - len(self._signal_mv)
         about = r_about(step, self._logits.delay_steps, self._fs_hz)
         place = None if about < 0 else self._place(self._signal_mv, self._missing, about - zero)
         known = min(self._logits.needed(step + 1), self._pushed - 1)
-        found = [] if place is None else self._pick(Peak(step, logit, zero + place))
-        return [self._told(peak.r, known, quality) for peak in found if peak.r - self._last_r >= self._apart]
+        found = [] if place is None else self._pick(Peak(step, logit, zero + place, quality, unread))
+        return [self._told(peak, known) for peak in found if peak.r - self._last_r >= self._apart]
 
-    def _told(self, r: int, known: int, quality: str) -> RPeak:
-        self._last_r = r
-        beat = RPeak(r, known, quality, self._after_gap)
-        self._after_gap &= not beat.readable
+    def _told(self, peak: Peak, known: int) -> RPeak:
+        self._last_r = peak.r
+        beat = RPeak(peak.r, known, peak.quality, peak.unread > self._unread_before)
+        if beat.readable:
+            self._unread_before = peak.unread
         return beat
 
 

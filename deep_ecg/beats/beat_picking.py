@@ -31,11 +31,16 @@ REACH = 14  # peaks before a beat that can be the beat before it
 
 
 class Peak(NamedTuple):
-    """A local maximum of the logit of beats: its step, its logit, and the sample of the R-peak near it."""
+    """A local maximum of the logit of beats: its step, its logit, and the sample of the R-peak near it.
+
+    `quality` is that of the signal then, `unread` how many steps up to it could not be read.
+    """
 
     step: int
     logit: float
     r: int
+    quality: str = "ok"
+    unread: int = 0
 
 
 class StreamPicker:

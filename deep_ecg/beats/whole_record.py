@@ -20,8 +20,8 @@ from deep_ecg.beats.beat_network import (
     r_about,
 )
 from deep_ecg.beats.beat_picking import record_beats
-from deep_ecg.beats.signal_quality import LOST, SETTLE_STEPS, UNREADABLE
-from deep_ecg.beats.signal_watch import SignalWatch
+from deep_ecg.beats.signal_quality import LOST, NOISY, SETTLE_STEPS, UNREADABLE
+from deep_ecg.beats.signal_watch import SignalWatch, stretches
 
 PIECE_S = 20.0  # small enough for a processor's cache
 
@@ -51,7 +51,12 @@ def read_causal(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.nda
     columns = zip(*((beat.sample, beat.readable, beat.after_gap) for beat in beats)) if beats else ((), (), ())
     samples, readable, after_gap = (np.array(column, kind) for column, kind in zip(columns, (np.int64, bool, bool)))
     known = np.concatenate(states)[int(arrays["delay_steps"]) :]
-    return Reading(samples, readable, after_gap, _by_sample(known, len(signal_mv), fs_hz, watch))
+    by_sample = _by_sample(known, len(signal_mv), fs_hz, watch)
+    reach = round(APART_S * fs_hz)
+    for sample, is_readable in zip(samples.tolist(), readable.tolist()):  # a beat is judged when it is told
+        around = by_sample[max(sample - reach, 0) : sample + reach + 1]
+        around[(around == UNREADABLE) == is_readable] = NOISY if is_readable else UNREADABLE
+    return Reading(samples, readable, after_gap, by_sample)
 
 
 def read_whole(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None) -> Reading:
@@ -98,6 +103,8 @@ def _settled(logits: np.ndarray, limits: np.ndarray) -> np.ndarray:
     """The quality at each step, (steps,) int8: that of most `logits` (steps,) within SETTLE_STEPS of it."""
     above = (logits[None] >= np.asarray(limits)[:, None]).astype(np.float32)
     noisy, unreadable = uniform_filter1d(above, 2 * SETTLE_STEPS + 1, mode="nearest") > 0.5
+    for first, last in stretches(~unreadable):  # short ones within unreadable signal
+        unreadable[first : last + 1] = first > 0 and last + 1 < len(logits) and last - first < 2 * SETTLE_STEPS
     return np.where(unreadable, np.int8(UNREADABLE), noisy.astype(np.int8))
 
 

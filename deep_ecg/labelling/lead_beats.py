@@ -80,7 +80,6 @@ def _beats_of(record: Record, reading: Reading, classifier: Classifier) -> LeadB
         inputs = network_inputs(record, annotation, classifier.inputs)
         proba[readable], groups[readable] = classifier.probabilities(inputs), inputs.groups
     signal = signal_at(record, reading.samples, reading.states)
-    signal = np.where(readable, np.where(signal == "unreadable", "noisy", signal), "unreadable")
     lost = np.diff(np.cumsum(reading.states == LOST)[reading.samples], prepend=0) > 0
     unread = unread_stretches(record, reading.states)
     return LeadBeats(reading.samples, proba, groups, reading.after_gap | lost, signal, unread)

@@ -11,6 +11,7 @@ import wfdb
 from scipy.signal import butter, resample_poly, sosfiltfilt
 
 from config import CLASSES, Config, with_overrides
+from deep_ecg.beats.arrays import NetworkInputs
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import FEATURES, network_inputs
 from deep_ecg.beats.rhythm import RHYTHM, rhythm_features, rr_intervals
@@ -25,6 +26,7 @@ from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
 from tests.support.networks import classifier_of
+from tests.support.records import motion_mv
 
 FS_HZ = 360.0
 CAUSAL, DIAGNOSTIC = Config(mode="causal", preset="edge"), Config(mode="diagnostic", preset="edge")
@@ -298,16 +300,23 @@ def test_beats_come_in_order_and_late_ones_say_so(mitdb, causal):
         values = [getattr(beat, name) for beat in beats]
         assert values == sorted(values)
     assert not [beat for beat in beats if not beat.late and beat.known - beat.sample > 54]
-    peaks, readable = np.array([beat.sample for beat in beats]), [beat for beat in beats if beat.readable]
-    assert len(readable) == len(beats)
-    windows, features, groups = of_whole_record(signal_mv, FS_HZ, peaks, CAUSAL)  # knows all R-peaks beforehand
-    assert np.array_equal(stacked(beats)[0], windows) and np.array_equal(stacked(beats)[1], features)
+    kept, inputs = as_whole_record(beats, signal_mv, CAUSAL)
+    assert len(kept) > 0.9 * len(beats)
+    assert np.array_equal(stacked(kept)[0], inputs.windows) and np.array_equal(stacked(kept)[1], inputs.features)
+
+
+def as_whole_record(beats: list, signal_mv: np.ndarray, config: Config) -> tuple[list, NetworkInputs]:
+    """Those of the prepared `beats` that can be read, and their inputs as of a record whose R-peaks are known."""
+    kept = [beat for beat in beats if beat.readable]
+    peaks, gaps = np.array([beat.sample for beat in kept]), np.array([beat.after_gap for beat in kept])
+    annotation = Annotation(peaks, np.full(len(peaks), "N"), gaps)
+    return kept, network_inputs(Record("whole", "MLII", FS_HZ, signal_mv), annotation, InputSettings.of(config))
 
 
 def noisy_excerpt(mitdb: Path) -> np.ndarray:
     """A minute of record 119 with ten seconds in which nothing can be read, from second 20 on."""
     signal_mv = excerpt(mitdb, "119", 600, 60)[0].copy()
-    signal_mv[7200:10_800] += 15 * np.random.default_rng(0).normal(size=3600)
+    signal_mv[7200:10_800] += motion_mv(3600, FS_HZ)
     return signal_mv
 
 
@@ -317,16 +326,12 @@ def test_beats_of_unreadable_signal_are_q_and_teach_nothing(mitdb, config):
     signal_mv, model = noisy_excerpt(mitdb), network(config)
     beats = inputs_of(BeatStream(model, FS_HZ), signal_mv, 100)
     unread = [beat for beat in beats if not beat.readable]
-    assert len(unread) > 5 and all(7200 < beat.sample < 10_800 + 5 * FS_HZ for beat in unread)
+    assert len(unread) > 1 and all(7200 < beat.sample < 10_800 + 5 * FS_HZ for beat in unread)
     labelled = beats_of(BeatStream(model, FS_HZ), signal_mv, 100)
     assert {CLASSES[beat.label] for beat in labelled if beat.quality == "unreadable"} == {"Q"}
     assert all(beat.proba.argmax() == beat.label for beat in labelled)
-    kept = [beat for beat in beats if beat.readable]
-    peaks = np.array([beat.sample for beat in kept])
-    gaps = np.array([beat.after_gap for beat in kept])
-    assert gaps[0] and 1 <= gaps[1:].sum() <= 3
-    annotation = Annotation(peaks, np.full(len(peaks), "N"), gaps)
-    inputs = network_inputs(Record("whole", "MLII", FS_HZ, signal_mv), annotation, InputSettings.of(config))
+    kept, inputs = as_whole_record(beats, signal_mv, config)
+    assert kept[0].after_gap and 1 <= sum(beat.after_gap for beat in kept[1:]) <= 3
     rhythm = len(RHYTHM["causal"])
     assert np.array_equal(stacked(kept)[1][:, :rhythm], inputs.features[:, :rhythm])
     if config is CAUSAL:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import wfdb
+from scipy.signal import butter, sosfilt
 
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.system.errors import DeepECGError
@@ -47,6 +48,13 @@ def beat_times_s(duration_s: float, seed: int = 3) -> np.ndarray:
     """R-peaks at irregular intervals of 0.6 to 1.1 s."""
     times_s = 0.5 + np.cumsum(np.random.default_rng(seed).uniform(0.6, 1.1, int(2 * duration_s)))
     return times_s[times_s < duration_s - 0.5]
+
+
+def motion_mv(count: int, fs_hz: float, seed: int = 0) -> np.ndarray:
+    """Motion of the electrodes in which no beat can be seen: noise of 0.5 to 3 Hz, some 10 mV of it, (count,)."""
+    sos = butter(2, (0.5, 3), "bandpass", fs=fs_hz, output="sos")
+    noise = sosfilt(sos, np.random.default_rng(seed).normal(size=count))
+    return 10 * noise / noise.std()
 
 
 def spikes_mv(times_s: np.ndarray, duration_s: float, fs_hz: float, amplitude_mv: float = 1.0) -> np.ndarray:
