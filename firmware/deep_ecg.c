@@ -217,25 +217,26 @@ static enum deep_ecg_quality readable_quality(const struct deep_ecg *ecg)
     return ecg->unreadable.reached ? DEEP_ECG_UNREADABLE : ecg->noisy.reached ? DEEP_ECG_NOISY : DEEP_ECG_OK;
 }
 
-/* Takes a beat, just detected, into the queue; `lost_count` samples were lost up to its R-peak. There is no RR interval
- * where anything since the beat before is lost or cannot be read. No more than DEEP_ECG_WAITING wait: they lie at least
- * APART apart and go once their windows are there, but for the two that one sample can make known. */
-static void expect(struct deep_ecg *ecg, int64_t sample, uint32_t lost_count)
+/* Takes the beat at a peak into the queue. There is no RR interval where anything since the beat before is lost or, since
+ * the last one that could be read, cannot be read. No more than DEEP_ECG_WAITING wait: they lie at least APART apart and
+ * go once their windows are there, but for the two that one sample can make known. */
+static void expect(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
 {
     struct deep_ecg_waiting *beat = &ecg->waiting[ecg->waiting_count++];
-    const int64_t interval = sample - ecg->last_r, cut_after = window_complete(sample) - sample;
-    const int64_t detected_after = ecg->pushed - sample;
-    beat->sample = sample;
+    const int64_t interval = peak->r - ecg->last_r, cut_after = window_complete(peak->r) - peak->r;
+    const int64_t detected_after = ecg->pushed - peak->r;
+    beat->sample = peak->r;
     beat->known_after = (uint16_t)(detected_after > cut_after ? detected_after : cut_after);
     beat->late = detected_after > ON_TIME;
-    beat->quality = (uint8_t)readable_quality(ecg);
+    beat->quality = peak->quality;
     beat->rr_samples = (uint16_t)(interval < MAX_RR ? interval : MAX_RR);
-    if (!ecg->has_r || ecg->after_gap || lost_count != ecg->last_r_lost_count)
+    if (!ecg->has_r || peak->lost_count != ecg->last_r_lost_count || peak->unread_count != ecg->last_unread_count)
         beat->rr_samples = 0;
-    ecg->last_r = sample;
-    ecg->last_r_lost_count = lost_count;
+    if (peak->quality != DEEP_ECG_UNREADABLE)
+        ecg->last_unread_count = peak->unread_count;
+    ecg->last_r = peak->r;
+    ecg->last_r_lost_count = peak->lost_count;
     ecg->has_r = true;
-    ecg->after_gap = ecg->after_gap && ecg->unreadable.reached;
 }
 
 /* R-peaks: the network (beat_network.py, RunningGain and BeatNetwork) --------------------------------------------- */
@@ -433,7 +434,7 @@ static void remember_steps(struct deep_ecg *ecg, int64_t steps)
 static void tell(struct deep_ecg *ecg, const struct deep_ecg_peak *beat)
 {
     if (beat->r - ecg->last_r >= APART)
-        expect(ecg, beat->r, beat->lost_count);
+        expect(ecg, beat);
 }
 
 /* `peak` is a beat, and the last one. */
@@ -474,7 +475,7 @@ static void pick(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
 static void take_peak(struct deep_ecg *ecg)
 {
     const int64_t step = ecg->steps - 1, about = STEP * (step - BEAT_DELAY) + STEP / 2; /* of the network's samples */
-    struct deep_ecg_peak peak = {step, 0, ecg->beat_logits[0], ecg->lost_count};
+    struct deep_ecg_peak peak = {step, 0, ecg->beat_logits[0], ecg->lost_count, ecg->unread_count, 0};
     int r_ago;
     if (about < 0)
         return;
@@ -482,6 +483,7 @@ static void take_peak(struct deep_ecg *ecg)
     if (r_ago < 0)
         return;
     peak.r = ecg->pushed - r_ago;
+    peak.quality = (uint8_t)readable_quality(ecg);
     for (int ago = 0; ago < r_ago; ago++)
         peak.lost_count -= ecg->lost[place_of(ecg, ago)];
     pick(ecg, &peak);
@@ -514,7 +516,7 @@ static void detect(struct deep_ecg *ecg, float mv)
             continue;
         settle(&ecg->noisy, logits[1] >= NOISY);
         settle(&ecg->unreadable, logits[1] >= UNREADABLE);
-        ecg->after_gap = ecg->after_gap || ecg->unreadable.reached;
+        ecg->unread_count += ecg->unreadable.reached;
         if (has_peaked(ecg, logits[0]))
             take_peak(ecg);
         ecg->steps++;

@@ -52,9 +52,10 @@ struct deep_ecg_settled { /* whether the network's logits of unreadable signal r
 };
 
 struct deep_ecg_peak { /* of the network's logit of a beat */
-    int64_t step, r;     /* r: the sample of the R-peak near it */
+    int64_t step, r; /* the latter: the sample of the R-peak near it */
     int32_t logit;
-    uint32_t lost_count; /* samples of lost signal up to there */
+    uint32_t lost_count, unread_count; /* samples of lost signal up to there, steps that could not be read up to now */
+    uint8_t quality;
 };
 
 struct deep_ecg_waiting { /* a detected beat that has not been given out */
@@ -96,9 +97,10 @@ struct deep_ecg {
     int64_t steps, last_step;
     float beat_rr_steps[DEEP_ECG_BEAT_RR];
     uint8_t beat_rr_count;
-    bool has_refused, after_gap; /* since the last beat; since the last one that could be read */
-    struct deep_ecg_peak refused;
+    bool has_refused;
+    struct deep_ecg_peak refused; /* since the last beat */
     struct deep_ecg_settled noisy, unreadable;
+    uint32_t unread_count, last_unread_count; /* the latter: of the last beat that could be read */
 
     /* beats on their way to the network */
     int64_t last_r;
