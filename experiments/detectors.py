@@ -1,4 +1,4 @@
-"""R-peak detectors side by side on records of many recorders: sensitivity, +P, delay, and what is unreadable.
+"""R-peak detectors side by side on records of many recorders, and what of these is unreadable.
 
 Rules of ANSI/AAMI EC57 as ec57.py has them: reference and detected beats are paired one to one within 150 ms, flutter
 of the ventricles is left out, of the half-hour databases the first five minutes too, and scores are gross: over the
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> dict:
     """
     source, detectors = real_source(Config()), available_detectors()
     report: dict = {"data_source": source.name, "chunk_s": CHUNK_S, "versions": versions(), "sets": {}}
-    for name, items in test_sets(source.folder, options.sets).items():
+    for name, items in tests_of(source.folder, options.sets).items():
         if options.only is None or name in options.only:
             report["sets"][name] = scores_of(items, detectors)
             rates = ", ".join(f"{who} {one['se']} {one['ppv']}" for who, one in report["sets"][name].items())
@@ -164,7 +164,7 @@ def at_the_end(detect: Callable[[np.ndarray, float], np.ndarray]) -> Detect:
 # Sets ----------------------------------------------------------------------------------------------------------------
 
 
-def test_sets(mitdb: Path, folder: Path) -> dict[str, Callable[[], Iterator[Item]]]:
+def tests_of(mitdb: Path, folder: Path) -> dict[str, Callable[[], Iterator[Item]]]:
     """The tests by name; those of databases that are not in `folder` are left out with a line."""
     tests = {
         "DS1": lambda: of_records(mitdb, DS1, Config.lead),

@@ -201,7 +201,7 @@ class Monitor:
         self.beats: deque[Beat] = deque(maxlen=KEPT_BEATS)  # the latest
         self.counts: Counter[str] = Counter()
         self.alarms: deque[Event] = deque(maxlen=RECENT)
-        self.quality = "learning"
+        self.quality = "ok"
         self._wait_s = ON_TIME_S if mode == "causal" else ON_TIME_S + SETTLE_S + 0.5  # until a beat is labelled
         self._rr_s: deque[float] = deque(maxlen=RATE_BEATS)
         self._run = 0
@@ -295,7 +295,7 @@ class Lines:
             sys.stdout.flush()
 
     def _beat(self, beat: Beat, monitor: Monitor) -> str:
-        notes = ", detected late" * beat.late + ", the stream ended before all of it came" * (not beat.complete)
+        notes = ", found by looking back" * beat.late + ", the stream ended before all of it came" * (not beat.complete)
         notes += f", {beat.quality} signal" * (beat.quality != "ok")
         notes += ", not classified" * bool(not is_sure(beat.proba, monitor.min_confidence))
         return f"{CLASSES[beat.label]} {beat.proba.max():.2f}  label after {monitor.delay_ms(beat):.0f} ms{notes}"

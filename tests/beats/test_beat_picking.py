@@ -1,0 +1,78 @@
+"""Which peaks are beats: cases worked out by hand."""
+
+import numpy as np
+
+from deep_ecg.beats.beat_picking import Peak, StreamPicker, peaks_of, record_beats
+
+
+def picked(*peaks: tuple[int, float], threshold=0.0, least=-2.0, clearly=1.0) -> list[list[int]]:
+    """The steps told with each of `peaks`, (step, logit)."""
+    picker = StreamPicker(threshold, least, clearly)
+    return [[one.step for one in picker(Peak(step, logit, 7 * step))] for step, logit in peaks]
+
+
+def test_peaks_are_local_maxima_above_the_threshold():
+    row = np.array([0.0, 2.0, 1.0, 1.0, 3.0, 3.0, 0.5, 0.9, 0.1])
+    assert peaks_of(row, 1.0).tolist() == [0, 3]  # of two equals the first; 0.9 is too low
+
+
+def test_a_peak_below_the_threshold_is_no_beat():
+    assert picked((50, 2.0), (90, -0.1), (130, 0.0)) == [[50], [], [130]]
+
+
+def test_a_peak_within_the_refractory_period_is_none_unless_it_is_clearly_higher():
+    assert picked((50, 0.2), (57, 1.1)) == [[50], []]
+    assert picked((50, 0.2), (57, 1.2)) == [[50], [57]]  # the first was a P wave
+    assert picked((50, 0.2), (55, 5.0)) == [[50], []]  # too near for that
+
+
+REGULAR = [(50, 2.0), (90, 2.0), (130, 2.0), (170, 2.0)]  # RR of 40 steps
+
+
+def test_a_pause_shows_that_a_low_peak_was_a_beat():
+    assert picked(*REGULAR, (211, -1.0), (250, 2.0))[-2:] == [[], [211, 250]]
+
+
+def test_of_several_low_peaks_the_highest_was_the_beat():
+    assert picked(*REGULAR, (200, -1.9), (211, -1.0), (225, -1.5), (250, 2.0))[-1] == [211, 250]
+
+
+def test_no_beat_is_looked_for_without_a_pause_near_a_beat_or_before_the_rhythm_is_known():
+    assert picked(*REGULAR, (200, -1.0), (226, 2.0))[-1] == [226]  # 56 steps are no longer than 1.4 times 40
+    assert picked(*REGULAR, (184, -1.0), (250, 2.0))[-1] == [250]  # 14 steps after a beat
+    assert picked(*REGULAR, (236, -1.0), (250, 2.0))[-1] == [250]  # 14 before
+    assert picked(*REGULAR[:3], (171, -1.0), (210, 2.0))[-1] == [210]  # two intervals tell no rhythm
+
+
+def test_what_is_too_long_ago_is_left():
+    assert picked(*REGULAR, (211, -1.0), (337, 2.0))[-1] == [337]
+    assert picked(*REGULAR, (211, -1.0), (336, 2.0))[-1] == [211, 336]
+
+
+def logits(length: int, peaks: dict[int, float]) -> np.ndarray:
+    row = np.full(length, -6.0)
+    for step, logit in peaks.items():
+        row[step] = logit
+    return row
+
+
+def test_of_close_peaks_of_a_record_the_higher_one_is_the_beat():
+    row = logits(200, {50: 1.0, 58: 3.0, 100: 3.0, 109: 3.0, 150: -0.5})
+    assert record_beats(row, 0.0, -3.0).tolist() == [58, 100]
+
+
+def test_where_beats_are_sure_the_rhythm_does_not_matter():
+    peaks = {50 + 40 * beat: 4.0 for beat in range(30)} | {70 + 40 * 20: 0.1, 70 + 40 * 22: -0.1}
+    assert record_beats(logits(1400, peaks), 0.0, -3.0).tolist() == sorted({*peaks} - {70 + 40 * 22})
+
+
+def test_where_beats_are_doubtful_what_is_in_time_is_taken_and_what_is_not_is_left():
+    regular = {50 + 40 * beat: 0.5 for beat in range(60)}
+    late = 50 + 40 * 30
+    peaks = regular | {late: -0.4, 68 + 40 * 15: 0.3}
+    assert record_beats(logits(2500, peaks), 0.0, -3.0).tolist() == sorted(regular)
+
+
+def test_there_may_be_no_peak_at_all():
+    assert record_beats(np.full(500, -6.0), 0.0, -3.0).tolist() == []
+    assert record_beats(np.zeros(0), 0.0, -3.0).tolist() == []
