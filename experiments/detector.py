@@ -15,6 +15,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
+from typing import cast
 
 import numpy as np
 import torch
@@ -224,7 +225,7 @@ def integers(
     with torch.no_grad():
         stream = network.entered(torch.from_numpy(inputs).float() / FULL)
         put(arrays, "first", numbers(network.first.weight).T, network.first.bias, 1 / FULL, 1 / RESIDUAL_SCALE)
-        for index, block in enumerate(network.blocks):
+        for index, block in enumerate(cast(list[Block], list(network.blocks))):
             narrowed = F.relu(block.narrow(stream))
             convolved = block.convolved(narrowed)
             before, after = scales(narrowed), scales(convolved)
@@ -241,11 +242,11 @@ def integers(
     arrays["head_biases"] = np.round(numbers(network.head.bias) * RESIDUAL_SCALE / size).astype(np.int32)
     least, beat, *quality = (np.log(p / (1 - p)) * RESIDUAL_SCALE for p in (*thresholds, *limits))
     arrays["logit_scales"] = size / RESIDUAL_SCALE
-    arrays["threshold"], arrays["least"] = (np.int32(round(one / size[0])) for one in (beat, least))
+    arrays["threshold"], arrays["least"] = (np.array(round(one / size[0]), np.int32) for one in (beat, least))
     arrays["quality_limits"] = np.round(np.array(quality) / size[1]).astype(np.int32)
-    arrays["clearly"] = np.int32(round(CLEARLY * RESIDUAL_SCALE / size[0]))
+    arrays["clearly"] = np.array(round(CLEARLY * RESIDUAL_SCALE / size[0]), np.int32)
     arrays["dilations"] = np.array(DILATIONS, np.int32)
-    arrays["delay_steps"] = np.int32(round(DELAYS_S[form] * STEP_HZ))
+    arrays["delay_steps"] = np.array(round(DELAYS_S[form] * STEP_HZ), np.int32)
     return arrays
 
 
@@ -264,7 +265,7 @@ def put(
     arrays[f"{name}_weights"] = np.round(weights / size).astype(np.int8)
     arrays[f"{name}_biases"] = np.round(numbers(biases) / (size * in_scale)).astype(np.int32)
     arrays[f"{name}_multipliers"] = np.round(real * 2.0**shift).astype(np.int32)
-    arrays[f"{name}_shift"] = np.int32(shift)
+    arrays[f"{name}_shift"] = np.array(shift, np.int32)
 
 
 def numbers(parameters: Tensor) -> np.ndarray:
@@ -313,6 +314,6 @@ def write(path: Path, network: FloatNetwork, segments: Segments, form: str, step
     """Writes `network` of `form` as whole numbers, whose scales are those of batches that it has not seen."""
     inputs = segments.batch(steps, 4 * BATCH, 0)[0]
     with atomic_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, **integers(network, inputs, form, THRESHOLDS[form], LIMITS))
+        np.savez_compressed(file, allow_pickle=False, **integers(network, inputs, form, THRESHOLDS[form], LIMITS))
     parameters = sum(one.numel() for one in network.parameters())
     print(f"{path}: {parameters:,} parameters, {multiplications_per_s():,.0f} multiplications a second")

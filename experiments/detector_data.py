@@ -96,7 +96,9 @@ def _of_tele(path: Path, artefact: np.ndarray, unusable: np.ndarray) -> Recordin
 def cinc2017(folder: Path, names: Sequence[str]) -> tuple[list[Recording], list[Recording]]:
     """Recordings of a handheld device without R-peaks: those that can be read, and those too noisy."""
     classes = cinc2017_classes(folder)
-    readable, noisy, left = [], [], dict(CINC_LIMITS)
+    readable: list[Recording] = []
+    noisy: list[Recording] = []
+    left = dict(CINC_LIMITS)
     for name in sorted(names):
         label = classes[name]
         left[label] -= 1

@@ -116,7 +116,9 @@ class Segments:
         return signal_mv * np.where(np.arange(LENGTH) < since, 1.0, np.exp(self._rng.normal(0, 0.9)))
 
     def _noisy(self, segment: Segment, height_mv: float) -> Segment:
-        added_mv = sum(self._noise_mv(height_mv) for _ in range(1 + (self._rng.random() < 0.3)))
+        added_mv = self._noise_mv(height_mv)
+        if self._rng.random() < 0.3:
+            added_mv += self._noise_mv(height_mv)
         power = np.convolve(added_mv**2, np.full(HZ, 1 / HZ), "same")
         snr_db = 10 * np.log10(height_mv**2 / 8 / np.maximum(power, 1e-12))
         unreadable = np.maximum(segment.unreadable, snr_db < UNREADABLE_DB)
@@ -197,7 +199,7 @@ def recorded_noise(noises: Sequence[np.ndarray], rng: np.random.Generator) -> np
     """BANK_S of the stretches `noises` in random order and polarity, each faded in and out."""
     fade, parts, length = np.linspace(0, 1, 30), [], 0
     while length < BANK_S * HZ:
-        part = np.clip(unit(noises[rng.integers(len(noises))]), -NOISE_LIMIT, NOISE_LIMIT) * rng.choice((-1, 1))
+        part = np.clip(unit(noises[int(rng.integers(len(noises)))]), -NOISE_LIMIT, NOISE_LIMIT) * rng.choice((-1, 1))
         part[:30] *= fade
         part[-30:] *= fade[::-1]
         parts.append(part.astype(np.float32))

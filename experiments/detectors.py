@@ -13,6 +13,7 @@ import importlib
 import importlib.metadata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -166,13 +167,13 @@ def at_the_end(detect: Callable[[np.ndarray, float], np.ndarray]) -> Detect:
 
 def tests_of(mitdb: Path, folder: Path) -> dict[str, Callable[[], Iterator[Item]]]:
     """The tests by name; those of databases that are not in `folder` are left out with a line."""
-    tests = {
+    tests: dict[str, Callable[[], Iterator[Item]]] = {
         "DS1": lambda: of_records(mitdb, DS1, Config.lead),
         "DS2": lambda: of_records(mitdb, DS2, Config.lead),
         "SVDB": lambda: of_records(folder / "svdb", _held(folder / "svdb"), "ECG1"),
         "Challenge 2014": lambda: of_records(folder / "challenge2014", _held(folder / "challenge2014"), "ECG", 0.0),
         "TELE": lambda: of_tele(folder / "tele"),
-        **{f"noise, {db} dB": lambda db=db: of_noise(mitdb, folder, db) for db in LEVELS_DB},
+        **{f"noise, {db} dB": partial(of_noise, mitdb, folder, db) for db in LEVELS_DB},
     }
     needed = {"SVDB": "svdb", "Challenge 2014": "challenge2014", "TELE": "tele"} | {
         name: "tele" for name in tests if name.startswith("noise")

@@ -72,8 +72,17 @@ class BeatFiles:
         files = {"files": [str(self.annotations), str(self.table)]}
         readable = self.beats - self._unreadable
         trust = graded(readable, self._wrong / max(readable, 1), self._unsure / max(readable, 1), None)
-        told = {"unit": unit, "unreadable": self._unreadable, "unread": unread}
-        return summary_of(self._record, self._counts, trust, self.beats, not_classified, **told) | files
+        summary = summary_of(
+            self._record,
+            self._counts,
+            trust,
+            self.beats,
+            not_classified,
+            unit=unit,
+            unreadable=self._unreadable,
+            unread=unread,
+        )
+        return summary | files
 
     def _labelled(self, beats: Sequence[Beat]) -> Labelled:
         samples = np.array([beat.sample for beat in beats], int)
