@@ -43,7 +43,7 @@ class Compared:
             (self.found_s, self.reference_s),
             (self.right_s, self.test_s),
         )
-        return {name: 100 * part / whole if whole else None for name, (part, whole) in zip(RATES, pairs)}
+        return {name: 100 * (part / whole) if whole else None for name, (part, whole) in zip(RATES, pairs)}
 
 
 def episodes_of(marks: Sequence[tuple[int, str]], rhythms: Sequence[str], end: int) -> Stretches:
@@ -99,7 +99,9 @@ def compare_marks(
     """Each of KINDS by the marks (sample, rhythm) of two files, between the samples `start` and `end`."""
     compared = {}
     for kind, (rhythms, unsaid) in KINDS.items():
-        sides = [(reference, rhythms), (test, rhythms), (reference, unsaid)]
-        stretches = [within(episodes_of(marks, names, end), start, end) for marks, names in sides]
-        compared[kind] = compare(*stretches, fs_hz)
+        real, told, excluded = (
+            within(episodes_of(marks, names, end), start, end)
+            for marks, names in ((reference, rhythms), (test, rhythms), (reference, unsaid))
+        )
+        compared[kind] = compare(real, told, excluded, fs_hz)
     return compared
