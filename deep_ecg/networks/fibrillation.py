@@ -1,9 +1,8 @@
 """Atrial fibrillation or flutter at every beat, told from the rhythm: a probability, and the episodes that it makes.
 
 A gated recurrent unit (Cho et al. 2014, EMNLP) of a few numbers of memory looks at the RR intervals alone, one after
-another. Intervals to and from beats labelled V are none: frequent V are irregular too, but do not fibrillate. It tells
-of the latest beat, causally, and of the beat before, with one beat of lag. What it learned from is said in its file,
-which `python -m experiments rhythm` writes.
+another, causally. Intervals to and from beats labelled V or F are passed over: frequent ectopic beats are irregular
+too, but do not fibrillate. What it learned from is said in its file, which `python -m experiments rhythm` writes.
 """
 
 import json
@@ -14,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from config import CLASSES
+from deep_ecg.beats.rhythm import rr_intervals
 from deep_ecg.networks.classifier import PRETRAINED
 from deep_ecg.system.errors import DeepECGError
 
@@ -21,7 +22,8 @@ WEIGHTS = PRETRAINED / "rhythm.json"
 RR_RANGE_S = (0.2, 3.0)  # an interval outside it is none
 USUAL_RR_S, SPREAD = 0.8, 0.4  # by which the logarithm of an interval is scaled
 STEP_SCALE = 3.0  # of the logarithm of an interval over the one before
-INPUTS = 4  # of a beat: interval, its step, how large that is, and whether there is none
+INPUTS = 3  # of a beat: interval, its step from the last one, and how large that is
+VENTRICULAR = (CLASSES.index("V"), CLASSES.index("F"))  # labels of beats whose intervals say nothing of the atria
 PARTS = ("input", "recurrent", "input_bias", "recurrent_bias", "output", "output_bias")
 
 SURE = 0.5  # probability from which a beat counts as fibrillating
@@ -31,18 +33,18 @@ BACK_BEATS = 16  # by so many beats an episode begins, and ends, before it is to
 
 @dataclass(frozen=True)
 class FibrillationNetwork:
-    """Weights of the recurrent unit, in the order of torch.nn.GRU (reset, update, new), and of its two outputs."""
+    """Weights of the recurrent unit, in the order of torch.nn.GRU (reset, update, new), and of its output."""
 
     input: np.ndarray  # (3 hidden, INPUTS)
     recurrent: np.ndarray  # (3 hidden, hidden)
     input_bias: np.ndarray  # (3 hidden,)
     recurrent_bias: np.ndarray  # (3 hidden,)
-    output: np.ndarray  # (2, hidden): of the latest beat, of the one before
-    output_bias: np.ndarray  # (2,)
+    output: np.ndarray  # (hidden,)
+    output_bias: np.ndarray  # ()
 
     def __post_init__(self):
         hidden = self.recurrent.shape[-1]
-        shapes = [(3 * hidden, INPUTS), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,), (2, hidden), (2,)]
+        shapes = [(3 * hidden, INPUTS), (3 * hidden, hidden), (3 * hidden,), (3 * hidden,), (hidden,), ()]
         for name, shape in zip(PARTS, shapes):
             part = getattr(self, name)
             if part.shape != shape or not np.isfinite(part).all():
@@ -65,29 +67,35 @@ class FibrillationWatch:
     def __init__(self, network: FibrillationNetwork):
         self._network = network
         self._memory = np.zeros(network.recurrent.shape[1])
-        self._rr_s, self._was_v = np.nan, False  # of the latest beat
+        self._rr_s, self._was_v = np.nan, False  # the latest known interval; whether the latest beat is V
 
     def steps(self, rr_s: np.ndarray, is_v: np.ndarray) -> np.ndarray:
-        """Probabilities (beats, 2) after each of the next beats: that it fibrillates, and that the one before does.
+        """The probability (beats,) that each of the next beats fibrillates; where an interval is none, as before it.
 
-        rr_s (beats,) from `rhythm.rr_intervals`; is_v (beats,) whether each beat is labelled V.
+        rr_s (beats,) from `rhythm.rr_intervals`; is_v (beats,) whether each beat is labelled V or F.
         """
-        inputs = rhythm_inputs(rr_s, is_v, self._rr_s, self._was_v)
-        if len(rr_s):
-            known_s = known_intervals(rr_s, is_v, self._was_v)
-            self._rr_s, self._was_v = float(known_s[-1]), bool(is_v[-1])
-        network, hidden = self._network, len(self._memory)
-        given = inputs @ network.input.T + network.input_bias
-        memories = np.empty((len(given), hidden))
-        memory = self._memory
-        for at, from_input in enumerate(given):
+        if len(rr_s) == 0:
+            return np.empty(0)
+        intervals_s = known_intervals(rr_s, is_v, self._was_v)
+        known = np.isfinite(intervals_s)
+        inputs = rhythm_inputs(intervals_s[known], self._rr_s)
+        memories = np.concatenate([self._memory[None], self._steps(inputs)])
+        self._memory, self._was_v = memories[-1], bool(is_v[-1])
+        self._rr_s = np.append(self._rr_s, intervals_s[known])[-1]
+        told = sigmoid(memories @ self._network.output + self._network.output_bias)
+        return told[np.cumsum(known)]
+
+    def _steps(self, inputs: np.ndarray) -> np.ndarray:
+        """The memory (beats, hidden) after each of `inputs` (beats, INPUTS)."""
+        network, memory, hidden = self._network, self._memory, len(self._memory)
+        memories = np.empty((len(inputs), hidden))
+        for at, given in enumerate(inputs @ network.input.T + network.input_bias):
             own = network.recurrent @ memory + network.recurrent_bias
-            reset, update = np.split(sigmoid(from_input[: 2 * hidden] + own[: 2 * hidden]), 2)
-            new = np.tanh(from_input[2 * hidden :] + reset * own[2 * hidden :])
+            reset, update = np.split(sigmoid(given[: 2 * hidden] + own[: 2 * hidden]), 2)
+            new = np.tanh(given[2 * hidden :] + reset * own[2 * hidden :])
             memory = new + update * (memory - new)
             memories[at] = memory
-        self._memory = memory
-        return sigmoid(memories @ network.output.T + network.output_bias)
+        return memories
 
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
@@ -102,16 +110,11 @@ def known_intervals(rr_s: np.ndarray, is_v: np.ndarray, was_v: bool = False) -> 
     return np.where(known, rr_s, np.nan)
 
 
-def rhythm_inputs(
-    rr_s: np.ndarray, is_v: np.ndarray, rr_before_s: float = np.nan, was_v: bool = False
-) -> np.ndarray:
-    """What the network sees of each beat, (beats, INPUTS); the last two are of the beat before the first."""
-    known_s = known_intervals(np.asarray(rr_s, float), np.asarray(is_v, bool), was_v)
-    step = np.log(known_s / np.concatenate(([rr_before_s], known_s))[: len(known_s)])
-    both = np.isfinite(step)
-    step = STEP_SCALE * np.clip(np.where(both, step, 0.0), -1, 1)
-    interval = np.log(np.where(np.isfinite(known_s), known_s, USUAL_RR_S) / USUAL_RR_S) / SPREAD
-    return np.stack([interval, step, np.abs(step), ~both], axis=1)
+def rhythm_inputs(intervals_s: np.ndarray, before_s: float = np.nan) -> np.ndarray:
+    """What the network sees of the known intervals (n,), (n, INPUTS); `before_s` is the one before the first."""
+    steps = np.log(intervals_s / np.concatenate(([before_s], intervals_s))[: len(intervals_s)])
+    steps = STEP_SCALE * np.clip(np.where(np.isfinite(steps), steps, 0.0), -1, 1)
+    return np.stack([np.log(intervals_s / USUAL_RR_S) / SPREAD, steps, np.abs(steps)], axis=1)
 
 
 # Episodes ------------------------------------------------------------------------------------------------------------
@@ -126,12 +129,20 @@ class Episode:
     beats: int
 
 
-def fibrillation(rr_s: np.ndarray, is_v: np.ndarray, lag: bool = True) -> np.ndarray:
-    """The probability (beats,) that each beat of a record fibrillates; causal without the `lag` of one beat."""
-    proba = FibrillationWatch(FibrillationNetwork.load()).steps(rr_s, is_v)
-    if not lag or len(proba) == 0:
-        return proba[:, 0]
-    return np.append(proba[1:, 1], proba[-1, 0])
+def fibrillation(rr_s: np.ndarray, is_v: np.ndarray) -> np.ndarray:
+    """The probability (beats,) that each beat of a record fibrillates, by the network that ships: see `steps`."""
+    return FibrillationWatch(FibrillationNetwork.load()).steps(rr_s, is_v)
+
+
+def episodes_of_record(
+    samples: np.ndarray, fs_hz: float, labels: np.ndarray, after_gap: np.ndarray | None = None
+) -> list[Episode]:
+    """The episodes of a whole record: R-peaks `samples` (beats,) at `fs_hz`, `labels` (beats,) into CLASSES.
+
+    Of beats `after_gap` (beats,), before which signal was lost, the interval is none.
+    """
+    rr_s = rr_intervals(samples, fs_hz, after_gap)
+    return find_episodes(samples, fibrillation(rr_s, np.isin(labels, VENTRICULAR)))
 
 
 def find_episodes(samples: np.ndarray, proba: np.ndarray, back_beats: int = BACK_BEATS) -> list[Episode]:

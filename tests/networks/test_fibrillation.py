@@ -28,8 +28,8 @@ NAN = math.nan
 
 def random_network(hidden: int = 5, seed: int = 0) -> tuple[FibrillationNetwork, torch.nn.GRU, torch.nn.Linear]:
     torch.manual_seed(seed)
-    unit, output = torch.nn.GRU(INPUTS, hidden, batch_first=True).double(), torch.nn.Linear(hidden, 2).double()
-    weights = (unit.weight_ih_l0, unit.weight_hh_l0, unit.bias_ih_l0, unit.bias_hh_l0, output.weight, output.bias)
+    unit, output = torch.nn.GRU(INPUTS, hidden, batch_first=True).double(), torch.nn.Linear(hidden, 1).double()
+    weights = (unit.weight_ih_l0, unit.weight_hh_l0, unit.bias_ih_l0, unit.bias_hh_l0, output.weight[0], output.bias[0])
     return FibrillationNetwork(*(part.detach().numpy() for part in weights)), unit, output
 
 
@@ -40,12 +40,11 @@ def rhythm(beats: int, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_inputs_by_hand():
-    inputs = rhythm_inputs(np.array([NAN, 0.8, 0.4, 0.5]), np.zeros(4, bool))
-    log_2 = math.log(2)
-    assert inputs[:, 0] == pytest.approx([0, 0, -log_2 / 0.4, math.log(0.5 / 0.8) / 0.4])
-    assert inputs[:, 1] == pytest.approx([0, 0, -3 * log_2, 3 * math.log(1.25)])
+    inputs, log_2 = rhythm_inputs(np.array([0.8, 0.4, 0.5])), math.log(2)
+    assert inputs[:, 0] == pytest.approx([0, -log_2 / 0.4, math.log(0.5 / 0.8) / 0.4])
+    assert inputs[:, 1] == pytest.approx([0, -3 * log_2, 3 * math.log(1.25)])
     assert inputs[:, 2] == pytest.approx(np.abs(inputs[:, 1]))
-    assert inputs[:, 3].tolist() == [1, 1, 0, 0]
+    assert rhythm_inputs(np.array([0.8, 0.4]), before_s=2.4)[0, 1] == -3  # a step to a third, kept within that to 1/e
 
 
 def test_intervals_to_and_from_v_and_out_of_range_are_none():
@@ -59,9 +58,19 @@ def test_intervals_to_and_from_v_and_out_of_range_are_none():
 def test_probabilities_are_those_of_torchs_recurrent_unit():
     network, unit, output = random_network()
     rr_s, is_v = rhythm(300)
+    intervals_s = known_intervals(rr_s, is_v)
+    inputs = torch.from_numpy(rhythm_inputs(intervals_s[np.isfinite(intervals_s)]))
     with torch.no_grad():
-        expected = torch.sigmoid(output(unit(torch.from_numpy(rhythm_inputs(rr_s, is_v))[None])[0]))[0].numpy()
-    assert np.allclose(FibrillationWatch(network).steps(rr_s, is_v), expected, atol=1e-12)
+        expected = torch.sigmoid(output(unit(inputs[None])[0]))[0, :, 0].numpy()
+    told = FibrillationWatch(network).steps(rr_s, is_v)
+    assert np.allclose(told[np.isfinite(intervals_s)], expected, atol=1e-12)
+
+
+def test_where_there_is_no_interval_the_probability_stays():
+    network, *_ = random_network()
+    told = FibrillationWatch(network).steps(np.array([NAN, 0.8, 0.5, 1.1, 0.8]), np.array([0, 0, 1, 0, 0], bool))
+    assert told[1] == told[2] == told[3] and len(set(told.tolist())) == 3
+    assert told[0] == pytest.approx(1 / (1 + math.exp(-float(network.output_bias))))
 
 
 @pytest.mark.parametrize("cuts", [(1,), (10, 11, 250), (150, 150)])
@@ -73,14 +82,12 @@ def test_however_the_beats_are_divided_the_probabilities_are_the_same(cuts):
     assert np.allclose(np.concatenate(parts), FibrillationWatch(network).steps(rr_s, is_v), rtol=0, atol=1e-12)
 
 
-def test_with_a_beat_of_lag_each_beat_is_told_of_after_the_next(monkeypatch):
-    network, *_ = random_network()
-    monkeypatch.setattr(FibrillationNetwork, "load", lambda: network)
+def test_it_is_causal_and_without_beats_tells_nothing():
     rr_s, is_v = rhythm(50)
-    after = FibrillationWatch(network).steps(rr_s, is_v)
-    assert np.array_equal(fibrillation.fibrillation(rr_s, is_v, lag=False), after[:, 0])
-    assert np.array_equal(fibrillation.fibrillation(rr_s, is_v), [*after[1:, 1], after[-1, 0]])
-    assert len(fibrillation.fibrillation(np.empty(0), np.empty(0, bool))) == 0
+    network, *_ = random_network()
+    whole = FibrillationWatch(network).steps(rr_s, is_v)
+    assert np.allclose(FibrillationWatch(network).steps(rr_s[:30], is_v[:30]), whole[:30], rtol=0, atol=1e-12)
+    assert len(FibrillationWatch(network).steps(np.empty(0), np.empty(0, bool))) == 0
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -90,7 +97,7 @@ def test_a_file_that_holds_no_network_is_one_line(part, tmp_path):
     path = tmp_path / "rhythm.json"
     path.write_text(json.dumps({"weights": weights}))
     assert np.array_equal(FibrillationNetwork.load(path).recurrent, network.recurrent)
-    for number, spoiled in enumerate([weights[part][:-1], [], "weights", None]):
+    for number, spoiled in enumerate([[weights[part]] * 2, [], "weights", None]):
         other = tmp_path / f"{number}.json"
         other.write_text(json.dumps({"weights": weights | {part: spoiled}}))
         refused(partial(FibrillationNetwork.load, other), other, "no network of the rhythm")
@@ -127,6 +134,16 @@ def test_episodes_at_the_edges_of_a_record():
     assert find_episodes(samples, probabilities((40, 1), (60, 0)), 10) == [Episode(0, 30, 30)]
     assert find_episodes(samples, np.zeros(100)) == []
     assert find_episodes(np.empty(0, int), np.empty(0)) == []
+
+
+def test_episodes_of_a_record_are_told_by_its_peaks_labels_and_gaps():
+    """Five minutes of order, then without: the episode begins within 30 beats of where it does; V and gaps are none."""
+    parts = [simulated(kind, 400)[0] for kind in ("sinus", "fibrillation")]
+    samples = np.round(250 * np.cumsum(np.concatenate(parts))).astype(int)
+    (episode,) = fibrillation.episodes_of_record(samples, 250.0, np.zeros(800, int))
+    assert abs(np.searchsorted(samples, episode.start) - 400) <= 30 and episode.end == samples[-1]
+    assert fibrillation.episodes_of_record(samples, 250.0, np.full(800, 2)) == []
+    assert fibrillation.episodes_of_record(samples, 250.0, np.zeros(800, int), np.ones(800, bool)) == []
 
 
 def test_annotations_name_the_rhythm_from_its_first_beat_on():
