@@ -29,6 +29,7 @@ AAMI_SYMBOLS = (
 )
 MODES = ("diagnostic", "causal")
 DATA_SOURCES = ("auto", "local", "physionet", "synthetic")
+DATABASES = ("mitdb", "svdb", "cinc2017", "afdb", "vitaldb_arrdb")  # the table is deep_ecg/records/databases.py
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,14 @@ class Config:
     physionet_url: str = "https://physionet.org/files/mitdb/1.0.0/"
     synthetic_minutes: float = 4.0  # length of each of the 44 synthetic records
 
+    # What is trained on (docs/databases.md): mitdb alone is the protocol DS1 -> DS2 of published work; with others it
+    # is the open protocol, everything but DS2 and the held-out patients of each database, whose tables stay apart
+    databases: tuple[str, ...] = ("mitdb",)
+    svdb_dir: str = "svdb"  # each goes after an environment variable, such as DEEP_ECG_SVDB_DIR
+    cinc2017_dir: str = "cinc2017"
+    afdb_dir: str = "afdb"
+    vitaldb_arrdb_dir: str = "vitaldb_arrdb"
+
     # The database (docs/databases.md) --------------------------------------------------------------------------------
     train_records: tuple[str, ...] = DS1  # every choice is made on these alone
     validation_records: tuple[str, ...] = VALIDATION  # some of them: held out of one more training, for its curve
@@ -138,7 +147,13 @@ class Config:
     v_prior_weight: float = 0.5  # how far V of the same shape make the next V likelier; 0 switches either off
 
     def __post_init__(self):
-        check_settings(self, {"mode": MODES, "preset": tuple(PRESETS), "data_source": DATA_SOURCES}, CLASSES)
+        choices = {"mode": MODES, "preset": tuple(PRESETS), "data_source": DATA_SOURCES}
+        check_settings(self, choices, CLASSES, DATABASES)
+
+    @property
+    def protocol(self) -> str:
+        """By which protocol networks are trained and tested: see `databases`."""
+        return "DS1 -> DS2" if self.databases == ("mitdb",) else "open"
 
     @property
     def leads(self) -> tuple[str, ...]:

@@ -5,19 +5,23 @@ needs other settings of config.py and no code.
 """
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from joblib import delayed
 
-from config import Config
+from config import CLASSES, Config
 from deep_ecg.beats import replays
 from deep_ecg.beats.arrays import Beats, concatenate
 from deep_ecg.beats.cache import cached_beats, entry_folder
 from deep_ecg.beats.input_settings import InputSettings
-from deep_ecg.beats.inputs import beats_of
+from deep_ecg.beats.inputs import beats_of, beats_without_signal, no_beats
 from deep_ecg.beats.strip import beats_of_strip, strip_of
+from deep_ecg.beats.whole_record import r_peaks
+from deep_ecg.records import rhythms
 from deep_ecg.records.database import Source, open_records
-from deep_ecg.records.wfdb_files import RecordFile, aami_labels, left_out_line
+from deep_ecg.records.databases import BEATS, RECORDS, Database, classifying
+from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, left_out_line
 from deep_ecg.system.progress import counted
 from deep_ecg.system.workers import Run
 
@@ -31,6 +35,8 @@ FOLDS = tuple(
         "201 223 208 115 230",
     )
 )
+DETECTED = 1  # raised when another detector finds the beats of records that have one label
+TIMED_N = 8  # of the N beats without a signal, of which there are more than enough, every so manieth is kept
 REPLAYED = (0.2, 0.5, 0.5, 1.0, 0.0)  # share of the N S V F Q beats of a replay that is kept: enough, in less memory
 
 
@@ -88,10 +94,65 @@ def load_replays(
     return cached_beats(entry, source.folder, records, files, make, config.threads, run)
 
 
-def load_training(source: Source, config: Config) -> tuple[Beats, Beats | None]:
-    """The beats that `config` trains on, and their replays where it asks for any; by now, the cache holds them."""
+def load_training(source: Source, config: Config) -> tuple[Beats, Beats | None, list[Beats]]:
+    """The beats that `config` trains on, their replays where it asks for any, and those of each of the other databases.
+
+    By now, the cache holds them.
+    """
     beats = load_beats(source, config.train_records, config)
-    return beats, load_replays(source, config.train_records, config) if config.replays else None
+    replays = load_replays(source, config.train_records, config) if config.replays else None
+    others = classifying(config.databases[1:])
+    return beats, replays, [load_database(other, other.train, config) for other in others]
+
+
+def load_database(
+    database: Database, records: Sequence[str], config: Config, progress: bool = False, run: Run | None = None
+) -> Beats:
+    """The beats of `records` of `database`, which lie in its local folder, as far as its labels say what they are.
+
+    Of one label a record: the beats that the detector finds in records whose beats are all N. Without a signal: see
+    `beats_without_signal`. From the cache where possible; `run` is that of `load_beats`.
+    """
+    folder = database.folder(config)
+    if database.teaches == BEATS:
+        return load_beats(Source("local", folder), records, database.config(config), progress, run)
+    if database.teaches == RECORDS:
+        labels = database.labels_of_records(folder)
+        records = [name for name in records if labels.get(name) in database.all_n]
+    files = database.local_files(folder, records)
+    entry = entry_folder(database.name, folder, records, files, config, DETECTED)
+    paths = [folder / database.path(folder, name) for name in records]
+    of_one = _detected_beats if database.teaches == RECORDS else _timed_beats
+
+    def make(run: Run) -> Iterable[Beats]:
+        jobs = (delayed(of_one)(path, name, database, config) for path, name in zip(paths, records))
+        return counted(run(jobs), f"{database.name} beats", len(records), "records", progress)
+
+    return cached_beats(entry, folder, records, files, make, config.threads, run)
+
+
+def _detected_beats(path: Path, name: str, database: Database, config: Config) -> Beats:
+    """The beats found in the record at `path`, all N; none where fewer than two are found."""
+    lead = RecordFile.open(path, name).lead(database.leads)
+    return n_beats(lead, r_peaks(lead.signal_mv, lead.fs_hz), config)
+
+
+def n_beats(lead: Record, peaks: np.ndarray, config: Config) -> Beats:
+    """Beats of `lead` with R-peaks `peaks` (beats,), all N; none where there are fewer than two."""
+    if len(peaks) < 2:
+        print(f"      {lead.name}: {len(peaks)} beats found, left out", flush=True)
+        return no_beats(InputSettings.of(config))
+    annotation = Annotation(peaks, np.full(len(peaks), "N"), np.zeros(len(peaks), bool))
+    return beats_of(lead, annotation, np.zeros(len(peaks), np.int64), InputSettings.of(config))
+
+
+def _timed_beats(path: Path, name: str, database: Database, config: Config) -> Beats:
+    """N and S beats of a table of times, where the rhythm leaves no doubt which they are; of N, every TIMED_N-th."""
+    record = rhythms.read_table(path.with_suffix(".csv"))
+    kept = np.isin(record.symbols, ("N", "S")) & ~np.isin(record.rhythms, rhythms.DOUBTFUL)
+    kept &= (record.symbols == "S") | (np.arange(len(kept)) % TIMED_N == 0)
+    labels = np.where(record.symbols == "S", CLASSES.index("S"), CLASSES.index("N"))
+    return beats_without_signal(name, record.times_s, labels, InputSettings.of(config), kept)
 
 
 def _donors_of(record: RecordFile, config: Config) -> np.ndarray | None:

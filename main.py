@@ -18,15 +18,27 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from config import CLASSES, DATA_DIR_VARIABLE, DATA_SOURCES, MODES, PRESETS, Config, name_of_test, with_overrides
-from data_loader import load_beats, load_replays, load_training
+from config import (
+    CLASSES,
+    DATA_DIR_VARIABLE,
+    DATA_SOURCES,
+    DATABASES,
+    MODES,
+    PRESETS,
+    Config,
+    name_of_test,
+    with_overrides,
+)  # fmt: skip
+from data_loader import load_beats, load_database, load_replays, load_training
 from deep_ecg.beats.arrays import Beats, class_counts
 from deep_ecg.labelling import commands
 from deep_ecg.networks.classifier import SYNTHETIC_NETWORK, load_network, network_path
 from deep_ecg.records.database import Source, ingest
+from deep_ecg.records.databases import BEATS, RECORDS, Database, classifying, fetched
 from deep_ecg.system import console
+from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import check_writable, locked, write_text
-from deep_ecg.system.workers import worker_pool
+from deep_ecg.system.workers import Run, worker_pool
 from deep_ecg.training import processes
 
 # What needs torch or draws is imported where a network is trained or scored: `predict` and `stream` run without torch.
@@ -51,7 +63,11 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     with stages("ingest", f"Ingest ({config.data_source}): {config.data_folder}"):
         source = ingest(config, progress)
         announce(source)
-    folder = Path(config.runs_dir) / (name or f"{config.mode}-{config.preset}{'-SYNTHETIC' * source.synthetic}")
+        others = others_of(config, source, progress)
+    protocol = "open-" * bool(others)
+    folder = Path(config.runs_dir) / (
+        name or f"{protocol}{config.mode}-{config.preset}{'-SYNTHETIC' * source.synthetic}"
+    )
     check_writable(folder)
     with locked(folder), worker_pool(config.threads) as workers:  # for all of it: its processes take seconds to start
         with stages("beats", "Beats of the records to train on, and replays of these in other rhythms"):
@@ -61,6 +77,9 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
             if config.replays:
                 replays = load_replays(source, config.train_records, config, progress, workers)
                 print(f"      {describe_beats(replays)}, replayed")
+            for other in others:
+                beats = load_database(other, other.train, config, progress, workers)
+                print(f"      {describe_beats(beats)}, of {other.name}")
             warnings = check_enough(ds1, replays, config)
             for warning in warnings:
                 print(f"      warning: {warning}", flush=True)
@@ -72,6 +91,9 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
             ds2 = load_beats(source, config.test_records, config, progress, workers)
             print(f"      {describe_beats(ds2)}")
             reports, proba, shown = assess_all(trained, validation, config, source, ds1, ds2)
+            for other in others:
+                if other.teaches in (BEATS, RECORDS):
+                    assess_held_out(trained, reports, other, config, progress, workers)
         with stages("figures", f"Figures of seed {trained[shown].seed}"):
             pictures = draw_run(folder, config, source, trained[shown], reports[shown], proba[shown], ds1, ds2)
             reports[shown] |= {"figures": pictures, "warnings": warnings}
@@ -82,6 +104,32 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
         report = finish(folder, [*trained, validation], reports, shown, stages.timings_s())
     print_next(config, source, trained[shown].folder / "checkpoint.pt")
     return report
+
+
+def others_of(config: Config, source: Source, progress: bool) -> list[Database]:
+    """The databases besides mitdb that beats are taught by, each in its local folder by now.
+
+    Raises DeepECGError where one cannot be had, or mitdb is synthetic: real patients are not mixed with made-up ones.
+    """
+    others = classifying(config.databases[1:])
+    if others and source.synthetic:
+        raise DeepECGError(
+            f"setting databases: {others[0].name} is real and mitdb is synthetic here ({source.reason}): put the "
+            f"MIT-BIH Arrhythmia Database into a folder and set {DATA_DIR_VARIABLE} to it, or train on mitdb alone"
+        )
+    for other in others:
+        print(f"      {other.name}: {fetched(other, config, progress=progress)}")
+    return others
+
+
+def assess_held_out(trained, reports: list[dict], database: Database, config: Config, progress: bool, workers: Run):
+    """Adds to the report of each network how it does on the held-out patients of `database`."""
+    from deep_ecg.training.experiment import held_out_scores
+
+    beats = load_database(database, database.held_out, config, progress, workers)
+    for network, report in zip(trained, reports):
+        found = held_out_scores(network, database, beats, database.folder(config))
+        report.setdefault("held_out", {})[database.name] = found
 
 
 def help_train(config: Config) -> dict:
@@ -189,6 +237,9 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"Deep-ECG {__version__}")
     commands.add_model_options(top)
     top.add_argument("--data-source", choices=DATA_SOURCES, help=f"where the data come from ({DATA_DIR_VARIABLE})")
+    about = "what to train on, mitdb first; with others, by the open protocol"
+    about += f": {', '.join(DATABASES)}"
+    top.add_argument("--databases", nargs="+", choices=DATABASES, metavar="NAME", help=about)
     top.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="train once a seed and report mean and sd")
     top.add_argument("--epochs", type=int, metavar="N", help="passes over the beats (default: as the preset has)")
     top.add_argument("--replays", type=int, metavar="N", help="of each training record (0: train on the records alone)")
@@ -219,8 +270,9 @@ def add_evaluate(group: argparse._SubParsersAction):
 def run_command(options: dict):
     """`python main.py`: the whole pipeline with the settings of config.py and the command line."""
     run_options = {name: options.pop(name) for name in ("name", "fresh") if name in options}
-    if "seeds" in options:
-        options["seeds"] = tuple(options["seeds"])
+    for name in ("seeds", "databases"):
+        if name in options:
+            options[name] = tuple(options[name])
     with processes.group():
         run(with_overrides(Config(), **options), **run_options)
 

@@ -137,9 +137,11 @@ class HybridECGNet(nn.Module):
     def _shown(self, windows: Tensor) -> Tensor:
         """`_wave` of a random choice of the batch, and 0 for the share `wave_dropout`, whose waveform costs nothing.
 
-        All of a beat's waveform or nothing, and not scaled up: the head must know both cases.
+        All of a beat's waveform or nothing, and not scaled up: the head must know both cases. Nothing is seen of beats
+        without a signal, whose windows are 0.
         """
         shown = torch.randperm(len(windows))[round(len(windows) * self.wave_dropout) :]
+        shown = shown[windows[shown, 0].any(dim=1)]
         wave = self._wave(windows[shown])
         return wave.new_zeros(len(windows), wave.shape[1]).index_copy(0, shown, wave)
 

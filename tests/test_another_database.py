@@ -17,10 +17,13 @@ from deep_ecg.beats.strip import read_strip
 from deep_ecg.labelling.predict import label_record
 from deep_ecg.networks import torch_network
 from deep_ecg.networks.classifier import load_classifier
+from deep_ecg.records import synthetic
 from deep_ecg.records.database import Source, ingest, record_files
+from deep_ecg.records.databases import DATABASES, Database
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
+from tests.support.records import refused
 
 FS_HZ = 250
 TRAIN, VALIDATION, TEST = ("p1/a", "p2/b", "p3/c"), ("p3/c",), ("p4/d", "p5/e")
@@ -165,6 +168,38 @@ def test_it_is_trained_and_tested_on(config, monkeypatch):
 
     again = main.evaluate(config, folder / "seed-0" / "checkpoint.pt", "again")
     assert again["ds2"] == report["ds2"]
+
+
+@pytest.fixture
+def svdb(monkeypatch, tmp_path) -> Database:
+    """Two records in the place of the supraventricular database, one of them held out; S is written ^ here."""
+    folder = tmp_path / "svdb"
+    for name in ("801", "803"):
+        write_record(folder, name, extension="atr")
+    monkeypatch.setenv("DEEP_ECG_SVDB_DIR", str(folder))
+    classes = (("N", "N"), ("S", "^"), ("V", "B"))
+    small = dataclasses.replace(DATABASES["svdb"], train=("801",), held_out=("803",), annotation_classes=classes)
+    monkeypatch.setitem(DATABASES, "svdb", small)
+    return small
+
+
+def test_by_the_open_protocol_other_databases_teach_and_their_held_out_patients_are_scored(config, svdb, monkeypatch):
+    monkeypatch.setitem(settings.PRESETS, "edge", dataclasses.replace(settings.PRESETS["edge"], epochs=2))
+    monkeypatch.setattr(synthetic, "is_synthetic", lambda *where: False)
+    report = main.run(dataclasses.replace(config, databases=("mitdb", "svdb")))
+    folder = Path(config.runs_dir) / "open-diagnostic-edge"
+    counts = {name: scores["n"] for name, scores in report["held_out"]["svdb"]["per_class"].items()}
+    assert counts == {"N": 34, "S": 5, "V": 9, "F": 0, "Q": 0}
+    text = (folder / "report.md").read_text()
+    assert "Held-out patients of other databases" in text and "| mitdb, svdb |" in text
+    assert load_classifier(config, folder / "seed-0" / "checkpoint.pt").description.training["databases"] == [
+        "mitdb", "svdb"
+    ]  # fmt: skip
+
+
+def test_real_patients_are_not_mixed_with_synthetic_ones(config, svdb):
+    both = dataclasses.replace(config, databases=("mitdb", "svdb"))
+    refused(lambda: main.run(both), "svdb is real and mitdb is synthetic here", DATA_DIR_VARIABLE)
 
 
 def network(folder: Path, mode: str) -> Path:

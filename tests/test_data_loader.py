@@ -8,16 +8,18 @@ import pytest
 import wfdb
 
 from config import CLASSES, DS1, DS2, MODES, VALIDATION, Config
-from data_loader import FOLDS, load_beats
+from data_loader import FOLDS, load_beats, load_database
 from deep_ecg.beats.arrays import concatenate
 from deep_ecg.beats.input_settings import InputSettings
-from deep_ecg.beats.inputs import CHANNELS, FEATURES, network_inputs
+from deep_ecg.beats.inputs import CHANNELS, FEATURES, has_signal, network_inputs
+from deep_ecg.beats.shape import P_WAVE, SHAPE
 from deep_ecg.beats.strip import read_clean
 from deep_ecg.records import physionet
 from deep_ecg.records.database import Source
+from deep_ecg.records.databases import DATABASES, classifying
 from deep_ecg.records.physionet import expected_files
 from deep_ecg.records.wfdb_files import AAMI, Annotation, read_beats, read_record
-from tests.support.records import assert_equal, refused, write_beats
+from tests.support.records import assert_equal, beat_times_s, refused, spikes_mv, write_beats, write_record
 
 PACED = {"102", "104", "107", "217"}
 
@@ -155,3 +157,68 @@ def test_a_strip_is_raw_and_cleaned(few, config):
     signal_mv = wfdb.rdrecord(str(few.folder / "100"), channel_names=["MLII"]).p_signal[:, 0]
     assert np.array_equal(raw_mv, signal_mv[3600:5400])
     assert len(clean_mv) == 1800 and not np.array_equal(raw_mv, clean_mv)
+
+
+# Other databases -----------------------------------------------------------------------------------------------------
+
+
+def test_svdb_is_loaded_by_its_own_leads_and_beats(tmp_path, config, monkeypatch):
+    """A record of 128 Hz with ECG1 and S beats, one of whose annotations lies past the end, as of record 860."""
+    database, fs_hz = DATABASES["svdb"], 128
+    peaks = np.arange(100, 3800, 100)
+    own = {"record_name": "801", "write_dir": str(tmp_path)}
+    signal_mv = spikes_mv(peaks / fs_hz, 30.0, fs_hz)
+    wfdb.wrsamp(fs=fs_hz, units=["mV"], sig_name=["ECG1"], p_signal=signal_mv[:, None], fmt=["16"], **own)
+    wfdb.wrann(extension="atr", sample=np.append(peaks, 3840), symbol=["N", "S"] * 18 + ["V", "N"], **own)
+    monkeypatch.setenv(database.variable, str(tmp_path))
+    beats = load_database(database, ("801",), config)
+    assert np.bincount(beats.labels).tolist() == [18, 18, 1] and beats.samples.tolist() == peaks.tolist()
+    assert beats.records.tolist() == ["801"] * 37
+
+
+def test_recordings_with_one_label_teach_the_beats_that_are_found_in_those_that_have_n_alone(
+    tmp_path, config, monkeypatch
+):
+    database, fs_hz = DATABASES["cinc2017"], 300
+    times_s = beat_times_s(30.0)
+    for name in ("A00001", "A00003", "A00007"):
+        write_record(tmp_path, name, spikes_mv(times_s, 30.0, fs_hz), lead="ECG", fs=fs_hz)
+        (tmp_path / f"{name}.dat").rename(tmp_path / f"{name}.mat")
+        header = tmp_path / f"{name}.hea"
+        header.write_text(header.read_text().replace(".dat", ".mat"))
+    (tmp_path / "REFERENCE.csv").write_text("A00001,N\nA00003,A\nA00007,O\n")
+    monkeypatch.setenv(database.variable, str(tmp_path))
+    beats = load_database(database, ("A00001", "A00003", "A00007"), config)
+    assert set(beats.records.tolist()) == {"A00001", "A00003"} and not beats.labels.any()
+    of_one = beats.of(["A00001"]).samples / fs_hz
+    assert len(of_one) >= len(times_s) - 3 and np.abs(of_one[:, None] - times_s).min(axis=1).max() < 0.03
+
+
+def test_a_table_of_times_teaches_n_and_s_where_the_rhythm_leaves_no_doubt(tmp_path, config, monkeypatch):
+    database = DATABASES["vitaldb_arrdb"]
+    rows = [(0.8 * k, "S" if k in (5, 25, 45) else "V" if k == 8 else "N", "N") for k in range(64)]
+    rows = [(time_s, kind, "SVTA" if k == 25 else "AFIB/AFL" if k >= 40 else rhythm)
+            for k, (time_s, kind, rhythm) in enumerate(rows)]  # fmt: skip
+    text = "\n".join(f"{time_s},{kind},{rhythm},False," for time_s, kind, rhythm in rows)
+    (tmp_path / "Annotation_file_7.csv").write_text(
+        f"time_second,beat_type,rhythm_label,bad_signal_quality,bad_signal_quality_label\n{text}\n"
+    )
+    monkeypatch.setenv(database.variable, str(tmp_path))
+    beats = load_database(database, ("7",), config)
+    # every eighth beat where it is N, and the one S outside of fibrillation and doubt
+    assert (beats.samples / 800).tolist() == [0, 5, 16, 24, 32, 40, 48, 56]
+    assert beats.labels.tolist() == [0, 1, *[0] * 6]
+    assert not has_signal(beats.windows).any() and set(beats.records.tolist()) == {"7"}
+    rhythm = len(FEATURES[config.mode]) - len(SHAPE + P_WAVE)
+    assert not beats.features[:, rhythm:].any() and np.allclose(beats.features[2:, 0], 1.0)
+    assert_equal(load_database(database, ("7",), config), beats)  # from the cache
+
+
+def test_the_networks_of_both_protocols_are_told_apart():
+    assert Config().protocol == "DS1 -> DS2" and Config(databases=("mitdb", "svdb")).protocol == "open"
+    assert not {"mitdb"} & {one.name for one in classifying(Config(databases=("mitdb", "svdb")).databases[1:])}
+
+
+@pytest.mark.parametrize("databases", [(), ("svdb",), ("svdb", "mitdb"), ("mitdb", "ptbdb"), ("mitdb", "mitdb")])
+def test_mitdb_is_always_trained_on_and_others_must_be_known(databases):
+    refused(lambda: Config(databases=databases), "setting databases", "list mitdb and then any of svdb")

@@ -102,6 +102,16 @@ def test_in_training_the_head_sees_no_waveform_of_a_share_of_the_beats(share, hi
     assert not (seen[2] == 0).all(dim=1).any()
 
 
+def test_in_training_the_head_sees_no_waveform_of_beats_without_a_signal():
+    net = HybridECGNet(**SMALL | {"wave_dropout": 0.0}).train()
+    seen = []
+    net.head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0][:, :8]))
+    windows = torch.randn(40, 1, 64)
+    windows[::4] = 0
+    net(windows, torch.randn(40, 4))
+    assert (seen[0] == 0).all(dim=1).tolist() == [beat % 4 == 0 for beat in range(40)]
+
+
 def test_quick_dropout_drops_its_share_and_keeps_the_mean():
     """A million values: the share that is kept has a standard deviation of 0.0003, the mean one of 0.003."""
     torch.manual_seed(0)

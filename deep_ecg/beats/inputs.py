@@ -10,7 +10,7 @@ import numpy as np
 
 from deep_ecg.beats.arrays import Beats, NetworkInputs
 from deep_ecg.beats.input_settings import InputSettings
-from deep_ecg.beats.rhythm import RHYTHM, RhythmMemory, rr_intervals
+from deep_ecg.beats.rhythm import RHYTHM, RhythmMemory, rhythm_features, rr_intervals
 from deep_ecg.beats.shape import P_WAVE, SHAPE, PWaveMemory, cut_windows, p_wave_span, qrs_span, shape_inputs
 from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.beats.templates import RunningTemplate
@@ -19,6 +19,7 @@ from deep_ecg.system.errors import DeepECGError
 from dsp_filters import bandpass_sos, clean, resample
 
 FEATURES = {mode: rhythm + SHAPE + P_WAVE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
+RR_RANGE_S = (0.15, 3.0)  # of an interval between beats whose signal is not at hand; others are slips of the pen
 CHANNELS = 2  # of the network's first input: the z-scored beat, and its difference from the running template
 
 
@@ -103,3 +104,32 @@ def beats_of(
         samples=annotation.samples[kept].astype(np.int64),
         groups=inputs.groups,
     )
+
+
+def beats_without_signal(
+    name: str, times_s: np.ndarray, labels: np.ndarray, settings: InputSettings, kept: np.ndarray | slice = slice(None)
+) -> Beats:
+    """Beats of record `name` of which only `times_s` (beats,) and `labels` (beats,) are known, or those `kept`.
+
+    Their windows, and the features of shape and P wave, are 0: `has_signal` tells them from others. An interval
+    outside RR_RANGE_S is none. Samples are milliseconds.
+    """
+    samples = np.round(1000 * times_s).astype(np.int64)
+    steps_s = np.diff(times_s, prepend=-np.inf)
+    rr_s = rr_intervals(samples, 1000.0, (steps_s < RR_RANGE_S[0]) | (steps_s > RR_RANGE_S[1]))
+    rhythm = rhythm_features(rr_s, settings.mode)[kept]
+    features = np.zeros((len(rhythm), len(FEATURES[settings.mode])), np.float32)
+    features[:, : rhythm.shape[1]] = rhythm
+    windows = np.zeros((len(rhythm), CHANNELS, settings.window_samples), np.float32)
+    groups = np.full(len(rhythm), -1, np.int64)
+    return Beats(windows, features, labels[kept].astype(np.int64), np.full(len(rhythm), name), samples[kept], groups)
+
+
+def no_beats(settings: InputSettings) -> Beats:
+    """No beats at all, in arrays of the right kinds."""
+    return beats_without_signal("", np.empty(0), np.empty(0, np.int64), settings)
+
+
+def has_signal(windows: np.ndarray) -> np.ndarray:
+    """Whether each beat of `windows` (beats, CHANNELS, window_samples) is of a signal, (beats,) bool."""
+    return (windows[:, 0] != 0).any(axis=1)

@@ -37,7 +37,6 @@ MITDB_SHA256SUMS = "132de26d89c6facee32ecdc7e6f57d8348205cac3f418f86be9f190e6586
 TRANSFER_ERRORS = (requests.RequestException, urllib3.exceptions.HTTPError)  # requests lets those of bad hosts through
 CHUNK_BYTES = 16384  # at most this much of a dropped transfer is lost
 
-_LOCAL_MEND = f'or set data_source to "local" and {DATA_DIR_VARIABLE} to a folder that holds the database'
 _HASH_LINE = re.compile(r"([0-9a-fA-F]{64})[ \t]+\*?(\S.*)")
 _RECORD_FILE = re.compile(r"RECORDS|[0-9]{3}\.(atr|dat|hea)")
 
@@ -74,13 +73,14 @@ def read_hashes(folder: Path) -> dict[str, str]:
     return _parse_hashes(path) if path.is_file() else {}
 
 
-def hashes_digest(hashes: Mapping[str, str]) -> str:
-    """SHA-256 of the entries for RECORDS and NNN.atr, NNN.dat, NNN.hea, written as `sha256sum` does, sorted by name.
+def hashes_digest(hashes: Mapping[str, str], names: Sequence[str] = ()) -> str:
+    """SHA-256 of the entries for `names`, written as `sha256sum` does, sorted by name.
 
-    It is the same for every order, spacing and set of further files of a published list.
+    Without names, of those for RECORDS and NNN.atr, NNN.dat, NNN.hea. It is the same for every order, spacing and set
+    of further files of a published list.
     """
-    names = sorted(name for name in hashes if _RECORD_FILE.fullmatch(name))
-    return hashlib.sha256("".join(f"{hashes[name]}  {name}\n" for name in names).encode()).hexdigest()
+    names = sorted(names or filter(_RECORD_FILE.fullmatch, hashes))
+    return hashlib.sha256("".join(f"{hashes.get(name)}  {name}\n" for name in names).encode()).hexdigest()
 
 
 def verify_files(folder: Path, names: Sequence[str]) -> None:
@@ -123,46 +123,75 @@ def download(
     Raises DeepECGError, one line, when the server cannot be reached or does not have a file, when the list or a file
     is wrong twice, or when the folder cannot be written. Of two at once into one folder, the second waits.
     """
+    files = [RECORD_LIST, *expected_files(records, annotations)]
+    download_files(folder, url, files, progress=progress, sums_sha256=sums_sha256, patience=patience)
+
+
+def download_files(
+    folder: Path,
+    url: str,
+    files: Sequence[str],
+    title: str = "MIT-BIH",
+    variable: str = DATA_DIR_VARIABLE,
+    progress: bool = False,
+    hashed: bool = True,
+    sums_sha256: str | None = None,
+    pinned: Sequence[str] = (),
+    patience: Patience = PATIENCE,
+) -> None:
+    """`download` of the named files alone, paths at `url` and in the folder, of the database called `title`.
+
+    variable: the environment variable that names the folder.
+    hashed: whether a list of hashes is published; without one, a file is good that has content.
+    sums_sha256: `hashes_digest` that the list's entries for the files `pinned`, or all, must have.
+    """
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         waiting = f"waiting for another run that downloads into {folder}"
         with locked(folder, lambda: print(waiting, flush=True)), requests.Session() as session:
-            server = _Server(session, url.rstrip("/") + "/", patience)
-            _download(server, folder, expected_files(records, annotations), progress, sums_sha256)
+            server = _Server(session, url.rstrip("/") + "/", patience, _local_mend(variable))
+            hashes = _fetched_hashes(server, folder, sums_sha256, pinned) if hashed else None
+            _download(server, folder, files, hashes, title, progress)
     except OSError as error:
         raise DeepECGError(
             f"cannot write to {folder} ({error.strerror or error}): free some space, or set data_dir or "
-            f"{DATA_DIR_VARIABLE} to a folder that can be written"
+            f"{variable} to a folder that can be written"
         ) from error
 
 
-def _download(server: "_Server", folder: Path, files: Sequence[str], progress: bool, sums_sha256: str | None):
-    _fetch_hash_list(server, folder, sums_sha256)
-    hashes = read_hashes(folder)
-    names = [RECORD_LIST, *files]
-    for name in names:
-        if name not in hashes:
+def _download(
+    server: "_Server", folder: Path, files: Sequence[str], hashes: dict[str, str] | None, title: str, progress: bool
+):
+    for name in files:
+        if hashes is not None and name not in hashes:
             raise DeepECGError(
                 f"{server.url}{HASH_LIST} does not name {name}: set physionet_url to a copy of the MIT-BIH Arrhythmia "
                 "Database"
             )
     # disable=None leaves the bar out where standard error is no terminal.
-    with tqdm(names, desc="MIT-BIH from PhysioNet", unit="file", disable=None if progress else True) as bar:
+    with tqdm(files, desc=f"{title} from PhysioNet", unit="file", disable=None if progress else True) as bar:
         for name in bar:
             target = folder / name
-            if not (target.is_file() and _sha256(target) == hashes[name]):
-                server.fetch(name, target, partial(_has_hash, hashes[name]))
+            is_good = _has_content if hashes is None else partial(_has_hash, hashes[name])
+            if hashes is None:
+                _part_of(target).unlink(missing_ok=True)  # which could not be told from a whole file
+            if not (target.is_file() and is_good(target)):
+                server.fetch(name, target, is_good)
 
 
-def _fetch_hash_list(server: "_Server", folder: Path, sums_sha256: str | None):
+def _fetched_hashes(
+    server: "_Server", folder: Path, sums_sha256: str | None, pinned: Sequence[str]
+) -> dict[str, str]:
+    """The published list of hashes, which then lies in the folder."""
     target = folder / HASH_LIST
     _part_of(target).unlink(missing_ok=True)  # without a hash of its own, a part cannot be told from a whole
 
     def is_good(path: Path) -> bool:
-        return sums_sha256 is None or hashes_digest(_parse_hashes(path)) == sums_sha256
+        return sums_sha256 is None or hashes_digest(_parse_hashes(path), pinned) == sums_sha256
 
     server.fetch(HASH_LIST, target, is_good)
+    return read_hashes(folder)
 
 
 @dataclass(frozen=True)
@@ -172,11 +201,12 @@ class _Server:
     session: requests.Session
     url: str
     patience: Patience
+    local_mend: str
 
     def fetch(self, name: str, target: Path, is_good: Callable[[Path], bool]):
         """Bring a file to its final name once `is_good` accepts it; a whole one that is wrong is fetched once more."""
         part = _part_of(target)
-        part.parent.mkdir(exist_ok=True)  # a record may lie in a subfolder
+        part.parent.mkdir(parents=True, exist_ok=True)  # a record may lie in a subfolder
         for _ in range(2):
             # A run stopped just before the rename leaves a part that is whole.
             if not (part.is_file() and is_good(part)):
@@ -187,7 +217,7 @@ class _Server:
             part.unlink()
         raise DeepECGError(
             f"{self.url}{name} came twice with content that differs from its published SHA-256: try again later, "
-            f"set physionet_url to another copy, {_LOCAL_MEND}"
+            f"set physionet_url to another copy, {self.local_mend}"
         )
 
     def _transfer(self, name: str, part: Path):
@@ -201,7 +231,7 @@ class _Server:
                 if attempt == tries or not _is_passing(error):
                     raise DeepECGError(
                         f"cannot download {self.url}{name} ({_reason(error)}): check the connection and physionet_url, "
-                        f"{_LOCAL_MEND}"
+                        f"{self.local_mend}"
                     ) from error
             time.sleep(self.patience.backoff_s * 2 ** (attempt - 1))
 
@@ -221,6 +251,10 @@ class _Server:
             with part.open("ab" if response.status_code == 206 else "wb") as file:
                 for chunk in response.iter_content(CHUNK_BYTES):
                     file.write(chunk)
+
+
+def _local_mend(variable: str) -> str:
+    return f'or set data_source to "local" and {variable} to a folder that holds the database'
 
 
 def _is_passing(error: Exception) -> bool:

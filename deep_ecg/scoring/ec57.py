@@ -1,4 +1,4 @@
-"""`python main.py score`: annotation files compared beat by beat, as ANSI/AAMI EC57 asks.
+"""`python main.py score`: annotation files compared beat by beat and episode by episode, as ANSI/AAMI EC57 asks.
 
 The counts are those of the standard's reference implementation, `bxb` and `sumstats` of the WFDB Software Package,
 whose rules are described in G. B. Moody, "Evaluating ECG Analyzers" (WFDB Applications Guide), and its manual page.
@@ -7,12 +7,13 @@ Unlike the rest of this project, EC57 counts escape beats (e, j, n) as S.
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from deep_ecg.records.wfdb_files import parse_header, read_annotations, to_rate
+from deep_ecg.scoring import episodes
 from deep_ecg.scoring.report import SYNTHETIC_LINE
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.json_files import write_json
@@ -49,13 +50,14 @@ class Marks:
     """What EC57 looks at in one annotation file; times in samples at the record's rate.
 
     samples (beats,) and classes (beats,), letters of ROWS; shutdowns and flutters are stretches (start, end), both
-    ends within, an end that the file does not mark being FAR.
+    ends within, an end that the file does not mark being FAR; rhythms are where each begins, and its name.
     """
 
     samples: list[int] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     shutdowns: list[tuple[int, int]] = field(default_factory=list)
     flutters: list[tuple[int, int]] = field(default_factory=list)
+    rhythms: list[tuple[int, str]] = field(default_factory=list)
     synthetic: bool = False
 
     def intervals(self) -> list[int]:
@@ -142,7 +144,23 @@ def read_marks(path: Path, extension: str, fs_hz: float, frames_hz: float | None
     if any(later < earlier for earlier, later in zip(marks.samples, marks.samples[1:])):
         raise DeepECGError(f"annotation file {path}.{extension}: its beats are not in the order of time: sort them")
     raw = Path(f"{path}.{extension}").read_bytes()  # the package does not return notes at the first sample
-    return replace(marks, synthetic=b"SYNTHETIC" in raw)
+    rhythms = rhythm_marks(samples, annotation.symbol, annotation.aux_note or [""] * len(samples))
+    return replace(marks, rhythms=rhythms, synthetic=b"SYNTHETIC" in raw)
+
+
+def rhythm_marks(samples: Sequence[int], symbols: Sequence[str], notes: Sequence[str]) -> list[tuple[int, str]]:
+    """Where a rhythm begins and its name, of the + marks with notes such as (AFIB among annotations in order of time.
+
+    Ventricular flutter and fibrillation are VF from [ to ], where the rhythm before goes on.
+    """
+    marks, latest, flutter = [], "", False
+    for sample, symbol, note in zip(samples, symbols, notes):
+        if symbol == "+" and note.startswith("("):
+            latest = note[1:].rstrip("\0 ")
+        if symbol in ("[", "]", "+"):
+            flutter = symbol == "[" or (flutter and symbol != "]")
+            marks.append((sample, "VF" if flutter else latest))
+    return marks
 
 
 def to_samples(time_s: float, fs_hz: float) -> int:
@@ -304,6 +322,7 @@ class Score:
     rr_intervals: int
     shutdown_s: int
     synthetic: bool
+    rhythms: dict[str, episodes.Compared] = field(default_factory=dict)
 
 
 def score_record(
@@ -326,6 +345,8 @@ def score_record(
     if last <= to_samples(LEARNING_S, fs_hz):
         return None
     matrix, compared = compare(reference, test, fs_hz, length)
+    start, end = to_samples(LEARNING_S, fs_hz), last if length is None else length
+    compared_rhythms = episodes.compare_marks(reference.rhythms, test.rhythms, fs_hz, start, end)
     synthetic = reference.synthetic or test.synthetic or any("SYNTHETIC" in line for line in header.comments)
     return Score(
         record=path.name,
@@ -335,6 +356,7 @@ def score_record(
         rr_intervals=len(compared),
         shutdown_s=shutdown_s(test, fs_hz, length),
         synthetic=synthetic,
+        rhythms=compared_rhythms,
     )
 
 
@@ -404,6 +426,7 @@ def build_report(scores: Sequence[Score], test_extension: str, reference_extensi
         "columns": list(COLUMNS),
         "records": [_record_report(score) for score in scores],
         "gross": _counts(total, aggregate=True) | {"shutdown_s": sum(score.shutdown_s for score in scores)},
+        "episodes": episodes_report({score.record: score.rhythms for score in scores}),
         "average": {name: mean([percentage(*rate[name]) for rate in rates]) for name in MEASURES}
         | {"rr_error_ms": mean([score.rr_error_ms for score in scores])},
     }
@@ -434,6 +457,22 @@ def _percentages(counts: dict[str, tuple[int, int]]) -> dict[str, dict]:
     return {name: {"count": n, "of": of, "percent": percentage(n, of)} for name, (n, of) in counts.items()}
 
 
+def episodes_report(compared: dict[str, dict[str, episodes.Compared]]) -> dict:
+    """Of each kind of episodes that a record has: its records that have them, gross, and the average of their rates."""
+    report = {}
+    for kind in episodes.KINDS:
+        counts = {record: of_kinds[kind] for record, of_kinds in compared.items() if kind in of_kinds}
+        there = {record: one for record, one in counts.items() if one.reference or one.test}
+        if there:
+            rates, gross = [one.rates() for one in there.values()], sum(there.values(), episodes.Compared())
+            report[kind] = {
+                "records": {record: asdict(one) | one.rates() for record, one in there.items()},
+                "gross": asdict(gross) | gross.rates(),
+                "average": {name: mean([rate[name] for rate in rates]) for name in episodes.RATES},
+            }
+    return report
+
+
 def render(report: dict, matrices: bool = False) -> str:
     """The report as tables for the terminal."""
     lines = [SYNTHETIC_LINE] if report["synthetic"] else []
@@ -448,6 +487,8 @@ def render(report: dict, matrices: bool = False) -> str:
     shown = [(f"record {record['record']}", record) for record in report["records"]] if matrices else []
     for title, counts in [*shown, ("gross", report["gross"])]:
         lines += ["", *_matrix_lines(title, counts)]
+    for kind, found in report["episodes"].items():
+        lines += ["", *_episode_lines(kind, found)]
     return "\n".join(lines)
 
 
@@ -470,6 +511,21 @@ def _average_cells(average: dict) -> list[str]:
     for kind in ("qrs", "veb", "sveb"):
         cells += ["", *(number(average[f"{kind}_{rate}"], ".2f") for rate in ("se", "ppv"))]
     return [*cells, number(average["rr_error_ms"], ".2f")]
+
+
+def _episode_lines(kind: str, found: dict) -> list[str]:
+    header = ["reference", "test", "Se %", "+P %", "reference s", "test s", "Se %", "+P %"]
+    lines = [f"episodes of {kind}: how many, then how long", _episode_line("record", header)]
+    for name, counts in [*found["records"].items(), ("gross", found["gross"]), ("average", found["average"])]:
+        rates = [number(counts[rate], ".2f") for rate in episodes.RATES]
+        many = [number(counts[side], ",.0f") if side in counts else "" for side in ("reference", "test")]
+        long = [number(counts[f"{side}_s"], ",.1f") if f"{side}_s" in counts else "" for side in ("reference", "test")]
+        lines.append(_episode_line(name, [*many, *rates[:2], *long, *rates[2:]]))
+    return lines
+
+
+def _episode_line(name: str, cells: Sequence[str]) -> str:
+    return f"{name:10}" + "".join(f"{cell:>13}" for cell in cells)
 
 
 def _matrix_lines(title: str, counts: dict) -> list[str]:

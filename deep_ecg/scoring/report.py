@@ -8,6 +8,7 @@ and `figures` say where things lie on the machine of the run: a report that leav
 from pathlib import PurePosixPath
 
 from config import CLASSES, DS2, name_of_test
+from deep_ecg.scoring.held_out import held_out_lines
 from deep_ecg.scoring.measures import RATES
 from deep_ecg.system.text import UNDEFINED, markdown_table, mean_sd_text, number, percent
 
@@ -138,6 +139,7 @@ def _run_section(report: dict) -> list[str]:
     facts = {
         "Data": report.get("data_source"),
         "Data folder": report.get("data_folder"),
+        "Databases": ", ".join((report.get("config") or {}).get("databases") or []) or None,
         "Mode": report.get("mode"),
         "Preset": report.get("preset"),
         "Seed shown": report.get("seed"),
@@ -180,6 +182,10 @@ def _with_interval(scores: dict, intervals: dict, name: str, rate: str) -> str:
     interval = intervals.get(f"{name}_{rate}")
     shown = percent(scores.get(rate))
     return f"{shown} ({percent(interval[0])} to {percent(interval[1])})" if interval else shown
+
+
+def _held_out_section(report: dict) -> list[str]:
+    return held_out_lines(report.get("held_out") or {})
 
 
 def _figures_section(report: dict) -> list[str]:
@@ -322,6 +328,7 @@ def _config_section(report: dict) -> list[str]:
 SECTIONS = (
     ("Run", _run_section),
     ("Results on {test}", _results_section),
+    ("Held-out patients of other databases", _held_out_section),
     ("Figures", _figures_section),
     ("Confusion matrix on {test}", _confusion_section),
     ("Confidence on {test}", _confidence_section),

@@ -14,14 +14,16 @@ from deep_ecg.system.errors import DeepECGError
 RECORD_NAME = re.compile(r"[-\w]+(/[-\w]+)*")  # in a subfolder of the data folder, perhaps
 
 
-def check_settings(config, choices: Mapping[str, Sequence[str]], classes: Sequence[str]):
+def check_settings(config, choices: Mapping[str, Sequence[str]], classes: Sequence[str], databases: Sequence[str]):
     """Raises DeepECGError at the first value of the dataclass `config` that cannot be used.
 
-    `choices` are what the settings of these names may be, `classes` the names of the classes of beats.
+    `choices` are what the settings of these names may be, `classes` the names of the classes of beats, `databases`
+    those of databases, the one first that is always trained on.
     """
     check_kinds(config)
     _check_choices(config, choices)
     _check_numbers(config, len(classes))
+    _check_databases(config, databases)
     _check_records(config)
     _check_annotations(config, classes)
 
@@ -80,6 +82,16 @@ def _check_numbers(config, classes: int):
     for name, holds, need in rules:
         if not holds:
             raise DeepECGError(f"setting {name} = {getattr(config, name)!r} cannot be used: it must be {need}")
+
+
+def _check_databases(config, known: Sequence[str]):
+    names = config.databases
+    first_ok = names[:1] == tuple(known[:1])
+    if not first_ok or len(set(names)) < len(names) or not set(names) <= set(known):
+        raise DeepECGError(
+            f"setting databases = {names!r} cannot be used: list {known[0]} and then any of {', '.join(known[1:])}, "
+            "each once"
+        )
 
 
 def _check_records(config):

@@ -18,13 +18,16 @@ from torch import nn
 from config import CLASSES, Config
 from deep_ecg.beats.arrays import BLOCK_BEATS, Beats
 from deep_ecg.beats.input_settings import InputSettings
-from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.beats.inputs import CHANNELS, FEATURES, has_signal
 from deep_ecg.beats.rhythm import MEMORIES_BEATS
+from deep_ecg.beats.shape import P_WAVE, SHAPE
 from deep_ecg.networks import torch_network
 from deep_ecg.networks.decision_settings import DecisionSettings
 from deep_ecg.networks.description import Description
 from deep_ecg.networks.prior import with_running_prior
 from deep_ecg.records.database import Source
+from deep_ecg.records.databases import BEATS, Database, classifying
+from deep_ecg.scoring.held_out import beat_scores, called_by_record_label
 from deep_ecg.scoring.measures import evaluate_beats, majority_baseline, prematurity_baseline
 from deep_ecg.system.machine import versions
 from deep_ecg.training import engine, processes
@@ -77,9 +80,11 @@ def train(
     arguments: dict | None = None,
     say: Callable[[str], None] = print,
     held_out: Sequence[str] = (),
+    others: Sequence[Beats] = (),
 ) -> Trained:
     """Trains one network on the patients of DS1 and their `replays`, for the fixed number of epochs of the preset.
 
+    `others` are beats of other databases, those of `config.databases`; the features are normalised by DS1 all the same.
     The patients `held_out` are left out of it, replays too, and scored after each epoch; nothing is chosen by that.
     Where processes train together (processes.py), this one has its share of the patients, and the first one writes.
     Writes `folder`/checkpoint.pt, and `folder`/resume.pt after every epoch: a training that was interrupted goes on
@@ -94,7 +99,7 @@ def train(
     normalised = cast(FeatureMLP, model.features)
     normalised.set_normalisation(torch.from_numpy(features))
     processes.pool_normalisation(normalised, len(features))
-    train_on = training_tensors(ds1, replays, patients)
+    train_on = training_tensors(ds1, replays, patients, others)
     unseen = ds1.of(held_out)
     history = engine.fit(
         model,
@@ -117,30 +122,43 @@ def train(
 
 def schedule_of(config: Config) -> engine.Schedule:
     """The training schedule of the preset of `config`."""
-    preset = config.model
+    preset, shares = config.model, [other.shares for other in classifying(config.databases[1:])]
     return engine.Schedule(
         epochs=preset.epochs,
         learning_rate=preset.learning_rate,
         batch_size=config.batch_size,
         weight_decay=config.weight_decay,
-        shares=config.record_shares + config.replay_shares,
+        shares=sum(shares, config.record_shares + config.replay_shares),
     )
 
 
-def training_tensors(recorded: Beats, replays: Beats | None, patients: Sequence[str]) -> engine.BeatTensors:
-    """The beats of `patients` to train on; recorded and replayed ones of a class are strata of their own.
+def training_tensors(
+    recorded: Beats, replays: Beats | None, patients: Sequence[str], others: Sequence[Beats] = ()
+) -> engine.BeatTensors:
+    """The beats of `patients` to train on, and this process's share of `others`; each has strata of its own.
 
-    Windows, nearly all of their bytes, are read batch by batch from where they are.
+    Windows, nearly all of their bytes, are read batch by batch from where they are. Features that say nothing, because
+    a beat has no signal, are those of a usual normal beat.
     """
-    parts = [recorded] if replays is None else [recorded, replays]
+    parts = [recorded, *([] if replays is None else [replays])]
     rows = [np.flatnonzero(np.isin(part.records, patients)) for part in parts]
-    features, labels = (
-        np.concatenate([getattr(part, name)[chosen] for part, chosen in zip(parts, rows)])
-        for name in ("features", "labels")
-    )
-    replayed = np.arange(len(labels)) >= len(rows[0])
+    features = [part.features[chosen] for part, chosen in zip(parts, rows)]
+    normal = features[0][recorded.labels[rows[0]] == CLASSES.index("N")]
+    strata = [part.labels[chosen] + len(CLASSES) * (part is replays) for part, chosen in zip(parts, rows)]
+    parts += others
+    for number, other in enumerate(others, 2):
+        rows.append(np.flatnonzero(np.isin(other.records, processes.share_of(other.records))))
+        features.append(filled(other.features[rows[-1]], has_signal(other.windows)[rows[-1]], normal))
+        strata.append(other.labels[rows[-1]] + len(CLASSES) * number)
     windows = engine.Rows(*zip([part.windows for part in parts], rows))
-    return engine.BeatTensors(windows, features, labels, labels + len(CLASSES) * replayed)
+    labels = np.concatenate([part.labels[chosen] for part, chosen in zip(parts, rows)])
+    return engine.BeatTensors(windows, np.concatenate(features), labels, np.concatenate(strata))
+
+
+def filled(features: np.ndarray, known: np.ndarray, normal: np.ndarray) -> np.ndarray:
+    """`features` (beats, count), without a `known` signal (beats,) the mean of `normal` in place of those of it."""
+    of_signal = np.arange(features.shape[1]) >= features.shape[1] - len(SHAPE + P_WAVE)
+    return np.where(known[:, None] | ~of_signal, features, normal.mean(axis=0))
 
 
 def describe(config: Config, source: Source, seed: int, network: type[nn.Module] = HybridECGNet) -> Description:
@@ -207,6 +225,14 @@ def score_network(
         "ds2": evaluate_beats(beats.labels, proba, beats.records, temperature=description.decision.temperature),
     }
     return report, proba
+
+
+def held_out_scores(trained: Trained, database: Database, beats: Beats, folder: Path) -> dict:
+    """How a network does on `beats` of the held-out patients of `database`, which is in `folder`: see held_out.py."""
+    proba = network_proba(trained.model, trained.description.decision, beats)
+    if database.teaches == BEATS:
+        return beat_scores(beats.labels, proba)
+    return called_by_record_label(beats.records, proba, database.labels_of_records(folder))
 
 
 def network_proba(model: nn.Module, decision: DecisionSettings, beats: Beats) -> np.ndarray:

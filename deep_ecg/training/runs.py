@@ -20,7 +20,8 @@ from deep_ecg.system.workers import Run
 from deep_ecg.training import processes
 from deep_ecg.training.experiment import Trained, assess, train
 
-Load = Callable[[], tuple[Beats, Beats | None]]  # the beats to train on and their replays, in any process
+# The beats to train on, their replays, and those of other databases, in any process
+Load = Callable[[], tuple[Beats, Beats | None, list[Beats]]]
 
 
 def train_all(
@@ -59,8 +60,8 @@ def train_one(
         print(f"      {title}: {line}", flush=True)
 
     with repeated(lambda: say("reading its beats")):
-        beats, replays = load()
-    return train(config, source, beats, replays, seed, folder, say=say, held_out=held_out)
+        beats, replays, others = load()
+    return train(config, source, beats, replays, seed, folder, say=say, held_out=held_out, others=others)
 
 
 def assess_all(

@@ -12,9 +12,11 @@ from config import DS1, DS2, VALIDATION, Config
 from deep_ecg.beats import arrays
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.beats.shape import P_WAVE, SHAPE
 from deep_ecg.networks import torch_network
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.database import Source
+from deep_ecg.records.databases import DATABASES
 from deep_ecg.system import machine
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training import engine, experiment
@@ -153,6 +155,38 @@ def test_recorded_and_replayed_beats_of_a_class_have_their_own_shares(ds1, repla
     assert np.array_equal(training.strata.numpy() % 5, training.labels)
     schedule = experiment.schedule_of(dataclasses.replace(EDGE, record_shares=(0.5,) * 5, replay_shares=(0.25,) * 5))
     assert schedule.shares == (0.5,) * 5 + (0.25,) * 5
+
+
+def test_beats_of_other_databases_have_shares_of_their_own(ds1, replays, tmp_path, short, trained_on):
+    others = [beats_of(("801",), 40, 2), beats_of(("A00001",), 20, 3)]
+    train(EDGE, ds1, tmp_path, replays, others=others)
+    [(training, _)] = trained_on
+    assert np.bincount(training.strata[1320:]).tolist() == [0] * 10 + [20, 4, 8, 4, 4, 10, 2, 4, 2, 2]
+    assert len(training.labels) == len(ds1) + len(replays) + 60
+    config = dataclasses.replace(EDGE, databases=("mitdb", "afdb", "svdb", "cinc2017"))
+    assert experiment.schedule_of(config).shares == (
+        *EDGE.record_shares, *EDGE.replay_shares, *DATABASES["svdb"].shares, *DATABASES["cinc2017"].shares
+    )  # fmt: skip
+
+
+def test_beats_without_a_signal_have_the_features_of_a_usual_normal_beat(ds1, tmp_path, short, trained_on):
+    blind = beats_of(("7",), 10)
+    blind.windows[:], blind.features[:] = 0, 0.25
+    train(EDGE, ds1, tmp_path, others=[blind])
+    [(training, _)] = trained_on
+    of_signal = len(SHAPE + P_WAVE)
+    found, normal = training.features[-10:].numpy(), ds1.features[ds1.labels == 0].mean(axis=0)
+    assert (found[:, :-of_signal] == 0.25).all() and np.allclose(found[:, -of_signal:], normal[-of_signal:])
+
+
+def test_held_out_patients_are_scored_by_what_their_labels_say(ds1, tmp_path, short):
+    trained = train(EDGE, ds1, tmp_path)
+    beats = beats_of(("A00001", "A00005"))
+    scores = experiment.held_out_scores(trained, DATABASES["svdb"], beats, tmp_path)
+    assert scores["n"] == 80 and scores["per_class"]["S"]["n"] == 8
+    (tmp_path / "REFERENCE.csv").write_text("A00001,N\nA00005,A\n")
+    scores = experiment.held_out_scores(trained, DATABASES["cinc2017"], beats, tmp_path)
+    assert {label: one["n"] for label, one in scores.items()} == {"A": 40, "N": 40}
 
 
 def test_training_without_replays(ds1, tmp_path, short, trained_on):
