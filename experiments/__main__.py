@@ -30,7 +30,7 @@ EXPERIMENTS = {  # each name, whose module has _ for -, and what is said after C
     "look-ahead": console.NOTHING_WRITTEN,
     "calibration": console.NOTHING_WRITTEN,
     "trust": console.NOTHING_WRITTEN,
-    "rhythm": console.NOTHING_WRITTEN,
+    "rhythm": console.FILES_WHOLE,
     "noise-stress": console.NOTHING_WRITTEN,
     "embedded": console.NOTHING_WRITTEN,
     "archive-speed": console.NOTHING_WRITTEN,
