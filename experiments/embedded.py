@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from config import DS1, DS2, Config, with_overrides
+from config import CLASSES, DS1, DS2, Config, with_overrides
 from data_loader import load_beats
 from deep_ecg.deploy.c_chain import HostChain, build
 from deep_ecg.deploy.integer_network import IntegerNetwork, quantized
@@ -61,8 +61,10 @@ def compare(chain: HostChain, record: Record, classifier: Classifier, network: I
     samples, known = (np.array([getattr(beat, name) for beat in prepared]) for name in ("sample", "known"))
     windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
     both, here, there = np.intersect1d(samples, found.samples, return_indices=True)
-    groups = np.array([beat.group for beat in prepared])
-    labels = RunningPrior(classifier.description.decision)(network.proba(windows, features), groups).argmax(axis=1)
+    readable, groups = (np.array([getattr(beat, name) for beat in prepared]) for name in ("readable", "group"))
+    proba = network.proba(windows[readable], features[readable])
+    labels = np.full(len(prepared), CLASSES.index("Q"))
+    labels[readable] = RunningPrior(classifier.description.decision)(proba, groups[readable]).argmax(axis=1)
     clean = clean_beats(samples, both)[here]
     return {
         "record": record.name,

@@ -217,28 +217,26 @@ static enum deep_ecg_quality readable_quality(const struct deep_ecg *ecg)
     return ecg->unreadable.reached ? DEEP_ECG_UNREADABLE : ecg->noisy.reached ? DEEP_ECG_NOISY : DEEP_ECG_OK;
 }
 
-/* Takes a beat, just detected, into the queue. There is no RR interval where anything since the beat before is lost or
- * cannot be read. No more than DEEP_ECG_WAITING wait: they lie at least APART apart, and each goes once
- * its window is there. */
-static void expect(struct deep_ecg *ecg, int64_t sample)
+/* Takes the beat at a peak into the queue. There is no RR interval where anything since the beat before is lost or, since
+ * the last one that could be read, cannot be read. No more than DEEP_ECG_WAITING wait: they lie at least APART apart and
+ * go once their windows are there, but for the two that one sample can make known. */
+static void expect(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
 {
     struct deep_ecg_waiting *beat = &ecg->waiting[ecg->waiting_count++];
-    const int64_t interval = sample - ecg->last_r, cut_after = window_complete(sample) - sample;
-    const int64_t detected_after = ecg->pushed - sample;
-    uint32_t lost_count = ecg->lost_count;
-    for (int ago = 0; ago < detected_after; ago++)
-        lost_count -= ecg->lost[place_of(ecg, ago)];
-    beat->sample = sample;
+    const int64_t interval = peak->r - ecg->last_r, cut_after = window_complete(peak->r) - peak->r;
+    const int64_t detected_after = ecg->pushed - peak->r;
+    beat->sample = peak->r;
     beat->known_after = (uint16_t)(detected_after > cut_after ? detected_after : cut_after);
     beat->late = detected_after > ON_TIME;
-    beat->quality = (uint8_t)readable_quality(ecg);
+    beat->quality = peak->quality;
     beat->rr_samples = (uint16_t)(interval < MAX_RR ? interval : MAX_RR);
-    if (!ecg->has_r || ecg->after_gap || lost_count != ecg->last_r_lost_count)
+    if (!ecg->has_r || peak->lost_count != ecg->last_r_lost_count || peak->unread_count != ecg->last_unread_count)
         beat->rr_samples = 0;
-    ecg->last_r = sample;
-    ecg->last_r_lost_count = lost_count;
+    if (peak->quality != DEEP_ECG_UNREADABLE)
+        ecg->last_unread_count = peak->unread_count;
+    ecg->last_r = peak->r;
+    ecg->last_r_lost_count = peak->lost_count;
     ecg->has_r = true;
-    ecg->after_gap = ecg->after_gap && ecg->unreadable.reached;
 }
 
 /* R-peaks: the network (beat_network.py, RunningGain and BeatNetwork) --------------------------------------------- */
@@ -329,20 +327,28 @@ static bool read_sample_of_beats(struct deep_ecg *ecg, int16_t sample, int32_t l
     return true;
 }
 
-/* The gain follows how many samples of a block exceed it, in steps of its logarithm since it was last at a bound. */
+/* Changes the gain by so many steps of its logarithm; they are counted since it was last at a bound. */
+static void change_gain(struct deep_ecg *ecg, int steps)
+{
+    ecg->gain_steps += steps;
+    ecg->gain_mv = ecg->gain_bound_mv * expf(GAIN_STEP * (float)ecg->gain_steps);
+    if (ecg->gain_mv < GAIN_LEAST_MV) {
+        ecg->gain_mv = ecg->gain_bound_mv = GAIN_LEAST_MV;
+        ecg->gain_steps = 0;
+    }
+}
+
+/* The gain follows how many samples of a block exceed it; at first in haste, and at once where it is far too low. */
 static void follow_gain(struct deep_ecg *ecg)
 {
     const int haste = GAIN_HASTE / (ecg->gain_blocks + 1);
-    for (int i = 0; i < (haste > 1 ? haste : 1); i++) {
-        ecg->gain_steps += ecg->gain_above * GAIN_UP - GAIN_DOWN;
-        if (ecg->gain_bound_mv * expf(GAIN_STEP * (float)ecg->gain_steps) < GAIN_LEAST_MV) {
-            ecg->gain_bound_mv = GAIN_LEAST_MV;
-            ecg->gain_steps = 0;
-        }
-    }
-    ecg->gain_mv = ecg->gain_bound_mv * expf(GAIN_STEP * (float)ecg->gain_steps);
+    while (ecg->gain_blocks < GAIN_HASTE && ecg->gain_second_mv > GAIN_LEAP * ecg->gain_mv)
+        change_gain(ecg, GAIN_BLOCK * GAIN_UP - GAIN_DOWN);
+    for (int i = 0; i < (haste > 1 ? haste : 1); i++)
+        change_gain(ecg, ecg->gain_above * GAIN_UP - GAIN_DOWN);
     ecg->gain_blocks = (uint8_t)(ecg->gain_blocks < GAIN_HASTE ? ecg->gain_blocks + 1 : GAIN_HASTE);
     ecg->gain_samples = ecg->gain_above = 0;
+    ecg->gain_first_mv = ecg->gain_second_mv = 0.0f;
 }
 
 /* A sample of the network's signal as whole number, divided by the running gain. */
@@ -350,12 +356,14 @@ static int16_t squashed(struct deep_ecg *ecg, float mv)
 {
     const float height_mv = fabsf(mv), gain_mv = ecg->gain_mv;
     ecg->gain_above = (uint8_t)(ecg->gain_above + (height_mv > gain_mv));
+    ecg->gain_second_mv = at_least(ecg->gain_second_mv, height_mv < ecg->gain_first_mv ? height_mv : ecg->gain_first_mv);
+    ecg->gain_first_mv = at_least(ecg->gain_first_mv, height_mv);
     if (++ecg->gain_samples == GAIN_BLOCK)
         follow_gain(ecg);
     return (int16_t)floorf((float)FULL * mv / (height_mv + KNEE * gain_mv) + 0.5f);
 }
 
-/* R-peaks: from logits to beats (beat_network.py, RPeakNetwork) --------------------------------------------------- */
+/* The R-peak near a peak of the logit (beat_network.py, RPlace) --------------------------------------------------- */
 
 /* The deflection at the sample `ago` before the newest of the smoothed signal from the baseline; both as they differ
  * from the sample `zero_mv` near by, so that an offset of the electrodes takes no digits. */
@@ -395,34 +403,96 @@ static int r_peak_ago(const struct deep_ecg *ecg, int about)
     return highest_mv >= LEAST_MV ? r_ago : -1;
 }
 
-/* Whether the logit of a beat peaked one step before the newest, `logit`; of two close peaks the first one stands. */
+/* Which peaks are beats (beat_picking.py, StreamPicker) ----------------------------------------------------------- */
+
+/* Whether the logit of a beat peaked one step before the newest, `logit`. */
 static bool has_peaked(struct deep_ecg *ecg, int32_t logit)
 {
     const int32_t here = ecg->beat_logits[1], before = ecg->beat_logits[0];
     ecg->beat_logits[0] = here;
     ecg->beat_logits[1] = logit;
-    if (here < BEAT_THRESHOLD || here <= before || here < logit || ecg->steps - 1 - ecg->last_peak < REFRACTORY)
-        return false;
-    ecg->last_peak = ecg->steps - 1;
-    return true;
+    return here >= BEAT_LEAST && here > before && here >= logit;
 }
 
-/* Takes the beat whose logit peaked one step before the newest into the queue, if an R-peak of its own is there. */
+/* Whether so many steps without a beat are more than the usual RR interval by far. */
+static bool is_pause(const struct deep_ecg *ecg, int64_t steps)
+{
+    float usual[DEEP_ECG_BEAT_RR];
+    sort(usual, ecg->beat_rr_steps, ecg->beat_rr_count);
+    return ecg->beat_rr_count >= PAUSE_FEWEST && 10.0f * (float)steps > PAUSE_TENTHS * usual[ecg->beat_rr_count / 2];
+}
+
+static void remember_steps(struct deep_ecg *ecg, int64_t steps)
+{
+    if (steps >= LONGEST)
+        return;
+    if (ecg->beat_rr_count == DEEP_ECG_BEAT_RR)
+        memmove(ecg->beat_rr_steps, ecg->beat_rr_steps + 1, --ecg->beat_rr_count * sizeof ecg->beat_rr_steps[0]);
+    ecg->beat_rr_steps[ecg->beat_rr_count++] = (float)steps;
+}
+
+static void tell(struct deep_ecg *ecg, const struct deep_ecg_peak *beat)
+{
+    if (beat->r - ecg->last_r >= APART)
+        expect(ecg, beat);
+}
+
+/* `peak` is a beat, and the last one. */
+static void take(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
+{
+    tell(ecg, peak);
+    ecg->last_step = peak->step;
+    ecg->last_logit = peak->logit;
+    ecg->has_refused = false;
+}
+
+/* Tells the beats that `peak` makes known: itself, where it is clearly more of a beat than what is too close before it,
+ * a P wave, and before it one that only the pause up to it shows to be one. */
+static void pick(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
+{
+    const int64_t since = peak->step - ecg->last_step, back = peak->step - ecg->refused.step;
+    if (since < REFRACTORY) {
+        if (since >= SHORTEST && peak->logit >= ecg->last_logit + CLEARLY)
+            take(ecg, peak);
+        return;
+    }
+    if (peak->logit < BEAT_THRESHOLD) {
+        if (since >= ASIDE && (!ecg->has_refused || peak->logit > ecg->refused.logit))
+            ecg->refused = *peak;
+        ecg->has_refused = ecg->has_refused || since >= ASIDE;
+        return;
+    }
+    if (ecg->has_refused && back >= ASIDE && back <= BACK && is_pause(ecg, since)) {
+        tell(ecg, &ecg->refused);
+        remember_steps(ecg, back);
+    } else {
+        remember_steps(ecg, since);
+    }
+    take(ecg, peak);
+}
+
+/* The peak of the logit one step before the newest may be a beat, if there is an R-peak near it. */
 static void take_peak(struct deep_ecg *ecg)
 {
-    const int64_t about = STEP * (ecg->steps - 1 - BEAT_DELAY) + STEP / 2; /* of the network's samples */
-    int64_t r;
+    const int64_t step = ecg->steps - 1, about = STEP * (step - BEAT_DELAY) + STEP / 2; /* of the network's samples */
+    struct deep_ecg_peak peak = {step, 0, ecg->beat_logits[0], ecg->lost_count, ecg->unread_count, 0};
     int r_ago;
     if (about < 0)
         return;
     r_ago = r_peak_ago(ecg, (int)(ecg->pushed - rounded(about * BEAT_RATE_IN, BEAT_RATE_OUT)));
-    r = ecg->pushed - r_ago;
-    if (r_ago >= 0 && r - ecg->last_r >= APART)
-        expect(ecg, r);
+    if (r_ago < 0)
+        return;
+    peak.r = ecg->pushed - r_ago;
+    peak.quality = (uint8_t)readable_quality(ecg);
+    for (int ago = 0; ago < r_ago; ago++)
+        peak.lost_count -= ecg->lost[place_of(ecg, ago)];
+    pick(ecg, &peak);
 }
 
+/* Signal quality, and the detector's step (signal_quality.py, SettledQuality; beat_network.py, RPeakNetwork) ------- */
+
 /* Settles whether the logits of unreadable signal reach a limit: so they do, or not, once SETTLE_STEPS more of them
- * have than have not, or the other way round (signal_quality.py, SettledQuality). */
+ * have than have not, or the other way round. */
 static void settle(struct deep_ecg_settled *settled, bool reached)
 {
     if (reached)
@@ -446,7 +516,7 @@ static void detect(struct deep_ecg *ecg, float mv)
             continue;
         settle(&ecg->noisy, logits[1] >= NOISY);
         settle(&ecg->unreadable, logits[1] >= UNREADABLE);
-        ecg->after_gap = ecg->after_gap || ecg->unreadable.reached;
+        ecg->unread_count += ecg->unreadable.reached;
         if (has_peaked(ecg, logits[0]))
             take_peak(ecg);
         ecg->steps++;
@@ -927,12 +997,11 @@ static void label_readable(struct deep_ecg *ecg, const struct deep_ecg_waiting *
     beat->label = label_of(ecg, group, beat->logits);
 }
 
-/* Labels the beat that has waited longest, if everything that its label depends on is there. */
-static bool label_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)
+int deep_ecg_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)
 {
     const struct deep_ecg_waiting waiting = ecg->waiting[0];
-    if (ecg->waiting_count == 0 || ecg->pushed < waiting.sample + waiting.known_after)
-        return false;
+    if (ecg->waiting_count == 0 || ecg->pushed <= waiting.sample + waiting.known_after)
+        return 0;
     ecg->waiting_count--;
     memmove(ecg->waiting, ecg->waiting + 1, ecg->waiting_count * sizeof ecg->waiting[0]);
 
@@ -944,7 +1013,7 @@ static bool label_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)
     memset(beat->logits, 0, sizeof beat->logits);
     if (beat->quality != DEEP_ECG_UNREADABLE)
         label_readable(ecg, &waiting, beat);
-    return true;
+    return 1;
 }
 
 /* The stream ------------------------------------------------------------------------------------------------------ */
@@ -955,22 +1024,20 @@ void deep_ecg_init(struct deep_ecg *ecg)
     ecg->gain_mv = ecg->gain_bound_mv = GAIN_START_MV;
     for (int i = 0; i < COUNT_OF(ecg->beat_logits); i++)
         ecg->beat_logits[i] = INT32_MIN;
-    ecg->last_peak = -REFRACTORY;
+    ecg->last_step = -BACK;
     ecg->last_r = -APART;
     ecg->s_share = S_USUAL_SHARE;
 }
 
-bool deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat)
+int deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat)
 {
     const bool missing = !is_sample(ecg, mv);
     const float filled_mv = missing ? ecg->last_mv : mv;
-    bool labelled;
     if (ecg->pushed == 0) /* as if the first sample had lasted for ever */
         ecg->zero_mv = ecg->lowest_mv = ecg->highest_mv = filled_mv;
     filter_signal(ecg, filled_mv, ecg->last_mv);
     watch(ecg, filled_mv, missing);
     detect(ecg, filled_mv);
-    labelled = label_next(ecg, beat);
     ecg->pushed++;
-    return labelled;
+    return deep_ecg_next(ecg, beat);
 }

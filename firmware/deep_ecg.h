@@ -5,7 +5,7 @@
  *
  *     deep_ecg_init(&ecg);
  *     for each sample, in millivolts, DEEP_ECG_FS_HZ of them a second:
- *         if (deep_ecg_push(&ecg, mv, &beat))
+ *         for (int more = deep_ecg_push(&ecg, mv, &beat); more; more = deep_ecg_next(&ecg, &beat))
  *             use(beat.sample, beat.label);
  *
  * Generated from a trained network, for one sampling rate. C99; needs math.h, string.h, stdint.h and stdbool.h.
@@ -39,7 +39,7 @@ struct deep_ecg_beat {
     int64_t sample;                   /* the R-peak */
     int64_t known;                    /* everything that the label depends on was there: nothing later changes it */
     uint8_t label;                    /* index into DEEP_ECG_CLASS_NAMES; Q wherever the signal is unreadable */
-    bool late;                        /* detected more than 150 ms after its R-peak */
+    bool late;                        /* detected more than 150 ms after its R-peak, as where a pause shows it */
     enum deep_ecg_quality quality;    /* of the signal there: DEEP_ECG_OK, DEEP_ECG_NOISY or DEEP_ECG_UNREADABLE */
     int8_t logits[DEEP_ECG_CLASSES];  /* of the int8 network; the running priors have a say in the label, too. All 0
                                          where the signal is unreadable: such a beat is not shown to the network */
@@ -49,6 +49,13 @@ struct deep_ecg_beat {
 struct deep_ecg_settled { /* whether the network's logits of unreadable signal reach a limit */
     uint8_t count;
     bool reached;
+};
+
+struct deep_ecg_peak { /* of the network's logit of a beat */
+    int64_t step, r; /* the latter: the sample of the R-peak near it */
+    int32_t logit;
+    uint32_t lost_count, unread_count; /* samples of lost signal up to there, steps that could not be read up to now */
+    uint8_t quality;
 };
 
 struct deep_ecg_waiting { /* a detected beat that has not been given out */
@@ -80,16 +87,20 @@ struct deep_ecg {
      * after the other, and its latest logits */
     float beat_band_state[DEEP_ECG_BEAT_SECTIONS][2], beat_band_mv;
     int32_t beat_phase;
-    float gain_mv, gain_bound_mv;
+    float gain_mv, gain_bound_mv, gain_first_mv, gain_second_mv; /* the last two: the highest of the block */
     int32_t gain_steps;
     uint8_t gain_blocks, gain_samples, gain_above, beat_pending;
     int16_t beat_input[DEEP_ECG_BEAT_INPUT];
     int8_t beat_memory[DEEP_ECG_BEAT_MEMORY][DEEP_ECG_BEAT_NARROW];
     uint16_t beat_next[DEEP_ECG_BEAT_BLOCKS];
-    int32_t beat_logits[2];
-    int64_t steps, last_peak;
+    int32_t beat_logits[2], last_logit; /* the last: of the last beat, as its step */
+    int64_t steps, last_step;
+    float beat_rr_steps[DEEP_ECG_BEAT_RR];
+    uint8_t beat_rr_count;
+    bool has_refused;
+    struct deep_ecg_peak refused; /* since the last beat */
     struct deep_ecg_settled noisy, unreadable;
-    bool after_gap; /* since the last beat that could be read */
+    uint32_t unread_count, last_unread_count; /* the latter: of the last beat that could be read */
 
     /* beats on their way to the network */
     int64_t last_r;
@@ -122,8 +133,12 @@ void deep_ecg_init(struct deep_ecg *ecg);
 /* Takes the next sample, in millivolts; one that is not a number, or is beyond 10 V, counts as lost signal. Counts of a
  * converter, with any offset, do as well: where the numbers show that they are no millivolts, the limit is 1e9. Offset
  * and gain do not matter beside.
- * Whether a beat is labelled, which fills `beat`; it is left as it was otherwise. No sample makes two beats known. */
-bool deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat);
+ * Returns 1 and fills `beat` when a beat is labelled, else 0 (`beat` is then left as it was). */
+int deep_ecg_push(struct deep_ecg *ecg, float mv, struct deep_ecg_beat *beat);
+
+/* A further beat that the same sample made known: one sample can, after a pause. Beats that are not fetched here come
+ * out of the next calls of deep_ecg_push, one each, with the same `known`. */
+int deep_ecg_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat);
 
 /* What can be said of the signal just now. Whether it can be read takes half a second of it or more to settle. */
 enum deep_ecg_quality deep_ecg_quality(const struct deep_ecg *ecg);

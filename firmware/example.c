@@ -42,7 +42,7 @@ int main(void)
             fprintf(stderr, "error: line %ld, \"%s\": one number a line is needed, such as 0.12\n", number, line);
             return WRONG_INPUT;
         }
-        if (deep_ecg_push(&ecg, mv, &beat))
+        for (int more = deep_ecg_push(&ecg, mv, &beat); more; more = deep_ecg_next(&ecg, &beat))
             printf("%.3f s  %c%s\n", (double)beat.sample / DEEP_ECG_FS_HZ, DEEP_ECG_CLASS_NAMES[beat.label],
                    beat.quality == DEEP_ECG_NOISY ? "  (noisy)" : "");
     }

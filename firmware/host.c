@@ -45,18 +45,18 @@ long host_push(const float *mv, long count, int64_t *beats, float *windows, floa
     for (long i = 0; i < count; i++) {
         windows_out = windows;
         features_out = features;
-        if (!deep_ecg_push(&ecg, mv[i], &beat))
-            continue;
-        *beats++ = beat.sample;
-        *beats++ = beat.known;
-        *beats++ = beat.late;
-        *beats++ = beat.label;
-        *beats++ = beat.quality;
-        for (int c = 0; c < DEEP_ECG_CLASSES; c++)
-            *beats++ = beat.logits[c];
-        windows += DEEP_ECG_CHANNELS * DEEP_ECG_WINDOW_SAMPLES;
-        features += DEEP_ECG_FEATURES;
-        found++;
+        for (int more = deep_ecg_push(&ecg, mv[i], &beat); more; more = deep_ecg_next(&ecg, &beat)) {
+            *beats++ = beat.sample;
+            *beats++ = beat.known;
+            *beats++ = beat.late;
+            *beats++ = beat.label;
+            *beats++ = beat.quality;
+            for (int c = 0; c < DEEP_ECG_CLASSES; c++)
+                *beats++ = beat.logits[c];
+            windows_out = windows += DEEP_ECG_CHANNELS * DEEP_ECG_WINDOW_SAMPLES;
+            features_out = features += DEEP_ECG_FEATURES;
+            found++;
+        }
     }
     return found;
 }

@@ -14,7 +14,7 @@ SHORTEST_STEPS = 6  # so soon after a P wave that was taken for a beat its QRS c
 # A stream: a peak between the two thresholds was a beat if it lies in a pause
 MEMORY = 8  # RR intervals
 FEWEST = 3  # of them tell what a pause is
-PAUSE = 1.4  # times the usual RR interval
+PAUSE_TENTHS = 14  # of the usual RR interval; whole numbers leave nothing to rounding
 ASIDE_STEPS = 15  # and so far from the beats around it
 LONGEST_STEPS = 100  # a longer RR interval is not usual
 BACK_STEPS = 125  # and so long ago at most
@@ -78,7 +78,7 @@ class StreamPicker:
 
     def _is_pause(self, steps: int) -> bool:
         usual = sorted(self._rr_steps)
-        return len(usual) >= FEWEST and steps > PAUSE * usual[len(usual) // 2]
+        return len(usual) >= FEWEST and 10 * steps > PAUSE_TENTHS * usual[len(usual) // 2]
 
     def _looked_back(self, peak: Peak) -> list[Peak]:
         refused = self._refused

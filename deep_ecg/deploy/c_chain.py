@@ -19,6 +19,7 @@ import numpy as np
 
 from config import CLASSES, Config
 from deep_ecg.beats import beat_network as net
+from deep_ecg.beats import beat_picking as picking
 from deep_ecg.beats import rhythm, shape, signal_unit, templates
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.signal_quality import QUALITIES, SETTLE_STEPS
@@ -66,9 +67,7 @@ class LabelledBeats:
 # Generated sources -----------------------------------------------------------------------------------------------
 
 
-def generate(
-    description: Description, network_h: str, network_c: str, fs_hz: float = Config.fs_hz
-) -> dict[str, str]:
+def generate(description: Description, network_h: str, network_c: str, fs_hz: float = Config.fs_hz) -> dict[str, str]:
     """The texts of FILES, by name, for samples that come at `fs_hz`.
 
     `description` is that of a causal network, network_h and network_c the int8 network in C (`c_network`).
@@ -145,8 +144,8 @@ def sizes(inputs: InputSettings, rate_hz: Fraction, r_peaks: Mapping[str, np.nda
     """Macros of deep_ecg.h: the lengths of the arrays in `struct deep_ecg`, rate and class names."""
     fs_hz = float(rate_hz)
     before, look_ahead_s = inputs.window_samples - inputs.look_ahead_samples, inputs.look_ahead_samples / inputs.fs_hz
-    about_s = (int(r_peaks["delay_steps"]) + 1) / net.STEP_HZ  # so long after about where R is it becomes known
-    waits_s = max(about_s + net.R_REACH_S, look_ahead_s)
+    about_s = (int(r_peaks["delay_steps"]) + 1) / net.STEP_HZ  # so long after about where R is its peak is known
+    waits_s = max(picking.BACK_STEPS / net.STEP_HZ + about_s + net.R_REACH_S, look_ahead_s)
     place = net.RPlace(fs_hz)
     taps, narrow = r_peaks["depth0_weights"].shape
     return {
@@ -160,7 +159,8 @@ def sizes(inputs: InputSettings, rate_hz: Fraction, r_peaks: Mapping[str, np.nda
         "DEEP_ECG_BEAT_BLOCKS": len(r_peaks["dilations"]),
         "DEEP_ECG_BEAT_NARROW": narrow,
         "DEEP_ECG_BEAT_MEMORY": (taps - 1) * int(r_peaks["dilations"].sum()),
-        "DEEP_ECG_WAITING": math.ceil(waits_s / net.APART_S) + 1,
+        "DEEP_ECG_BEAT_RR": picking.MEMORY,
+        "DEEP_ECG_WAITING": math.ceil(look_ahead_s / net.APART_S) + 3,
         "DEEP_ECG_FILTERED": math.ceil((waits_s + 2 / fs_hz) * inputs.fs_hz) + before + 2,
         "DEEP_ECG_RR": rhythm.MEMORY_BEATS + 1,
         "DEEP_ECG_GROUPS": templates.GROUPS,
@@ -168,9 +168,7 @@ def sizes(inputs: InputSettings, rate_hz: Fraction, r_peaks: Mapping[str, np.nda
     }
 
 
-def constants(
-    description: Description, rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]
-) -> dict[str, int | float]:
+def constants(description: Description, rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> dict[str, int | float]:
     """Macros of deep_ecg.c; times are in samples, and say by their comments in the Python modules what they are."""
     return (
         _signal_constants(float(rate_hz))
@@ -208,6 +206,7 @@ def _r_peak_constants(rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> d
         "GAIN_DOWN": round(GAIN_PARTS * net.GAIN_SHARE),
         "GAIN_STEP": net.GAIN_RATE / GAIN_PARTS,
         "GAIN_HASTE": net.GAIN_HASTE,
+        "GAIN_LEAP": float(net.GAIN_LEAP),
         "GAIN_START_MV": net.GAIN_START_MV,
         "GAIN_LEAST_MV": net.GAIN_LEAST_MV,
         "KNEE": net.KNEE,
@@ -216,10 +215,18 @@ def _r_peak_constants(rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> d
         "STEP": net.STEP,
         "BEAT_DELAY": int(r_peaks["delay_steps"]),
         "BEAT_THRESHOLD": int(r_peaks["threshold"]),
+        "BEAT_LEAST": int(r_peaks["least"]),
+        "CLEARLY": int(r_peaks["clearly"]),
         "NOISY": int(r_peaks["quality_limits"][0]),
         "UNREADABLE": int(r_peaks["quality_limits"][1]),
         "SETTLE_STEPS": SETTLE_STEPS,
-        "REFRACTORY": net.REFRACTORY_STEPS,
+        "REFRACTORY": picking.REFRACTORY_STEPS,
+        "SHORTEST": picking.SHORTEST_STEPS,
+        "ASIDE": picking.ASIDE_STEPS,
+        "BACK": picking.BACK_STEPS,
+        "LONGEST": picking.LONGEST_STEPS,
+        "PAUSE_FEWEST": picking.FEWEST,
+        "PAUSE_TENTHS": float(picking.PAUSE_TENTHS),
         "APART": math.ceil(net.APART_S * fs_hz),
         "REACH": place.reach,
         "BASELINE": place.baseline,
@@ -441,6 +448,9 @@ def build(network: IntegerNetwork, description: Description, out: Path, fs_hz: f
 
 # On the host -----------------------------------------------------------------------------------------------------
 
+BEAT_NUMBERS = 5  # beside its logits: sample, known, late, label, quality
+SIGNALS = (*QUALITIES, "missing", "flat", "saturated")  # as `enum deep_ecg_quality` counts them
+
 
 class HostChain:
     """The generated chain, compiled for this machine, to be fed signals: what a microcontroller would answer.
@@ -465,12 +475,11 @@ class HostChain:
         signal_mv = np.ascontiguousarray(signal_mv, np.float32)
         room = math.ceil(len(signal_mv) / self._apart) + 1
         beats = np.zeros((room, BEAT_NUMBERS + len(CLASSES)), np.int64)
-        windows = np.zeros((room + 1, *self._window), np.float32)
-        features = np.zeros((room + 1, self._features), np.float32)
+        windows = np.zeros((room, *self._window), np.float32)
+        features = np.zeros((room, self._features), np.float32)
         self._library.host_start()
-        count = self._library.host_push(
-            _pointer(signal_mv), ctypes.c_long(len(signal_mv)), *map(_pointer, (beats, windows, features))
-        )
+        pointers = (_pointer(array) for array in (beats, windows, features))
+        count = self._library.host_push(_pointer(signal_mv), ctypes.c_long(len(signal_mv)), *pointers)
         beats = beats[:count]
         return LabelledBeats(
             samples=beats[:, 0],
@@ -484,21 +493,12 @@ class HostChain:
             quality=SIGNALS[self._library.host_quality()],
         )
 
-
     def beat_logits(self, samples: np.ndarray) -> np.ndarray:
         """Logits (steps, 2) of the network of R-peaks, of beat and of unreadable signal, for `samples` (n,) of int8."""
         samples = np.ascontiguousarray(samples, np.int8)
         logits = np.zeros((len(samples) // net.STEP, 2), np.int32)
         self._library.host_beat_logits(_pointer(samples), ctypes.c_long(len(samples)), _pointer(logits))
         return logits
-
-
-def _pointer(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)
-
-
-BEAT_NUMBERS = 5  # beside its logits: sample, known, late, label, quality
-SIGNALS = (*QUALITIES, "missing", "flat", "saturated")  # as `enum deep_ecg_quality` counts them
 
 
 def compile_chain(sources: list[Path], out: Path, include: Path, *options: str):
@@ -509,3 +509,7 @@ def compile_chain(sources: list[Path], out: Path, include: Path, *options: str):
     if compiler() is None:
         raise DeepECGError("there is no C compiler (cc, gcc or clang): install one to run the firmware on this machine")
     compile_c([*sources, Path("-lm")], out, f"-I{include}", *options)  # a library comes after what needs it
+
+
+def _pointer(array: np.ndarray) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
