@@ -78,6 +78,7 @@ SILENT_S = 2.5  # so long without a beat, and the levels are learned anew on one
 USUAL = 0.2  # summits of so much of the median height of the LONG_BEATS last beats; artefacts had lifted the levels
 LONG_BEATS = 60
 FALLEN = 0.2  # the background is down to so much of what it was, and so is the gain; in a pause with P waves it is not
+TAIL_S = 0.5  # a beat is told when it is known what comes after: so long, the end of a signal is taken to go on
 FORGET_S = 10.0  # so long without a beat, and the levels are learned as at the start
 PENDING = 64  # refused summits that are remembered: more than there can be in 2 * LEARN_S
 REMEMBERED_S = 10.0  # and for so long: a beat is known at most so long, R_REACH_S and HOLD_S after its R-peak
@@ -440,5 +441,13 @@ def one_row(chunk_mv: np.ndarray) -> np.ndarray:
 
 
 def causal_r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
-    """R-peak samples of the whole of `signal_mv` (n,) as RPeakDetector tells them in a stream, (beats,) int64."""
-    return np.array([r for r, _ in RPeakDetector(fs_hz).push(signal_mv)], np.int64)
+    """R-peak samples of the whole of `signal_mv` (n,) as `BeatStream` tells them, (beats,) int64."""
+    detector = RPeakDetector(fs_hz)
+    found = detector.push(signal_mv)
+    found += detector.push(tail(signal_mv[-1:], fs_hz))
+    return np.array([r for r, _ in found if r < len(signal_mv)], np.int64)
+
+
+def tail(last: np.ndarray, fs_hz: float) -> np.ndarray:
+    """What is taken to follow the end of a signal: `last`, its last value (1,) or, of an empty one, (0,), repeated."""
+    return np.repeat(last, round(TAIL_S * fs_hz))

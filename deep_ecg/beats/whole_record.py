@@ -25,7 +25,6 @@ LEAD_IN_S = FORGET_S + LEARN_S  # of the signal after it come before it backward
 MAINS_HZ = (50.0, 60.0)
 AROUND_S = 2.0  # a beat found there must have CLEAR times the median energy from so long before it to so long after
 CLEAR = 2.75  # white noise, of whatever height, seldom reaches it
-TAIL_S = 0.5  # of its last value follow the record: the detector tells a beat only when it knows what comes after
 FEWEST = 3  # beats in a row, none more than LOOK_AGAIN_S after the one before it: fewer are as likely noise
 
 
@@ -34,9 +33,7 @@ def r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
 
     Samples that are not numbers are lost signal. DeepECGError where the detector cannot run at that rate.
     """
-    followed_mv = np.pad(signal_mv, (0, round(TAIL_S * fs_hz)), "edge") if len(signal_mv) else signal_mv
-    found = causal_r_peaks(followed_mv, fs_hz)
-    found = found[found < len(signal_mv)]
+    found = causal_r_peaks(signal_mv, fs_hz)
     edges = np.concatenate(([0], found, [len(signal_mv)]))
     gaps = np.flatnonzero(np.diff(edges) > LOOK_AGAIN_S * fs_hz)
     if len(gaps) == 0:

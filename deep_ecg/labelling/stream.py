@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deep_ecg.beats.detector import ON_TIME_S, REMEMBERED_S, RPeakDetector, one_row
+from deep_ecg.beats.detector import ON_TIME_S, REMEMBERED_S, RPeakDetector, one_row, tail
 from deep_ecg.beats.inputs import BeatRecipe
 from deep_ecg.beats.rhythm import rr_interval_s
 from deep_ecg.beats.shape import cut_windows
@@ -136,6 +136,7 @@ class BeatStream:
         self._start, self._pushed = 0, 0
         self._watch = SignalWatch(fs_hz)
         self._last_r: int | None = None
+        self._latest = np.empty(0), np.empty(0, bool)  # sample (1,), and whether it was missing
         self._waiting: deque[_Waiting] = deque()
         self._decision = Decision(classifier.description.decision)
         self._finished = False
@@ -178,6 +179,7 @@ class BeatStream:
             return []
         filled_mv, missing = self._watch(chunk_mv)
         self._pushed += len(chunk_mv)
+        self._latest = filled_mv[-1:], missing[-1:]
         self._remember(self._filter(self._resample(filled_mv)))
         for sample, detected in self._source.push_watched(filled_mv, missing):
             self._expect(sample, detected)
@@ -188,6 +190,10 @@ class BeatStream:
     def prepare_rest(self) -> list[Prepared]:
         """`finish` without the network."""
         self._finished = True
+        if self._pushed:
+            for sample, detected in self._source.push_watched(*(tail(one, self.fs_hz) for one in self._latest)):
+                if sample < self._pushed:
+                    self._expect(sample, detected)
         self._remember(self._filter(self._resample.finish()))
         return self._prepared(ended=True)
 
