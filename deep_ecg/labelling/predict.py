@@ -184,6 +184,20 @@ def label_opened(
         annotation = _detected(record, file.path, classifier.inputs)
     else:
         annotation = _read_peaks(file, record, peaks, config)
+    return replace(
+        label_lead(record, annotation, classifier),
+        reference=_reference(annotation, peaks, config),
+        synthetic=synthetic,
+        paced=speaks_of_pacing(file.comments) or PACED_SYMBOL in annotation.symbols,
+        left_out=annotation.left_out,
+        started=file.started,
+        kind=file.kind,
+        trained_on=found_in(classifier.trained_on, record.signal_mv),
+    )
+
+
+def label_lead(record: Record, annotation: Annotation, classifier: Classifier) -> Labelled:
+    """Labels the beats of `record` at the R-peaks of `annotation`."""
     samples, watch = annotation.samples, watched(record)
     proba, groups = np.empty((0, len(CLASSES)), np.float32), np.empty(0, np.int64)
     if len(samples):
@@ -193,18 +207,13 @@ def label_opened(
         record,
         samples,
         proba,
-        _reference(annotation, peaks, config),
-        synthetic,
+        None,
+        classifier.synthetic,
         silent=silent_stretches(record, samples),
         signal=signal_at(watch, samples, record.fs_hz),
-        paced=speaks_of_pacing(file.comments) or PACED_SYMBOL in annotation.symbols,
-        left_out=annotation.left_out,
         unit=watch.unit,
         after_gap=lost_before(watch, samples) | annotation.after_gap,
         groups=groups,
-        started=file.started,
-        kind=file.kind,
-        trained_on=found_in(classifier.trained_on, record.signal_mv),
     )
 
 
@@ -295,9 +304,18 @@ def _detected(record: Record, path: Path, inputs: InputSettings) -> Annotation:
     if len(record.signal_mv) < record.fs_hz:
         raise DeepECGError(f"record {path} lasts less than a second: a longer one is needed")
     try:
-        samples = (causal_r_peaks if inputs.causal else r_peaks)(record.signal_mv, record.fs_hz)
+        return unclassified(detected_peaks(record, inputs))
     except DeepECGError as error:
         raise DeepECGError(f"record {path}: {error}: resample it, or give the R-peaks with --peaks") from None
+
+
+def detected_peaks(record: Record, inputs: InputSettings) -> np.ndarray:
+    """The R-peaks of `record` that a detector finds, (beats,) int64; DeepECGError where it cannot run at that rate."""
+    return (causal_r_peaks if inputs.causal else r_peaks)(record.signal_mv, record.fs_hz)
+
+
+def unclassified(samples: np.ndarray) -> Annotation:
+    """R-peaks (beats,) of which nothing more is known."""
     return Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
 
 
