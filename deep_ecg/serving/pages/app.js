@@ -11,6 +11,7 @@ const review = new Review(showCounts);
 const monitor = new Monitor();
 let shown = null; // the record that is looked at
 let looking = 0;
+let loading = null; // the review that is being loaded
 
 function tell(text, bad = false) {
   byId("told").textContent = text;
@@ -75,7 +76,6 @@ async function showRecord() {
   byId("home").hidden = Boolean(id);
   byId("record").hidden = !id;
   if (!id) { shown = null; return; }
-  const changed = !shown || shown.id !== id;
   shown = await attempt(() => ask(`/records/${encodeURIComponent(id)}`));
   if (!shown) { location.hash = ""; return; }
   byId("title").textContent = shown.title + (shown.synthetic && !shown.title.startsWith("SYNTHETIC") ? " (SYNTHETIC)" : "");
@@ -86,7 +86,9 @@ async function showRecord() {
   byId("counts").className = shown.error ? "bad" : "";
   if (!ready) { if (!shown.error) looking = setTimeout(listRecords, LOOK_MS); return; }
   showDownloads();
-  if (changed || review.id !== id) await attempt(() => review.load(shown));
+  if (review.id !== id) loading = review.load(shown);
+  await attempt(() => loading);
+  if (review.id !== id || !review.told) { review.id = null; return; }
   byId("tabs").hidden = byId("downloads").hidden = false;
   showTab("report");
 }

@@ -28,7 +28,7 @@ export class Review {
   }
 
   async load(record) {
-    Object.assign(this, { record, id: record.id, from: 0, length: 2, chosen: null, drawn: 0, beats: null });
+    Object.assign(this, { record, id: record.id, from: 0, length: 2, chosen: null, drawn: 0, beats: null, told: null });
     this.envelope = await ask(`/records/${record.id}/trace?first=0&last=${record.length}&points=1500`);
     await this.reload("");
   }
