@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> dict:
 
 def timed(archive: Path, out: Path, runtime: str, workers: int) -> dict:
     """Seconds on the clock and of the processors, and the peak memory of one process, of one command."""
-    options = ["--runtime", runtime, "--workers", str(workers), "--out", str(out)]
+    options = ["--runtime", runtime, "--workers", str(workers), "--out", str(out), "--no-report"]
     started_s = perf_counter()
     process = subprocess.Popen([sys.executable, MAIN, "predict", str(archive), *options])
     with Watch(process.pid) as watch:
