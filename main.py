@@ -6,6 +6,7 @@ python main.py predict 100   label the beats of a WFDB record with a trained net
 python main.py predict DIR   of every record in a folder, going on where an earlier run was stopped
 python main.py stream 100    label its beats as they come, as from a live feed
 python main.py score 100 --test-ann pred   compare annotation files beat by beat, as ANSI/AAMI EC57 asks
+python main.py serve         label, report, review and watch in a browser
 torchrun --nproc-per-node 2 main.py   the same run, each training shared among processes
 python -m experiments        cross-validation, everything that is committed made anew, and all measurements
 """
@@ -35,6 +36,7 @@ from deep_ecg.labelling import commands
 from deep_ecg.networks.classifier import SYNTHETIC_NETWORK, load_network, network_path
 from deep_ecg.records.database import Source, ingest
 from deep_ecg.records.databases import BEATS, RECORDS, Database, classifying, fetched
+from deep_ecg.serving.command import add_serve
 from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import check_writable, locked, write_text
@@ -250,6 +252,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_predict(group)
     commands.add_stream(group)
     commands.add_score(group)
+    add_serve(group)
     return top
 
 

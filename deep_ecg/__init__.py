@@ -37,3 +37,12 @@ def _end(why):
 if sys.version_info < OLDEST_PYTHON:
     _end(f"Python {sys.version.split()[0]} is too old: {'.'.join(map(str, OLDEST_PYTHON))} or newer is needed")
 require(PACKAGES)
+
+
+def __getattr__(name):
+    """`deep_ecg.label`, imported when it is first asked for: numpy and all else would slow every start."""
+    if name == "label":
+        from deep_ecg.labelling.signals import label
+
+        return label
+    raise AttributeError("module 'deep_ecg' has no attribute " + repr(name))

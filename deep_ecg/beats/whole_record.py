@@ -48,6 +48,9 @@ def read_causal(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.nda
     for piece_mv in _pieces(signal_mv, fs_hz):
         beats += detector.push_watched(*watch(piece_mv))
         states.append(detector.states)
+    if len(signal_mv):
+        beats += detector.finish()
+        states.append(detector.states)
     columns = zip(*((beat.sample, beat.readable, beat.after_gap) for beat in beats)) if beats else ((), (), ())
     samples, readable, after_gap = (np.array(column, kind) for column, kind in zip(columns, (np.int64, bool, bool)))
     known = np.concatenate(states)[int(arrays["delay_steps"]) :]

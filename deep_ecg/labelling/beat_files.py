@@ -22,7 +22,7 @@ from deep_ecg.labelling.trust import RATE_BEATS, graded, is_sure
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.files import GrowingFile, atomic_file
 
-SAVE_S = 10.0  # the annotation file is at most so much behind the table while beats come
+SAVE_S = 10.0  # the annotation file is at most so much behind the table while samples come
 
 
 class BeatFiles:
@@ -49,12 +49,12 @@ class BeatFiles:
         self._saved_s = float("-inf")
 
     def add(self, beats: Sequence[Beat]):
-        """Writes the next `beats`. Raises DeepECGError where they cannot be written."""
+        """Writes the next `beats`, of which there may be none. Raises DeepECGError where they cannot be written."""
         if beats:
             self._append(self._labelled(beats))
             self._unsaved += beats
-            if time.monotonic() - self._saved_s >= SAVE_S:
-                self._save()
+        if self._unsaved and time.monotonic() - self._saved_s >= SAVE_S:
+            self._save()
 
     def close(self, ended: bool):
         """Brings both files up to date; those of a stream that has `ended` without a beat are an empty table."""

@@ -118,7 +118,7 @@ def _labelled(stream: BeatStream, chunks_mv: Iterable[np.ndarray]) -> Iterator[t
 def _tell_end(feed: Feed, monitor: "Monitor", files: BeatFiles, unit: str | None, stop: BaseException | None):
     """Prints the summary, where somebody can be there to read it, and raises what is to be told by the exit status."""
     number = getattr(stop, "number", signal.SIGINT)
-    if isinstance(stop, BrokenPipeError) or number != signal.SIGINT:
+    if isinstance(stop, BrokenPipeError) or number == getattr(signal, "SIGHUP", None):  # the terminal has gone
         abandon_output()
     elif files.beats:
         print_summary(files.summary(unit, monitor.unread), "detected R-peaks", feed.synthetic)

@@ -197,26 +197,46 @@ def label_opened(
 ) -> Labelled:
     """`label_record` of a record whose header has been read."""
     record, synthetic = read_lead(file, classifier, lead)
-    watch = watched(record)
     annotation = None if peaks is None else _read_peaks(file, record, peaks, config)
-    beats = _detected(file, record, classifier) if annotation is None else _given(record, annotation, classifier, watch)
+    if annotation is None:
+        labelled = _labelled(record, _detected(file, record, classifier), classifier)
+    else:
+        labelled = label_lead(record, classifier, annotation)
     symbols = () if annotation is None else annotation.symbols
+    return replace(
+        labelled,
+        reference=None if annotation is None else _reference(annotation, peaks, config),
+        synthetic=synthetic,
+        paced=speaks_of_pacing(file.comments) or PACED_SYMBOL in symbols,
+        left_out=0 if annotation is None else annotation.left_out,
+        started=file.started,
+        kind=file.kind,
+        trained_on=found_in(classifier.trained_on, record.signal_mv),
+    )
+
+
+def label_lead(record: Record, classifier: Classifier, annotation: Annotation | None = None) -> Labelled:
+    """Labels the beats of `record`, at the R-peaks of `annotation` or else at those that a detector finds.
+
+    DeepECGError where the detector cannot run at that rate.
+    """
+    found = detected_beats(record, classifier) if annotation is None else _given(record, annotation, classifier)
+    return _labelled(record, found, classifier)
+
+
+def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Labelled:
+    watch = watched(record)
     return Labelled(
         record,
         beats.samples,
         beats.proba,
-        None if annotation is None else _reference(annotation, peaks, config),
-        synthetic,
+        None,
+        classifier.synthetic,
         silent=silent_stretches(record, beats.samples),
         signal=beats.signal,
-        paced=speaks_of_pacing(file.comments) or PACED_SYMBOL in symbols,
-        left_out=0 if annotation is None else annotation.left_out,
         unit=watch.unit,
         after_gap=lost_before(watch, beats.samples) | beats.after_gap,
         groups=beats.groups,
-        started=file.started,
-        kind=file.kind,
-        trained_on=found_in(classifier.trained_on, record.signal_mv),
         unread=beats.unread,
         leads=beats.leads,
         taken_over=beats.taken_over,
@@ -327,14 +347,15 @@ def _other_leads(file: AnyRecord, record: Record, preferred: Sequence[str]) -> I
                 yield other
 
 
-def _given(record: Record, annotation: Annotation, classifier: Classifier, watch: SignalWatch) -> LeadBeats:
+def _given(record: Record, annotation: Annotation, classifier: Classifier) -> LeadBeats:
     """The beats at R-peaks that were given: whoever gave them could read the signal."""
     samples, groups = annotation.samples, np.zeros(0, np.int64)
     proba = np.empty((0, len(CLASSES)), np.float32)
     if len(samples):
         inputs = network_inputs(record, annotation, classifier.inputs)
         proba, groups = classifier.probabilities(inputs), inputs.groups
-    return LeadBeats(samples, proba, groups, annotation.after_gap, signal_at(watch, samples, record.fs_hz), [])
+    signal = signal_at(watched(record), samples, record.fs_hz)
+    return LeadBeats(samples, proba, groups, annotation.after_gap, signal, [])
 
 
 def _read_peaks(file: AnyRecord, record: Record, extension: str, config: Config) -> Annotation:

@@ -113,6 +113,10 @@ class GivenPeaks:
                 raise DeepECGError(f"R-peak {self._next} does not come after {beats[-1].sample}: give them in order")
         return beats
 
+    def finish(self) -> list[RPeak]:
+        """None: those beyond the end of the signal are not of it."""
+        return []
+
 
 class BeatStream:
     """Labels the beats of one lead as its samples come, in chunks of any size.
@@ -210,6 +214,9 @@ class BeatStream:
     def prepare_rest(self) -> list[Prepared]:
         """`finish` without the network."""
         self._finished = True
+        if self._pushed:
+            for beat in self._source.finish():
+                self._expect(beat)
         self._remember(self._filter(self._resample.finish()))
         return self._prepared(ended=True)
 

@@ -5,6 +5,7 @@ comma may be a decimal one. A line that says that nothing was measured (LOST_WOR
 """
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -137,6 +138,10 @@ class TextLines:
         layout = self._layout
         if layout is None or not lines or any(b"#" in line or len(line) > LINE_BYTES for line in lines):
             return None
+        numbers = _all_numbers(lines, layout)
+        if numbers is not None:
+            self._points = self._points or any(b"." in line for line in lines)
+            return numbers
         parts = [[line] for line in lines]
         if layout.columns > 1:
             delimiter = layout.delimiter.encode() if layout.delimiter else None
@@ -307,6 +312,29 @@ class SampleLines:
             return int(wanted) - 1
         there = ", ".join(filter(None, names)) or f"columns 1 to {columns}"
         raise DeepECGError(f"{self._source}, line {number}: there is no column {self._wanted!r}: it has {there}")
+
+
+def _all_numbers(lines: list[bytes], layout: Layout) -> np.ndarray | None:
+    """The chosen columns of `lines`, (n, columns), where every field of each is plainly a number; else None."""
+    if layout.columns > 1 and layout.delimiter is None:
+        return None
+    mark = (layout.delimiter or ";").encode()
+    if any(line.count(mark) != layout.columns - 1 for line in lines):
+        return None
+    block = mark.join(lines)
+    if layout.decimal_comma:
+        block = block.replace(b",", b".")
+    if not PLAIN.fullmatch(block.replace(mark, b"")):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DeprecationWarning)  # of what is no number
+        try:
+            values = np.fromstring(block, sep=mark.decode())
+        except (DeprecationWarning, ValueError):
+            return None
+    if len(values) != len(lines) * layout.columns or not np.isfinite(values).all():
+        return None
+    return values.reshape(len(lines), layout.columns)[:, list(layout.chosen)]
 
 
 def time_s(text: str) -> float:

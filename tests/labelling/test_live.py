@@ -125,6 +125,23 @@ def test_where_nothing_beats_that_is_told_and_the_table_is_empty(classifier, tmp
     assert (tmp_path / "flat.csv").read_text() == names
 
 
+def test_the_annotation_file_keeps_up_while_no_beats_come(classifier, tmp_path, monkeypatch):
+    """Written at the first beat and every 10 s from there, whether beats come or not."""
+    now_s = [0.0]
+    monkeypatch.setattr(beat_files.time, "monotonic", lambda: now_s[0])
+
+    def chunks():
+        yield ecg()[:2500]
+        yield ecg()[2500:]
+        now_s[0] = 11.0
+        yield np.zeros(25)
+        symbols.extend(wfdb.rdann(str(tmp_path / "slow"), "pred").symbol)
+
+    symbols: list[str] = []
+    follow(Feed("slow", "MLII", FS_HZ, chunks()), classifier, tmp_path)
+    assert len(symbols) == 20
+
+
 def test_an_interruption_saves_what_was_seen(classifier, tmp_path):
     def chunks():
         yield ecg()[:3000]
@@ -473,6 +490,7 @@ def test_a_signal_leaves_every_beat_that_was_told(name, status, pretrained, tmp_
     assert re.fullmatch(rf"\n(Interrupted|Ended by {name}) after 1\d\.\d s of signal\.\n", errors.decode())
     told = told_beats(lines + rest.decode().splitlines())
     assert len(told) == 20 and table_beats(tmp_path) == told
+    assert ("stdin: 20 beats" in rest.decode()) == (name != "SIGHUP")  # with which the terminal has gone
     annotations = wfdb.rdann(str(tmp_path / "stdin"), "pred")
     assert [[f"{sample / FS_HZ:.3f}", symbol] for sample, symbol in zip(annotations.sample, annotations.symbol)] == told
 

@@ -15,6 +15,7 @@ from deep_ecg.beats.arrays import NetworkInputs
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import FEATURES, network_inputs
 from deep_ecg.beats.rhythm import RHYTHM, rhythm_features, rr_intervals
+from deep_ecg.beats.whole_record import causal_r_peaks
 from deep_ecg.labelling import predict, stream
 from deep_ecg.labelling.lead_beats import detected_beats
 from deep_ecg.labelling.stream import BeatStream, GivenPeaks, push_many
@@ -450,3 +451,13 @@ def test_many_streams_need_one_network_and_a_chunk_each(causal):
     with pytest.raises(DeepECGError, match="2 streams were given 1 chunks"):
         push_many(streams, [np.zeros(1)])
     assert push_many([], []) == []
+
+
+@pytest.mark.parametrize("after_s", [0.07, 0.2, 0.5])
+def test_a_beat_near_the_end_is_told(causal, after_s):
+    """The record ends so long after its last R-peak, which is found as `predict` finds it."""
+    signal_mv = ecg(20)[: round((1 + 19 * 0.8 + after_s) * FS_HZ)]
+    stream = BeatStream(causal, FS_HZ)
+    told = [beat.sample for beat in [*stream.push(signal_mv), *stream.finish()]]
+    assert len(told) == 20 and abs(told[-1] - (1 + 19 * 0.8) * FS_HZ) <= 0.02 * FS_HZ
+    assert told == causal_r_peaks(signal_mv, FS_HZ).tolist()
