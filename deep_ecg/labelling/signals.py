@@ -24,11 +24,11 @@ class LabelledSignal:
     """The beats of one lead, in order of time, and what they amount to.
 
     `samples` (beats,) int64 are the R-peaks, `classes` (beats,) "N", "S", "V", "F" or "Q" (AAMI EC57), `probabilities`
-    (beats, 5) the calibrated ones of these classes, `signal` (beats,) its state around each ("ok",
-    "noisy", "unreadable" or "lost"), `sure` (beats,) whether the label is likely enough to be relied on. `rhythm` lists the episodes with kind, samples, beats
-    and rate (`report/episodes.py`). `summary` is as NAME.json of `predict` holds it: beats, counts, burden in percent,
-    stretches without beats ("silent") and why, the grade of trust with its reasons. `synthetic` says that the network
-    learned from SYNTHETIC data, so that its labels are a demonstration only.
+    (beats, 5) the calibrated ones of these classes, `signal` (beats,) its state around each ("ok", "noisy",
+    "unreadable" or "lost"), `sure` (beats,) whether the label is likely enough to be relied on. `rhythm` lists the
+    episodes with kind, samples, beats and rate (`report/episodes.py`). `summary` is as NAME.json of `predict` holds it:
+    beats, counts, burden in percent, stretches without beats ("silent") and why, the grade of trust with its reasons.
+    `synthetic` says that the network learned from SYNTHETIC data, so that its labels are a demonstration only.
     """
 
     samples: np.ndarray
