@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,8 @@ class BeatFiles:
         files = {"files": [str(self.annotations), str(self.table)]}
         readable = self.beats - self._unreadable
         trust = graded(readable, self._wrong / max(readable, 1), self._unsure / max(readable, 1), None)
-        told = {"unit": unit, "unreadable": self._unreadable, "unread": unread}
-        return summary_of(self._record, self._counts, trust, self.beats, not_classified, **told) | files
+        told = partial(summary_of, unit=unit, unreadable=self._unreadable, unread=unread)
+        return told(self._record, self._counts, trust, self.beats, not_classified) | files
 
     def _labelled(self, beats: Sequence[Beat]) -> Labelled:
         samples = np.array([beat.sample for beat in beats], int)
