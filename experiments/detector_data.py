@@ -45,7 +45,7 @@ def held_out(names: Sequence[str]) -> set[str]:
 def record_names(folder: Path) -> list[str]:
     """Names of the records in `folder`, from its RECORDS. Raises DeepECGError where that is missing."""
     try:
-        return (folder / "RECORDS").read_text().split()
+        return (folder / "RECORDS").read_text(encoding="utf-8").split()
     except OSError:
         raise DeepECGError(f"{folder} has no file RECORDS: give the folder that holds this database") from None
 
@@ -110,7 +110,7 @@ def cinc2017(folder: Path, names: Sequence[str]) -> tuple[list[Recording], list[
 def cinc2017_classes(folder: Path) -> dict[str, str]:
     """The class of each recording that is in `folder`: N, A, O or ~."""
     present = set(record_names(folder))
-    with open(folder / "REFERENCE.csv", newline="") as file:
+    with open(folder / "REFERENCE.csv", newline="", encoding="utf-8") as file:
         return {row[0]: row[1] for row in csv.reader(file) if row[0] in present}
 
 

@@ -18,9 +18,8 @@ from config import DATA_DIR_VARIABLE, DS1, DS2, PRESETS, Config, with_overrides
 from data_loader import load_beats, load_replays
 from deep_ecg.records.database import Source, ingest
 from deep_ecg.records.synthetic import write_database
-from deep_ecg.scoring.report import SYNTHETIC_LINE
 from deep_ecg.system.machine import Watch
-from deep_ecg.system.text import markdown_table, number
+from deep_ecg.system.text import SYNTHETIC_LINE, markdown_table, number
 from deep_ecg.system.workers import worker_pool
 from experiments import ROOT
 from experiments.programs import run_python

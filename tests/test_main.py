@@ -23,6 +23,7 @@ import config as settings
 import main
 from config import CLASSES, DATA_DIR_VARIABLE, Config
 from deep_ecg.labelling import commands
+from deep_ecg.records.formats import TextSettings
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training import engine, pictures
 from tests.support import ROOT
@@ -186,9 +187,9 @@ def test_predict_passes_its_options_on(monkeypatch):
     assert list(arguments[0]) == ["a/100", "b/101"]
     assert arguments[1].mode == "causal" and arguments[1].preset == Config().preset
     assert arguments[2] == Path("there")
-    assert options == {"peaks": "atr", "lead": "V5", "min_confidence": 0.8}
+    assert options == {"peaks": "atr", "lead": "V5", "min_confidence": 0.8, "text": TextSettings()}
     assert main.main("predict a/100 --runtime onnx --checkpoint net.onnx".split()) == 0
-    assert seen[1][1] == {"runtime": "onnx", "checkpoint": Path("net.onnx")}
+    assert seen[1][1] == {"runtime": "onnx", "checkpoint": Path("net.onnx"), "text": TextSettings()}
 
 
 # Whole runs --------------------------------------------------------------------------------------------------------

@@ -294,13 +294,17 @@ class RPeakNetwork:
         self._pushed += len(filled_mv)
         self._signal_mv = np.concatenate((self._signal_mv, filled_mv))
         self._missing = np.concatenate((self._missing, missing))
-        beats = self._read(self._logits.push(filled_mv))
+        logits = self._logits.push(filled_mv)
+        self.states = self._settled(logits[:, 1])
+        beats = self._read(logits[:, 0])
         self._signal_mv, self._missing = self._signal_mv[-self._history :], self._missing[-self._history :]
         return beats
 
     def finish(self) -> list[RPeak]:
-        """The beats that the network still owes when the signal has ended."""
-        return self._read(self._logits.finish())
+        """The beats that the network still owes when the signal has ended, whose quality stays as it was."""
+        logits = self._logits.finish()
+        self.states = np.full(len(logits), QUALITIES.index(self._settled.quality), np.int8)
+        return self._read(logits[:, 0])
 
     @property
     def quality(self) -> str:
@@ -308,12 +312,11 @@ class RPeakNetwork:
         return self._watch.fault or self._settled.quality
 
     def _read(self, logits: np.ndarray) -> list[RPeak]:
+        """The beats that the next `logits` (steps,) of beats make known, where the signal has the `states`."""
         if len(logits) == 0:
-            self.states = self.states[:0]
             return []
-        row = np.concatenate((self._row, logits[:, 0]))
+        row = np.concatenate((self._row, logits))
         first, self._steps, self._row = self._steps, self._steps + len(logits), row[-2:]
-        self.states = self._settled(logits[:, 1])
         unread, beats = self._unread + np.cumsum(self.states == UNREADABLE), []
         self._unread = int(unread[-1])
         for at in peaks_of(row, self._pick.least).tolist():  # known with step `first` + at

@@ -423,8 +423,12 @@ def recording_of(labelled: Labelled, reference: Reference | None, network: str, 
         started=labelled.started,
     )
     pauses = samples[np.isfinite(series.rr_s)]  # what else is silent cannot be told from them
-    unread = [Unread(one.first, one.last, one.why) for one in labelled.silent if one.last not in pauses]
-    lines = (labelled.unit, *record.notes, trained_on_line(labelled.trained_on))
+    silent = [one for one in labelled.silent if one.last not in pauses]
+    apart = [one for one in labelled.unread if not any(one.first < far.last and far.first < one.last for far in silent)]
+    stretches = sorted([*silent, *apart], key=lambda one: one.first)
+    unread = [Unread(one.first, one.last, one.why) for one in stretches]
+    taken_over = taken_over_in_words(as_json(labelled.taken_over, record.fs_hz))
+    lines = (labelled.unit, taken_over, *record.notes, trained_on_line(labelled.trained_on))
     notes = [f"{line[0].upper()}{line[1:]}." for line in lines if line]
     if labelled.left_out:
         notes.append(f"{labelled.left_out} annotated beats lie outside the signal and are left out.")

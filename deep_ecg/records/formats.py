@@ -85,11 +85,12 @@ def is_ecg_file(path: Path, text: TextSettings) -> bool:
     told, or with `text` are.
     """
     try:
+        guard.check_file(path, beside=path.with_name("beside"))  # a link to elsewhere is not followed unasked
         kind = kind_of(path)
         if kind != TEXT:
             return kind is not None and not path.name.endswith(LABELS_ENDING)
         return path.suffix.lower() in TEXT_ENDINGS and tells_ecg(path, text.fs_hz, text.unit)
-    except DeepECGError:
+    except (DeepECGError, OSError, ValueError):
         return False
 
 

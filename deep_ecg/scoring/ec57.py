@@ -14,10 +14,9 @@ import numpy as np
 
 from deep_ecg.records.wfdb_files import parse_header, read_annotations, to_rate
 from deep_ecg.scoring import episodes
-from deep_ecg.scoring.report import SYNTHETIC_LINE
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.json_files import write_json
-from deep_ecg.system.text import number
+from deep_ecg.system.text import SYNTHETIC_LINE, number
 
 WINDOW_S = 0.15  # beats of the two files within this time of one another can be the same beat
 LEARNING_S = 300.0  # the learning period at the start of each record, which is not scored

@@ -10,9 +10,8 @@ from pathlib import PurePosixPath
 from config import CLASSES, DS2, name_of_test
 from deep_ecg.scoring.held_out import held_out_lines
 from deep_ecg.scoring.measures import RATES
-from deep_ecg.system.text import UNDEFINED, markdown_table, mean_sd_text, number, percent
+from deep_ecg.system.text import SYNTHETIC_LINE, UNDEFINED, markdown_table, mean_sd_text, number, percent
 
-SYNTHETIC_LINE = "SYNTHETIC data: made-up signals; these figures say nothing about real ECGs."
 CLASS_NAMES = {  # of AAMI EC57
     "N": "normal and bundle branch block",
     "S": "supraventricular ectopic",

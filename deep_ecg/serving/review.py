@@ -138,7 +138,7 @@ def in_force(entries: Sequence[dict]) -> list[dict]:
 def read_log(folder: Path) -> list[dict]:
     """All lines of the log of the record in `folder`."""
     path = folder / LOG
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
 
 
 def _name(by: object) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 UNDEFINED = "-"
+SYNTHETIC_LINE = "SYNTHETIC data: made-up signals; these figures say nothing about real ECGs."
 
 
 def percent(fraction: float | None, digits: int = 1) -> str:

@@ -8,8 +8,8 @@ import pytest
 
 from config import DATA_DIR_VARIABLE
 from deep_ecg.records.synthetic import write_database
-from deep_ecg.scoring.report import SYNTHETIC_LINE
 from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.text import SYNTHETIC_LINE
 from experiments import growth
 from experiments.__main__ import main
 

@@ -14,6 +14,7 @@ from deep_ecg.labelling.signal_state import (
     unread_in_words,
     unread_share,
     unread_stretches,
+    watched,
 )
 from deep_ecg.records.wfdb_files import Record
 from tests.support.records import beat_times_s, spikes_mv
@@ -104,7 +105,8 @@ def test_the_state_at_beats():
     signal_mv, states = np.random.default_rng(0).normal(size=5000), np.zeros(5000, np.int8)
     states[1000:2000], states[2000:3000] = NOISY, UNREADABLE
     signal_mv[4000:4100] = np.nan
-    found = signal_at(Record("r", "II", FS_HZ, signal_mv), np.array([500, 1500, 2500, 3500, 3950]), states)
+    watch = watched(Record("r", "II", FS_HZ, signal_mv))
+    found = signal_at(watch, np.array([500, 1500, 2500, 3500, 3950]), FS_HZ, states)
     assert found.tolist() == ["ok", "noisy", "unreadable", "ok", "lost"]
     assert set(found) <= set(STATES)
 

@@ -19,8 +19,8 @@ from config import DS1
 from deep_ecg.labelling.predict import Labelled, write_annotations
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.scoring import ec57
-from deep_ecg.scoring.report import SYNTHETIC_LINE
 from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.text import SYNTHETIC_LINE
 
 FS_HZ = 360
 START = 108_000

@@ -37,7 +37,7 @@ def test_a_program_is_told_the_beats_of_the_stream(client, how):
     assert beats_of(told) == streamed(signal_mv)
     last = told[-1]
     assert last["ended"] and last["samples"] == len(signal_mv) and sum(last["counts"].values()) == 20
-    assert last["signal"] == "ok" and 60 < last["rate_per_min"] < 100 and "trace" not in last
+    assert last["signal"] in ("ok", "noisy") and 60 < last["rate_per_min"] < 100 and "trace" not in last
 
 
 def test_lost_signal_is_an_alarm(client):

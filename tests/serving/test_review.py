@@ -135,7 +135,6 @@ def test_a_server_that_was_stopped_in_the_middle_of_a_change_has_it_whole_or_not
 
 def test_a_record_without_beats_can_be_looked_at(client, tmp_path):
     signal_mv = 0.002 * two_shapes()
-    signal_mv[:5] = [0, 1, 0, 1, 0]
     path = write_record(tmp_path, "quiet", signal_mv[:1500], fs=250)
     number = labelled(client, files_of(path))
     told = client.get(f"/records/{number}/review").json()

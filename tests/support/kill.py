@@ -181,7 +181,7 @@ class ArchiveKiller(Processes):
     def kill_all(self, kills: int, each: int) -> int:
         """Kills runs, `each` times before one may end, and compares what they write with an undisturbed run's."""
         expected = self.undisturbed()
-        assert len(expected) == 3 * 9 + 1, sorted(expected)
+        assert len(expected) == 5 * 9 + 2, sorted(expected)
         while self.kills < kills:
             shutil.rmtree(self.work)
             for _ in range(min(each, kills - self.kills)):
