@@ -218,7 +218,7 @@ def _said(others: Sequence[str]) -> str:
     if not others:
         return ""
     named = ", ".join([*others[:OTHERS_NAMED], *["..."] * (len(others) > OTHERS_NAMED)])
-    return f"; {len(others):,} that look like recordings of another format were left out: {named}"
+    return f"; {len(others):,} that look like recordings but tell no format, rate or ECG were left out: {named}"
 
 
 def records_listed(path: Path) -> list[Found]:

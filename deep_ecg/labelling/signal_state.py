@@ -52,7 +52,7 @@ def silent_stretches(record: Record, samples: np.ndarray) -> list[Stretch]:
     found = [pair for pair in pairwise(edges) if pair[1] - pair[0] > SILENT_S * record.fs_hz]
     if not found:
         return []
-    span_mv = (np.nanmin(record.signal_mv), np.nanmax(record.signal_mv))
+    span_mv = (np.fmin.reduce(record.signal_mv), np.fmax.reduce(record.signal_mv))  # NaN where all is lost
     return [Stretch(*pair, _why(record.signal_mv[slice(*pair)], record.fs_hz, span_mv)) for pair in found]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -98,8 +99,8 @@ def checked(signal_mv: Sequence[float] | np.ndarray) -> np.ndarray:
 
 def _rate(fs_hz: float) -> float:
     low, high = RATES_HZ
-    if not low <= fs_hz <= high:
-        raise DeepECGError(f"a sampling rate of {fs_hz:g} Hz cannot be used: {low:g} to {high:g} Hz are needed")
+    if not isinstance(fs_hz, Real) or not low <= fs_hz <= high:
+        raise DeepECGError(f"a sampling rate of {fs_hz} Hz cannot be used: {low:g} to {high:g} Hz are needed")
     return float(fs_hz)
 
 

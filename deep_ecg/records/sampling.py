@@ -32,7 +32,7 @@ def spread(times_s: np.ndarray) -> np.ndarray:
     Where times are not known (NaN) they lie evenly between their neighbours.
     """
     known = np.isfinite(times_s)
-    first = known & np.append(True, np.diff(np.where(known, times_s, -np.inf)) != 0)
+    first = known & np.append(True, np.diff(np.where(known, times_s, np.nan)) != 0)
     if known.any() and first.all():
         return times_s
     places = np.flatnonzero(first)

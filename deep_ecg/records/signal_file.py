@@ -132,10 +132,10 @@ def telling(path: Path, kind: str) -> Iterator[None]:
         yield
     except (DeepECGError, MemoryError):
         raise
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or str(error)
-    except Exception:  # packages stumble over whatever they find
-        why = "it is truncated or broken"
+    except ValueError as error:
+        why = str(error)
+    except Exception as error:  # packages stumble over whatever they find; OSErrors of theirs have no strerror
+        why = getattr(error, "strerror", None) or "it is truncated or broken"
     else:
         return
     raise DeepECGError(f"record {path} cannot be read as {kind}: {why}") from None

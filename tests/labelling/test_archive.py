@@ -103,7 +103,7 @@ def test_other_recordings_are_counted_and_named(data, tmp_path, capsys):
     assert archive.other_recordings(data) == ["ward 2/y.CSV", "x.edf"]
     (data / "z.edf.hea").unlink()
     assert predict(data, "--out", tmp_path / "out") == 0
-    said = "; 2 that look like recordings of another format were left out: ward 2/y.CSV, x.edf\n"
+    said = "; 2 that look like recordings but tell no format, rate or ECG were left out: ward 2/y.CSV, x.edf\n"
     assert said in capsys.readouterr().out
 
 

@@ -56,7 +56,8 @@ def test_lost_signal_is_told_and_gives_no_beats():
     assert [one["kind"] for one in beats.rhythm if one["why"]] == ["no beats"]
 
 
-@pytest.mark.parametrize("signal_mv", [np.zeros(2500), [0.1], np.full(100, np.nan)], ids=["flat", "one", "lost"])
+@pytest.mark.parametrize("signal_mv", [np.zeros(2500), [0.1], np.full(2500, np.nan)], ids=["flat", "one", "lost"])
+@pytest.mark.filterwarnings("error")
 def test_where_nothing_beats_there_are_no_beats(signal_mv):
     beats = deep_ecg.label(signal_mv, 250, **EDGE)
     assert len(beats) == 0 and beats.probabilities.shape == (0, 5) and beats.summary["trust"]["grade"] == "low"
@@ -71,6 +72,7 @@ def test_where_nothing_beats_there_are_no_beats(signal_mv):
         (([1e12], 250), "millivolts"),
         (([0.0], 0), "rate"),
         (([0.0], float("nan")), "rate"),
+        (([0.0], "250"), "rate"),
         (([0.0], 60), "100 to 1000 Hz"),
     ],
 )

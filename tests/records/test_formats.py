@@ -8,7 +8,7 @@ import edfio
 import numpy as np
 import pytest
 
-from deep_ecg.records import formats
+from deep_ecg.records import formats, sampling
 from deep_ecg.records.edf_files import annotations_file
 from deep_ecg.records.formats import TAKEN, TextSettings, kind_of, open_any
 from tests.support.recordings import (
@@ -250,6 +250,13 @@ def test_a_broken_dicom_file_is_refused_in_a_line(tmp_path, told, reason):
     refused(lambda: opened(path), path, reason)
 
 
+def test_a_dicom_file_that_ends_within_its_channels_is_said_to_be_truncated(tmp_path):
+    path = dicom_file(tmp_path / "r.dcm", COUNTS)
+    content = path.read_bytes()
+    path.write_bytes(content[: content.rindex(b"SQ")])
+    refused(lambda: opened(path), path, "truncated or broken")
+
+
 def test_without_pydicom_a_line_says_how_to_get_it(tmp_path, monkeypatch):
     path = dicom_file(tmp_path / "r.dcm", COUNTS)
     monkeypatch.setitem(sys.modules, "pydicom", None)
@@ -339,6 +346,11 @@ def test_uneven_sampling_is_brought_to_its_rate_and_said(tmp_path):
     at_s = times_s[0] + np.arange(len(signal)) / record.fs_hz(0)
     assert "sampled unevenly" in record.notes[0]
     np.testing.assert_allclose(signal, np.sin(2 * np.pi * at_s), atol=1e-3)
+
+
+@pytest.mark.filterwarnings("error")
+def test_times_that_are_lost_in_a_row_lie_between_their_neighbours():
+    assert sampling.spread(np.array([0, np.nan, np.nan, 3, 3, 5])).tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_gaps_between_times_are_missing_samples(tmp_path):
