@@ -351,7 +351,7 @@ def test_beats_of_unreadable_signal_say_so_and_the_one_after_them_has_a_gap_befo
     assert readable[0].after_gap
 
 
-@pytest.mark.parametrize("chunk", [1, 7, 1000])
+@pytest.mark.parametrize("chunk", [3, 7, 1000])
 def test_quality_does_not_depend_on_the_chunks(mitdb, chunk):
     signal_mv, _ = excerpt(mitdb, "119", 600, 60)
     signal_mv[10_000:14_000] += motion_mv(4000, FS_HZ)
