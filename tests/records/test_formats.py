@@ -11,6 +11,7 @@ import pytest
 from deep_ecg.records import formats, sampling
 from deep_ecg.records.edf_files import annotations_file
 from deep_ecg.records.formats import TAKEN, TextSettings, kind_of, open_any
+from tests.support import ROOT
 from tests.support.recordings import (
     APPLE,
     write_atc,
@@ -23,7 +24,7 @@ from tests.support.records import refused
 
 RNG = np.random.default_rng(1)
 COUNTS = RNG.integers(-3000, 3000, (1000, 2))
-SAMPLES = Path("/work/shared/formats")
+SAMPLES = ROOT.parent / "shared" / "formats"
 WHEN = datetime(2011, 3, 2, 4, 5, 6)
 NAN = float("nan")
 
