@@ -31,13 +31,14 @@ class Reading:
     """What a lead shows: R-peaks `samples` (beats,) int64, rising, and for every sample its state, (n,) int8 in STATES.
 
     `readable` (beats,): whether the signal could be read at each; `after_gap` (beats,): whether it could not since the
-    last readable beat before it.
+    last readable beat before it. `watch` has seen all of the signal.
     """
 
     samples: np.ndarray
     readable: np.ndarray
     after_gap: np.ndarray
     states: np.ndarray
+    watch: SignalWatch
 
 
 def read_causal(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None) -> Reading:
@@ -59,7 +60,7 @@ def read_causal(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.nda
     for sample, is_readable in zip(samples.tolist(), readable.tolist()):  # a beat is judged when it is told
         around = by_sample[max(sample - reach, 0) : sample + reach + 1]
         around[(around == UNREADABLE) == is_readable] = NOISY if is_readable else UNREADABLE
-    return Reading(samples, readable, after_gap, by_sample)
+    return Reading(samples, readable, after_gap, by_sample, watch)
 
 
 def read_whole(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None) -> Reading:
@@ -67,7 +68,7 @@ def read_whole(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndar
     arrays = pretrained("whole") if arrays is None else arrays
     watch, place = SignalWatch(fs_hz), RPlace(fs_hz)
     if len(signal_mv) == 0:
-        return Reading(np.zeros(0, np.int64), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0, np.int8))
+        return _reading(np.zeros(0, np.int64), np.zeros(0, np.int8), watch)
     stream = LogitStream(fs_hz, arrays, primed_gain(signal_mv, fs_hz))
     watched = [watch(piece_mv) for piece_mv in _pieces(signal_mv, fs_hz)]
     logits = np.concatenate([*(stream.push(filled_mv) for filled_mv, _ in watched), stream.finish()])
@@ -81,7 +82,7 @@ def read_whole(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndar
             samples.append(r)
             last = r
     states = _settled(logits[stream.delay_steps :, 1], arrays["quality_limits"])
-    return _reading(np.array(samples, np.int64), _by_sample(states, len(signal_mv), fs_hz, watch))
+    return _reading(np.array(samples, np.int64), _by_sample(states, len(signal_mv), fs_hz, watch), watch)
 
 
 def r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
@@ -125,7 +126,7 @@ def _by_sample(states: np.ndarray, length: int, fs_hz: float, watch: SignalWatch
     return by_sample
 
 
-def _reading(samples: np.ndarray, states: np.ndarray) -> Reading:
+def _reading(samples: np.ndarray, states: np.ndarray, watch: SignalWatch) -> Reading:
     """The reading of R-peaks whose `states` (n,) are known from both sides."""
     unreadable = states == UNREADABLE
     readable = ~unreadable[samples]
@@ -134,4 +135,4 @@ def _reading(samples: np.ndarray, states: np.ndarray) -> Reading:
     for number, (is_readable, count) in enumerate(zip(readable.tolist(), before.tolist())):
         after_gap[number] = count > last
         last = count if is_readable else last
-    return Reading(samples, readable, after_gap, states)
+    return Reading(samples, readable, after_gap, states, watch)

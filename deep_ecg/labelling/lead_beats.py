@@ -13,9 +13,9 @@ from config import CLASSES
 from deep_ecg.beats.beat_network import APART_S
 from deep_ecg.beats.inputs import network_inputs
 from deep_ecg.beats.signal_quality import LOST, UNREADABLE
-from deep_ecg.beats.signal_watch import stretches
+from deep_ecg.beats.signal_watch import SignalWatch, stretches
 from deep_ecg.beats.whole_record import Reading, read_causal, read_whole
-from deep_ecg.labelling.signal_state import Stretch, signal_at, unread_stretches, watched
+from deep_ecg.labelling.signal_state import Stretch, signal_at, unread_stretches
 from deep_ecg.networks.classifier import UNREAD, Classifier
 from deep_ecg.records.wfdb_files import Annotation, Record
 
@@ -27,7 +27,7 @@ class LeadBeats:
     samples are R-peaks, proba (beats, 5) that of Q alone where a beat cannot be read, groups those of `NetworkInputs`,
     after_gap where there is no RR interval, signal the state of STATES. Where other leads took over for a while,
     `leads` are the names of those that the beats are labelled from, and `taken_over` the stretches with beats, the lead
-    as their why.
+    as their why. `watch` has seen all of the first lead.
     """
 
     samples: np.ndarray
@@ -35,6 +35,7 @@ class LeadBeats:
     groups: np.ndarray
     after_gap: np.ndarray
     signal: np.ndarray
+    watch: SignalWatch
     unread: list[Stretch] = field(default_factory=list)
     leads: np.ndarray | None = None
     taken_over: list[Stretch] = field(default_factory=list)
@@ -79,10 +80,10 @@ def _beats_of(record: Record, reading: Reading, classifier: Classifier) -> LeadB
         annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
         inputs = network_inputs(record, annotation, classifier.inputs)
         proba[readable], groups[readable] = classifier.probabilities(inputs), inputs.groups
-    signal = signal_at(watched(record), reading.samples, record.fs_hz, reading.states)
+    signal = signal_at(reading.watch, reading.samples, record.fs_hz, reading.states)
     lost = np.diff(np.cumsum(reading.states == LOST)[reading.samples], prepend=0) > 0
     unread = unread_stretches(record, reading.states)
-    return LeadBeats(reading.samples, proba, groups, reading.after_gap | lost, signal, unread)
+    return LeadBeats(reading.samples, proba, groups, reading.after_gap | lost, signal, reading.watch, unread)
 
 
 def _merged(records: list[Record], found: list[LeadBeats], taken: np.ndarray, unread: list[Stretch]) -> LeadBeats:
@@ -106,4 +107,5 @@ def _merged(records: list[Record], found: list[LeadBeats], taken: np.ndarray, un
         if np.searchsorted(samples[order], first) < np.searchsorted(samples[order], last, side="right")
     ]
     over.sort(key=lambda one: one.first)
-    return LeadBeats(samples[order], proba, groups, after_gap | changed, signal, unread, names[numbers[order]], over)
+    gaps, leads = after_gap | changed, names[numbers[order]]
+    return LeadBeats(samples[order], proba, groups, gaps, signal, found[0].watch, unread, leads, over)

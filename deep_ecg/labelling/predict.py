@@ -225,7 +225,6 @@ def label_lead(record: Record, classifier: Classifier, annotation: Annotation | 
 
 
 def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Labelled:
-    watch = watched(record)
     return Labelled(
         record,
         beats.samples,
@@ -234,8 +233,8 @@ def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Label
         classifier.synthetic,
         silent=silent_stretches(record, beats.samples),
         signal=beats.signal,
-        unit=watch.unit,
-        after_gap=lost_before(watch, beats.samples) | beats.after_gap,
+        unit=beats.watch.unit,
+        after_gap=lost_before(beats.watch, beats.samples) | beats.after_gap,
         groups=beats.groups,
         unread=beats.unread,
         leads=beats.leads,
@@ -354,8 +353,8 @@ def _given(record: Record, annotation: Annotation, classifier: Classifier) -> Le
     if len(samples):
         inputs = network_inputs(record, annotation, classifier.inputs)
         proba, groups = classifier.probabilities(inputs), inputs.groups
-    signal = signal_at(watched(record), samples, record.fs_hz)
-    return LeadBeats(samples, proba, groups, annotation.after_gap, signal, [])
+    watch = watched(record)
+    return LeadBeats(samples, proba, groups, annotation.after_gap, signal_at(watch, samples, record.fs_hz), watch)
 
 
 def _read_peaks(file: AnyRecord, record: Record, extension: str, config: Config) -> Annotation:
@@ -397,11 +396,11 @@ def _predict_to_files(
     made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network), peaks))
     written = [*write_results(files, labelled, made if report else None), files.picture]
     draw_strip(files.picture, labelled, classifier.inputs, reference)
-    summary = summarise(labelled) | {"files": [str(file) for file in written]}
+    summary, companion = summarise(labelled), out / f"{name}.json"
     names = {file.name: file.stat().st_size for file in written}
-    told = {"synthetic": labelled.synthetic, "files": names, "summary": summarise(labelled), "measures": made.measures}
-    write_json(out / f"{name}.json", told)  # as archives do, which also keep from what it was made
-    summary["files"].append(str(out / f"{name}.json"))
+    told = {"synthetic": labelled.synthetic, "files": names, "summary": summary, "measures": made.measures}
+    write_json(companion, told)  # as archives do, which also keep from what it was made
+    summary |= {"files": [str(file) for file in (*written, companion)]}
     source = f"R-peaks of {name}.{peaks}" if peaks else "detected R-peaks"
     print_summary(summary, source, labelled.synthetic)
     return summary
@@ -416,7 +415,7 @@ def recording_of(labelled: Labelled, reference: Reference | None, network: str, 
         record.fs_hz,
         len(record.signal_mv),
         probability=labelled.proba.max(axis=1, initial=0.0),
-        counted=None if labelled.signal is None else labelled.signal != UNREADABLE,
+        counted=labelled.readable,
         classified=labelled.classified,
         after_gap=labelled.after_gap,
         rhythm=labelled.rhythm,
