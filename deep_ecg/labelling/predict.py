@@ -120,6 +120,16 @@ class Labelled:
         return self.readable & is_sure(self.proba, self.min_confidence)
 
     @property
+    def sure(self) -> np.ndarray:
+        """Whether each label is likely enough to be relied on, (beats,) bool."""
+        return self.readable & is_trusted(self.proba)
+
+    @property
+    def notes(self) -> list[str]:
+        """Why each beat is a Q that the network did not say; empty where it is none."""
+        return np.where(self.readable, np.where(self.classified, "", NOTE), UNREADABLE).tolist()
+
+    @property
     def rr_ms(self) -> np.ndarray:
         """RR interval before each beat, (beats,); NaN where there is none."""
         intervals_ms = rr_ms(self.samples, self.record.fs_hz)
@@ -632,7 +642,7 @@ def encoded_annotations(labelled: Labelled, parent: Path, after: int | None = No
     With `after`, what is to follow the annotations of a file whose last beat is at that sample.
     """
     samples, symbols = labelled.samples - (after or 0), [CLASSES[label] for label in labelled.predicted]
-    notes = np.where(labelled.readable, np.where(labelled.classified, "", NOTE), UNREADABLE).tolist()
+    notes = labelled.notes
     if labelled.synthetic and after is None:
         samples, symbols, notes = np.append(0, samples), ['"', *symbols], ["SYNTHETIC", *notes]
     fs_hz = labelled.record.fs_hz if after is None else None
@@ -654,7 +664,7 @@ def _check_written(path: Path, last: int):
 
 def write_edf_labels(path: Path, labelled: Labelled):
     """Writes the labels as EDF+ annotations, at times from the start of the record, with which the file begins too."""
-    labels = [CLASSES[label] if sure else NOTE for label, sure in zip(labelled.predicted, labelled.classified)]
+    labels = [note or CLASSES[label] for label, note in zip(labelled.predicted, labelled.notes)]
     times_s = labelled.samples / labelled.record.fs_hz
     if labelled.synthetic:
         times_s, labels = np.append(0, times_s), ["SYNTHETIC", *labels]
@@ -700,7 +710,7 @@ def table_lines(labelled: Labelled, earlier: Sequence[tuple[int, bool]] = ()) ->
     rates = rates_per_min(intervals_ms)[len(earlier) :]
     state = np.full(len(samples), "ok") if labelled.signal is None else labelled.signal
     columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms[len(earlier) :], rates]
-    columns += [state, (labelled.readable & is_trusted(labelled.proba)).astype(int), labelled.classified.astype(int)]
+    columns += [state, labelled.sure.astype(int), labelled.classified.astype(int)]
     columns.append(state if labelled.leads is None else np.char.replace(labelled.leads, ",", ";"))
     apart, several, lines = labelled.min_confidence > 0, labelled.leads is not None, []
     for sample, time_s, label, proba, rr, rate, signal, sure, classified, lead in zip(

@@ -11,7 +11,6 @@ import numpy as np
 from config import CLASSES, Config, with_overrides
 from deep_ecg.beats.beat_network import one_row
 from deep_ecg.labelling.predict import Labelled, label_lead, recording_of, summarise
-from deep_ecg.labelling.trust import is_sure
 from deep_ecg.networks.classifier import RUNTIMES, Classifier, load_classifier
 from deep_ecg.networks.description import RATES_HZ
 from deep_ecg.records.any_record import MAX_MV, Record
@@ -80,7 +79,7 @@ def as_arrays(labelled: Labelled) -> LabelledSignal:
         classes=np.array(CLASSES)[labelled.predicted],
         probabilities=labelled.proba,
         signal=np.full(len(labelled.samples), "ok") if labelled.signal is None else labelled.signal,
-        sure=is_sure(labelled.proba),
+        sure=labelled.sure,
         rhythm=as_json(episodes_of(series), series),
         summary=summarise(labelled),
         synthetic=labelled.synthetic,
