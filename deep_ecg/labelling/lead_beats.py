@@ -12,10 +12,10 @@ import numpy as np
 from config import CLASSES
 from deep_ecg.beats.beat_network import APART_S
 from deep_ecg.beats.inputs import network_inputs
-from deep_ecg.beats.signal_quality import LOST, UNREADABLE
+from deep_ecg.beats.signal_quality import UNREADABLE
 from deep_ecg.beats.signal_watch import SignalWatch, stretches
 from deep_ecg.beats.whole_record import Reading, read_causal, read_whole
-from deep_ecg.labelling.signal_state import Stretch, signal_at, unread_stretches
+from deep_ecg.labelling.signal_state import Stretch, lost_before, signal_at, unread_stretches
 from deep_ecg.networks.classifier import UNREAD, Classifier
 from deep_ecg.records.wfdb_files import Annotation, Record
 
@@ -81,9 +81,9 @@ def _beats_of(record: Record, reading: Reading, classifier: Classifier) -> LeadB
         inputs = network_inputs(record, annotation, classifier.inputs)
         proba[readable], groups[readable] = classifier.probabilities(inputs), inputs.groups
     signal = signal_at(reading.watch, reading.samples, record.fs_hz, reading.states)
-    lost = np.diff(np.cumsum(reading.states == LOST)[reading.samples], prepend=0) > 0
+    after_gap = reading.after_gap | lost_before(reading.watch, reading.samples)
     unread = unread_stretches(record, reading.states)
-    return LeadBeats(reading.samples, proba, groups, reading.after_gap | lost, signal, reading.watch, unread)
+    return LeadBeats(reading.samples, proba, groups, after_gap, signal, reading.watch, unread)
 
 
 def _merged(records: list[Record], found: list[LeadBeats], taken: np.ndarray, unread: list[Stretch]) -> LeadBeats:

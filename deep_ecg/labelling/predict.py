@@ -244,7 +244,7 @@ def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Label
         silent=silent_stretches(record, beats.samples),
         signal=beats.signal,
         unit=beats.watch.unit,
-        after_gap=lost_before(beats.watch, beats.samples) | beats.after_gap,
+        after_gap=beats.after_gap,
         groups=beats.groups,
         unread=beats.unread,
         leads=beats.leads,
@@ -364,7 +364,8 @@ def _given(record: Record, annotation: Annotation, classifier: Classifier) -> Le
         inputs = network_inputs(record, annotation, classifier.inputs)
         proba, groups = classifier.probabilities(inputs), inputs.groups
     watch = watched(record)
-    return LeadBeats(samples, proba, groups, annotation.after_gap, signal_at(watch, samples, record.fs_hz), watch)
+    after_gap = annotation.after_gap | lost_before(watch, samples)
+    return LeadBeats(samples, proba, groups, after_gap, signal_at(watch, samples, record.fs_hz), watch)
 
 
 def _read_peaks(file: AnyRecord, record: Record, extension: str, config: Config) -> Annotation:

@@ -99,6 +99,17 @@ def test_another_lead_takes_over_where_the_first_cannot_be_read(mitdb, tmp_path,
     assert "labelled from another lead, where the first could not be read, for" in capsys.readouterr().out
 
 
+def test_the_lead_that_takes_over_has_its_own_rr_intervals(mitdb, tmp_path, mode, checkpoint):
+    """The first lead is off for ten seconds: that says nothing of the signal between the beats of the other."""
+    source = wfdb.rdrecord(str(mitdb / "119"), sampfrom=600 * FS_HZ, sampto=660 * FS_HZ, channel_names=["MLII", "V1"])
+    signals_mv = source.p_signal.copy()
+    signals_mv[NOISE, source.sig_name.index("MLII")] = 0.5
+    wfdb.wrsamp("r", FS_HZ, ["mV"] * 2, source.sig_name, p_signal=signals_mv, fmt=["16"] * 2, write_dir=str(tmp_path))
+    _, rows = labelled(str(tmp_path / "r"), tmp_path / "out", mode, checkpoint)
+    over = [row["rr_ms"] for row in rows if NOISE.start + FS_HZ < int(row["sample"]) < NOISE.stop - FS_HZ]
+    assert {row["lead"] for row in rows} == {"MLII", "V1"} and len(over) >= 7 and "" not in over[1:]
+
+
 def test_no_lead_takes_over_that_cannot_be_read_either(mitdb, tmp_path, mode, checkpoint):
     record = written(mitdb, tmp_path, ["MLII", "V1"], ["MLII", "V1"])
     summary, _ = labelled(record, tmp_path / "out", mode, checkpoint)
