@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from config import CLASSES
+from deep_ecg.beats.signal_quality import NOISY, STATES
 from deep_ecg.labelling.predict import Labelled, summarise, write_annotations
 from deep_ecg.report.episodes import as_json, episodes_of
 from deep_ecg.serving.limits import Refused
@@ -49,7 +50,9 @@ class Review:
         """The record with the labels as they are now; a changed one is sure."""
         before, changed = self.stored.labelled, self.labels >= 0
         proba = np.where(changed[:, None], np.eye(len(CLASSES), dtype=np.float32)[self.labels], before.proba)
-        return replace(before, proba=proba)
+        seen = changed & ~before.readable  # by who changed it, if not by the network
+        signal = np.where(seen, STATES[NOISY], np.asarray(before.signal))
+        return replace(before, proba=proba, signal=signal)
 
     def told(self) -> dict:
         """Summary, counts, shapes and episodes as they are now."""

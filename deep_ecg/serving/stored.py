@@ -20,6 +20,7 @@ ABOUT, ERROR = "record.json", "error.json"  # one of them is there when the labe
 MADE_OF = "made-of.json"  # says of how many changes the results are made: they are all there when it is
 BEATS, SIGNAL = "beats.npz", "signal.npy"
 ARRAYS = ("samples", "proba", "signal", "after_gap", "groups")  # of `Labelled`
+STRETCHES = ("silent", "unread", "taken_over")
 TEXTS = ("synthetic", "unit", "paced", "trained_on", "kind")
 
 
@@ -41,10 +42,11 @@ class Stored:
             beats = {name: file[name] for name in file.files}
         signal_mv = np.load(folder / SIGNAL, mmap_mode="r")
         told = {name: about[name] for name in TEXTS} | {name: beats[name] for name in ARRAYS}
+        told |= {name: [Stretch(*one) for one in about[name]] for name in STRETCHES}
         labelled = Labelled(
             Record(about["title"], about["lead"], about["fs_hz"], signal_mv),
             reference=None,
-            silent=[Stretch(*one) for one in about["silent"]],
+            leads=beats.get("leads"),
             rhythm=None if about["rhythm"] is None else [RhythmEpisode(*one) for one in about["rhythm"]],
             started=_time(about["started"]),
             **told,
@@ -68,6 +70,7 @@ def store(folder: Path, labelled: Labelled, network: str):
     with atomic_file(folder / BEATS) as temporary:
         means_mv = np.array([one.mean_mv for one in shapes], np.float32)
         arrays = {name: getattr(labelled, name) for name in ARRAYS}
+        arrays |= {} if labelled.leads is None else {"leads": labelled.leads}
         np.savez(temporary, shapes=shape_of_beat, means_mv=means_mv, **arrays)
     rhythm = labelled.rhythm
     about = {
@@ -76,7 +79,7 @@ def store(folder: Path, labelled: Labelled, network: str):
         "fs_hz": labelled.record.fs_hz,
         "length": len(labelled.record.signal_mv),
         "network": network,
-        "silent": [(one.first, one.last, one.why) for one in labelled.silent],
+        **{name: [(one.first, one.last, one.why) for one in getattr(labelled, name)] for name in STRETCHES},
         "rhythm": None if rhythm is None else [(one.first, one.last, one.kind) for one in rhythm],
         "started": None if labelled.started is None else labelled.started.isoformat(),
         **{name: getattr(labelled, name) for name in TEXTS},

@@ -32,6 +32,11 @@ def two_shapes(count: int = 40, fs_hz: float = 250.0) -> np.ndarray:
     return signal_mv
 
 
+def until_last_beat(count: int) -> np.ndarray:
+    """`two_shapes` without the noise after its last T wave, which would be all that a page shows in the end."""
+    return two_shapes(count)[: round((1.6 + 0.8 * (count - 1)) * 250)]
+
+
 @pytest.fixture(scope="session")
 def record(tmp_path_factory) -> Path:
     """A WFDB record of `two_shapes` called 77, its path without extension."""

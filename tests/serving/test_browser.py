@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from websockets.sync.client import connect
 
-from tests.serving.conftest import Program, two_shapes
+from tests.serving.conftest import Program, until_last_beat
 from tests.support.chromium import PROGRAM, Chromium
 
 pytestmark = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed: apt-get install chromium")
@@ -90,7 +90,7 @@ def test_a_reader_at_work(tmp_path, record):
             tab.run("document.getElementById('speed').value = '20'")
             tab.click("#play")
             tab.wait("document.getElementById('state').innerText.includes('ended')")
-            assert has_ink(tab, "monitor") and "signal: " in tab.text("#state")
+            assert has_ink(tab, "monitor") and "signal: noisy" in tab.text("#state")
 
             tab.size(390, 800, mobile=True)
             tab.dark(True)
@@ -114,7 +114,7 @@ def watched(tab):
     tab.wait("document.getElementById('state').innerText.includes('waiting')")
     with connect(address) as program:
         program.recv()
-        for chunk in np.array_split(two_shapes(10), 5):
+        for chunk in np.array_split(until_last_beat(10), 5):
             program.send(chunk.astype("<f4").tobytes())
             program.recv()
     tab.wait("document.getElementById('state').innerText.includes('signal: ok')")

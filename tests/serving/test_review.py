@@ -2,11 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 import wfdb
 
+from deep_ecg.labelling.predict import Labelled, summarise
+from deep_ecg.labelling.signal_state import Stretch
+from deep_ecg.records.any_record import Record
 from deep_ecg.serving import review as reviewing
 from deep_ecg.serving.review import in_force
+from deep_ecg.serving.stored import Stored, store
 from tests.serving.conftest import client_of, files_of, labelled, two_shapes
 from tests.support.records import write_record
 
@@ -141,3 +146,38 @@ def test_a_record_without_beats_can_be_looked_at(client, tmp_path):
     assert told["summary"]["beats"] == 0 and told["episodes"][0]["kind"] == "no beats"
     assert client.get(f"/records/{number}/report").status_code == 200
     assert client.get(f"/records/{number}/files/pred").status_code == 404
+
+
+def kept(folder):
+    """Three beats of ten seconds, of which the second could not be read and the third is of another lead."""
+    folder.mkdir()
+    labels = Labelled(
+        Record("9", "II", 250.0, two_shapes(10)),
+        np.array([250, 450, 650]),
+        np.eye(5, dtype=np.float32)[[0, 4, 0]],
+        None,
+        False,
+        signal=np.array(["ok", "unreadable", "ok"]),
+        after_gap=np.array([False, True, True]),
+        groups=np.zeros(3, int),
+        unread=[Stretch(400, 500, "motion")],
+        leads=np.array(["II", "II", "V1"]),
+        taken_over=[Stretch(600, 700, "V1")],
+    )
+    store(folder, labels, "a network")
+    return Stored.load(folder)
+
+
+def test_what_could_not_be_read_and_which_lead_took_over_is_kept(tmp_path):
+    stored = kept(tmp_path / "kept").labelled
+    assert stored.unread == [Stretch(400, 500, "motion")] and stored.taken_over == [Stretch(600, 700, "V1")]
+    assert stored.leads.tolist() == ["II", "II", "V1"]
+    assert summarise(stored)["unreadable"] == 1 and summarise(stored)["counts"]["N"] == 2
+
+
+def test_a_beat_that_no_network_could_read_is_what_its_reader_says(tmp_path):
+    review = reviewing.Review(kept(tmp_path / "kept"))
+    review.change({"version": 0, "sample": 450, "to": "V"})
+    assert [CLASSES[label] for label in review.labelled.predicted] == ["N", "V", "N"]
+    told = review.told()["summary"]
+    assert told["unreadable"] == 0 and told["counts"] == {"N": 2, "S": 0, "V": 1, "F": 0, "Q": 0}
