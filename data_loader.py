@@ -17,7 +17,7 @@ from deep_ecg.beats.cache import cached_beats, entry_folder
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import beats_of, beats_without_signal, no_beats
 from deep_ecg.beats.strip import beats_of_strip, strip_of
-from deep_ecg.beats.whole_record import r_peaks
+from deep_ecg.beats.whole_record import read_whole
 from deep_ecg.records import rhythms
 from deep_ecg.records.database import Source, open_records
 from deep_ecg.records.databases import BEATS, RECORDS, Database, classifying
@@ -35,7 +35,7 @@ FOLDS = tuple(
         "201 223 208 115 230",
     )
 )
-DETECTED = 1  # raised when another detector finds the beats of records that have one label
+DETECTED = 2  # raised when another detector finds the beats of records that have one label
 TIMED_N = 8  # of the N beats without a signal, of which there are more than enough, every so manieth is kept
 REPLAYED = (0.2, 0.5, 0.5, 1.0, 0.0)  # share of the N S V F Q beats of a replay that is kept: enough, in less memory
 
@@ -132,9 +132,10 @@ def load_database(
 
 
 def _detected_beats(path: Path, name: str, database: Database, config: Config) -> Beats:
-    """The beats found in the record at `path`, all N; none where fewer than two are found."""
+    """The beats found where the record at `path` can be read, all N; none where fewer than two are found."""
     lead = RecordFile.open(path, name).lead(database.leads)
-    return n_beats(lead, r_peaks(lead.signal_mv, lead.fs_hz), config)
+    reading = read_whole(lead.signal_mv, lead.fs_hz)
+    return n_beats(lead, reading.samples[reading.readable], config)
 
 
 def n_beats(lead: Record, peaks: np.ndarray, config: Config) -> Beats:
