@@ -1,6 +1,5 @@
 """Recordings with R-peaks, signal quality or both, as the network of R-peaks learns from them."""
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from config import DS1
 from deep_ecg.beats.beat_network import NETWORK_HZ, network_signal
 from deep_ecg.beats.signal_watch import stretches
+from deep_ecg.records.databases import DATABASES
 from deep_ecg.records.wfdb_files import Record, RecordFile, read_annotations, read_beats, read_record
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import bandpass_sos, filter_zero_phase
@@ -37,9 +37,13 @@ class Recording:
     quality_known: np.ndarray
 
 
-def held_out(names: Sequence[str]) -> set[str]:
-    """Every third of `names`: never trained on, what is chosen is chosen on them."""
-    return set(sorted(names)[2::3])
+def held_out(folder: Path) -> list[str]:
+    """Records of the database in `folder` that are never trained on, by name: what is chosen is chosen on them.
+
+    Of a database of `records/databases.py` they are those named there, else every third.
+    """
+    names, known = sorted(record_names(folder)), DATABASES.get(folder.name)
+    return [name for name in names if name in known.held_out] if known else names[2::3]
 
 
 def record_names(folder: Path) -> list[str]:
@@ -50,10 +54,14 @@ def record_names(folder: Path) -> list[str]:
         raise DeepECGError(f"{folder} has no file RECORDS: give the folder that holds this database") from None
 
 
+def _trained_on(folder: Path) -> list[str]:
+    apart = set(held_out(folder))
+    return [name for name in record_names(folder) if name not in apart]
+
+
 def training_recordings(mitdb: Path, folder: Path) -> dict[str, list[Recording]]:
     """What a network is trained on, by database; `folder` holds svdb, challenge2014, tele and cinc2017."""
-    names = {name: record_names(folder / name) for name in ("svdb", "challenge2014", "tele", "cinc2017")}
-    kept = {name: [one for one in all_names if one not in held_out(all_names)] for name, all_names in names.items()}
+    kept = {name: _trained_on(folder / name) for name in ("svdb", "challenge2014", "tele", "cinc2017")}
     ds1 = [name for name in DS1 if name not in NOISE_TEST]
     readable, noisy = cinc2017(folder / "cinc2017", kept["cinc2017"])
     return {
@@ -109,9 +117,8 @@ def cinc2017(folder: Path, names: Sequence[str]) -> tuple[list[Recording], list[
 
 def cinc2017_classes(folder: Path) -> dict[str, str]:
     """The class of each recording that is in `folder`: N, A, O or ~."""
-    present = set(record_names(folder))
-    with open(folder / "REFERENCE.csv", newline="", encoding="utf-8") as file:
-        return {row[0]: row[1] for row in csv.reader(file) if row[0] in present}
+    labels = DATABASES["cinc2017"].labels_of_records(folder)
+    return {name: labels[name] for name in record_names(folder)}
 
 
 def _unannotated(path: Path, noisy: bool) -> Recording:

@@ -31,7 +31,7 @@ from deep_ecg.scoring import ec57
 from deep_ecg.system.text import markdown_table, number
 from dsp_filters import resample
 from experiments import noise
-from experiments.detector_data import NOISE_TEST, cinc2017_classes, held_out, record_names, unreadable_tele
+from experiments.detector_data import NOISE_TEST, cinc2017_classes, held_out, unreadable_tele
 
 REPORT = "detectors.json"
 ON_TIME_S = 0.15
@@ -170,8 +170,8 @@ def tests_of(mitdb: Path, folder: Path) -> dict[str, Callable[[], Iterator[Item]
     tests: dict[str, Callable[[], Iterator[Item]]] = {
         "DS1": lambda: of_records(mitdb, DS1, Config.lead),
         "DS2": lambda: of_records(mitdb, DS2, Config.lead),
-        "SVDB": lambda: of_records(folder / "svdb", _held(folder / "svdb"), "ECG1"),
-        "Challenge 2014": lambda: of_records(folder / "challenge2014", _held(folder / "challenge2014"), "ECG", 0.0),
+        "SVDB": lambda: of_records(folder / "svdb", held_out(folder / "svdb"), "ECG1"),
+        "Challenge 2014": lambda: of_records(folder / "challenge2014", held_out(folder / "challenge2014"), "ECG", 0.0),
         "TELE": lambda: of_tele(folder / "tele"),
         **{f"noise, {db} dB": partial(of_noise, mitdb, folder, db) for db in LEVELS_DB},
     }
@@ -184,10 +184,6 @@ def tests_of(mitdb: Path, folder: Path) -> dict[str, Callable[[], Iterator[Item]
     return {name: items for name, items in tests.items() if name not in missing}
 
 
-def _held(folder: Path) -> list[str]:
-    return sorted(held_out(record_names(folder)))
-
-
 def of_records(folder: Path, names: Sequence[str], lead: str, start_s: float = ec57.LEARNING_S) -> Iterator[Item]:
     """The records `names` of `folder`."""
     for name in names:
@@ -198,7 +194,7 @@ def of_records(folder: Path, names: Sequence[str], lead: str, start_s: float = e
 def of_tele(folder: Path) -> Iterator[Item]:
     """Home recordings, of which what is unusable is not scored."""
     with np.load(folder / "masks.npz") as masks:
-        for item in of_records(folder, _held(folder), "I", 0.0):
+        for item in of_records(folder, held_out(folder), "I", 0.0):
             yield Item(item.record, item.reference, 0.0, masks[f"{item.record.name}_unusable"].astype(bool))
 
 
@@ -218,7 +214,7 @@ def of_noise(mitdb: Path, folder: Path, snr_db: float) -> Iterator[Item]:
 
 def home_noise(folder: Path, fs_hz: float, seed: int) -> np.ndarray:
     """Held-out unreadable stretches of TELE and too noisy recordings of the 2017 Challenge, each of power 1, (n,)."""
-    parts = unreadable_tele(folder / "tele", _held(folder / "tele"))
+    parts = unreadable_tele(folder / "tele", held_out(folder / "tele"))
     parts += [RecordFile.open(folder / "cinc2017" / name).lead(0) for name in of_class(folder / "cinc2017", "~")]
     order = np.random.default_rng(seed).permutation(len(parts))
     return np.concatenate([_of_power_1(parts[at], fs_hz) for at in order])
@@ -227,7 +223,7 @@ def home_noise(folder: Path, fs_hz: float, seed: int) -> np.ndarray:
 def of_class(folder: Path, label: str) -> list[str]:
     """Held-out recordings of class `label` of the 2017 Challenge in `folder`."""
     classes = cinc2017_classes(folder)
-    return [name for name in sorted(held_out(list(classes))) if classes[name] == label]
+    return [name for name in held_out(folder) if classes[name] == label]
 
 
 def _of_power_1(record: Record, fs_hz: float) -> np.ndarray:

@@ -31,8 +31,12 @@ def segments() -> Segments:
     return Segments(one, [recording(noisy=True).signal_mv], seed=3)
 
 
-def test_held_out_are_every_third_by_name():
-    assert detector_data.held_out(["c", "a", "f", "b", "e", "d", "g"]) == {"c", "f"}
+def test_held_out_are_every_third_by_name_or_those_that_the_project_names(tmp_path):
+    for name, records in (("tele", "c a f b e d g"), ("svdb", "803 804 805 808 820")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "RECORDS").write_text(records)
+    assert detector_data.held_out(tmp_path / "tele") == ["c", "f"]
+    assert detector_data.held_out(tmp_path / "svdb") == ["803", "808", "820"]
 
 
 def test_a_batch_is_always_the_same_by_its_number(segments):
