@@ -19,14 +19,13 @@ from typing import cast
 
 import numpy as np
 import torch
-from scipy.ndimage import maximum_filter1d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from config import Config
 from deep_ecg.beats import beat_network
 from deep_ecg.beats.beat_network import FULL, RESIDUAL_LIMIT, STEP, STEP_HZ, RunningGain
-from deep_ecg.beats.beat_picking import REFRACTORY_STEPS
+from deep_ecg.beats.beat_picking import strongest
 from deep_ecg.records.database import real_source
 from deep_ecg.system.files import atomic_file
 from experiments.detector_data import Recording, training_recordings, unreadable_stretches
@@ -202,12 +201,6 @@ def _taught(network: FloatNetwork, one: Recording, delay_steps: int) -> Recordin
             known[max(start, 0) : end] = False
     steps = np.minimum(np.arange(len(one.signal_mv)) // STEP, len(beat) - 1)
     return replace(one, beats_s=(sure + 0.5) / STEP_HZ, beats_known=known[steps] & (one.unreadable < UNSURE_QUALITY))
-
-
-def strongest(beat: np.ndarray, least: float) -> np.ndarray:
-    """The steps at which `beat` (steps,) is the highest within a refractory period and at least `least`."""
-    highest = maximum_filter1d(beat, 2 * REFRACTORY_STEPS + 1, mode="constant")
-    return np.flatnonzero((beat == highest) & (beat >= least))
 
 
 # Whole numbers -------------------------------------------------------------------------------------------------------

@@ -97,9 +97,7 @@ def record_beats(logits: np.ndarray, threshold: float, least: float) -> np.ndarr
     Of two peaks within REFRACTORY_STEPS the higher one counts. Beats are those of at least `threshold`; where most
     are doubtful, peaks of at least `least` are taken or left as they fit into the usual RR interval.
     """
-    highest = maximum_filter1d(logits, 2 * REFRACTORY_STEPS - 1, mode="constant", cval=-np.inf)
-    peaks = np.flatnonzero((logits == highest) & (logits >= least))
-    peaks = peaks[np.diff(peaks, prepend=-REFRACTORY_STEPS) >= REFRACTORY_STEPS]  # of equals the first
+    peaks = strongest(logits, least)
     gains = logits[peaks] - threshold
     beats = gains >= 0
     weights, usual_steps = _rhythm(peaks, logits[peaks])
@@ -110,6 +108,13 @@ def record_beats(logits: np.ndarray, threshold: float, least: float) -> np.ndarr
         beats[span] = _chain(peaks[span], gains[span], weights[span], usual_steps[span])
         beats[before] = True
     return peaks[beats]
+
+
+def strongest(logits: np.ndarray, least: float) -> np.ndarray:
+    """The steps at which `logits` (steps,) are at least `least` and the highest within a refractory period, rising."""
+    highest = maximum_filter1d(logits, 2 * REFRACTORY_STEPS - 1, mode="constant", cval=-np.inf)
+    peaks = np.flatnonzero((logits == highest) & (logits >= least))
+    return peaks[np.diff(peaks, prepend=-REFRACTORY_STEPS) >= REFRACTORY_STEPS]  # of equals the first
 
 
 def _rhythm(peaks: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
