@@ -54,6 +54,7 @@ from deep_ecg.records.wfdb_files import RecordFile, aami_labels, left_out_line
 from deep_ecg.report.beat_series import BeatSeries, RhythmEpisode, Unread
 from deep_ecg.report.recording import Recording, Reference
 from deep_ecg.report.report import Report
+from deep_ecg.scoring.ec57 import percentage
 from deep_ecg.system.errors import DeepECGError, NoBeats
 from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from deep_ecg.system.json_files import write_json
@@ -574,8 +575,8 @@ def summary_of(
         **apart,
         "unreadable": unreadable,
         **outside,
-        "ectopic_percent": _percent(counts[ECTOPIC].sum(), counts.sum()),
-        "v_percent": _percent(counts[CLASSES.index("V")], counts.sum()),
+        "ectopic_percent": percentage(counts[ECTOPIC].sum(), counts.sum()),
+        "v_percent": percentage(counts[CLASSES.index("V")], counts.sum()),
         "silent": as_json(silent, record.fs_hz),
         "unread": as_json(unread, record.fs_hz),
         **({"taken_over": as_json(taken_over, record.fs_hz)} if taken_over else {}),
@@ -594,10 +595,6 @@ def trust(labelled: Labelled) -> Trust:
     length = len(labelled.record.signal_mv) or int(samples[-1] if len(samples) else 0) + 1
     silent = unread_share(labelled.unread, labelled.silent, length)
     return trust_of(labelled.proba[labelled.readable], rate, silent, labelled.paced)
-
-
-def _percent(count: int, of: int) -> float | None:
-    return float(100 * count / of) if of else None
 
 
 def print_summary(summary: dict, source: str, synthetic: bool):

@@ -15,6 +15,7 @@ import numpy as np
 
 from config import CLASSES
 from deep_ecg.beats.rhythm import rr_intervals
+from deep_ecg.beats.signal_watch import stretches
 from deep_ecg.networks.classifier import PRETRAINED
 from deep_ecg.system.errors import DeepECGError
 
@@ -153,22 +154,16 @@ def find_episodes(samples: np.ndarray, proba: np.ndarray, back_beats: int = BACK
     """
     inside = proba >= SURE
     for state in (False, True):  # first short gaps, then short episodes
-        for first, last in _runs(inside == state):
-            at_edge = not state and (first == 0 or last == len(inside))
-            if last - first < FEWEST_BEATS and not at_edge:
-                inside[first:last] = not state
+        for first, last in stretches(inside == state):
+            at_edge = not state and (first == 0 or last + 1 == len(inside))
+            if last + 1 - first < FEWEST_BEATS and not at_edge:
+                inside[first : last + 1] = not state
     found = []
-    for first, last in _runs(inside):
+    for first, last in stretches(inside):
         start = max(first - back_beats, 0)
-        end = len(inside) - 1 if last == len(inside) else max(last - back_beats, start)
+        end = last if last + 1 == len(inside) else max(last + 1 - back_beats, start)
         found.append(Episode(int(samples[start]), int(samples[end]), end - start))
     return found
-
-
-def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Where each run of True in `flags` (n,) begins, and the index after its end."""
-    edges = np.flatnonzero(np.diff(flags.astype(np.int8), prepend=0, append=0))
-    return list(zip(edges[::2].tolist(), edges[1::2].tolist()))
 
 
 def rhythm_annotations(samples: np.ndarray, episodes: Sequence[Episode]) -> list[tuple[int, str]]:

@@ -11,6 +11,7 @@ import numpy as np
 from markupsafe import Markup
 
 from config import CLASSES
+from deep_ecg.beats.signal_watch import stretches
 from deep_ecg.report.recording import Recording
 from deep_ecg.report.shapes import BEFORE_S, Shape
 from deep_ecg.report.strips import STRIP_S
@@ -100,11 +101,9 @@ def _paper(width_mm: float, height_mm: float) -> str:
 def _trace(x_mm: np.ndarray, y_mm: np.ndarray) -> str:
     """A line through the points (n,), broken where one is missing."""
     points = np.round(STEPS_MM * np.stack([x_mm, np.nan_to_num(y_mm)], axis=1)).astype(int)
-    known = np.isfinite(y_mm)
-    edges = np.flatnonzero(np.diff(known, prepend=False, append=False)).tolist()
     parts = []
-    for first, end in zip(edges[::2], edges[1::2]):
-        steps = np.diff(points[first:end], axis=0).tolist()
+    for first, last in stretches(np.isfinite(y_mm)):
+        steps = np.diff(points[first : last + 1], axis=0).tolist()
         parts.append(f"M{points[first, 0]} {points[first, 1]}l" + " ".join(f"{dx} {dy}" for dx, dy in steps))
     return f'<path class="trace" transform="scale({1 / STEPS_MM})" d="{"".join(parts)}"/>'
 

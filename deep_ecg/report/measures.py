@@ -9,6 +9,7 @@ from config import CLASSES
 from deep_ecg.report.beat_series import BeatSeries
 from deep_ecg.report.episodes import PATTERNS, Episode, Groups, as_json, episodes_of
 from deep_ecg.report.hrv import hrv_of
+from deep_ecg.scoring.ec57 import percentage
 
 ECTOPIC_NAMES = {"V": "ventricular", "S": "supraventricular"}
 HOUR_S = 3600.0
@@ -21,7 +22,7 @@ def measures_of(series: BeatSeries, episodes: Sequence[Episode] | None = None) -
         "rules": asdict(series.rules),
         "duration_s": round(series.duration_s, 3),
         "started": None if series.started is None else series.started.isoformat(),
-        "read_percent": _percent(series.duration_s - series.unread_s, series.duration_s),
+        "read_percent": percentage(series.duration_s - series.unread_s, series.duration_s),
         "beats": _beats(series),
         "rate": _rate(series),
         "longest_rr": _longest_rr(series),
@@ -39,11 +40,7 @@ def measures_of(series: BeatSeries, episodes: Sequence[Episode] | None = None) -
 
 def class_percent(counts: np.ndarray) -> dict[str, float | None]:
     """Share of each class in the beats that `counts` (5,) tells of."""
-    return {name: _percent(count, counts.sum()) for name, count in zip(CLASSES, counts)}
-
-
-def _percent(part: float, whole: float) -> float | None:
-    return float(100 * part / whole) if whole else None
+    return {name: percentage(count, counts.sum()) for name, count in zip(CLASSES, counts)}
 
 
 def _beats(series: BeatSeries) -> dict:
@@ -97,7 +94,7 @@ def _ectopy(series: BeatSeries, letter: str, episodes: Sequence[Episode]) -> dic
     longest = max(runs, key=lambda one: one.beats or 0, default=None)
     return {
         "beats": int(sizes.sum()),
-        "percent": _percent(int(sizes.sum()), int(series.in_class.sum())),
+        "percent": percentage(int(sizes.sum()), int(series.in_class.sum())),
         "single": int((sizes == 1).sum()),
         "couplets": sum(one.kind == f"{letter} couplet" for one in episodes),
         **{pattern: _together(series, f"{letter} {pattern}", episodes) for pattern, _ in PATTERNS},
@@ -129,7 +126,7 @@ def _rhythm(series: BeatSeries, episodes: Sequence[Episode]) -> dict | None:
     read_s = series.duration_s - series.unread_s
     kinds = dict.fromkeys(one.kind for one in series.rhythm)
     told = {kind: _together(series, kind, episodes) for kind in kinds}
-    return {kind: one | {"percent": _percent(one["s"], read_s)} for kind, one in told.items()}
+    return {kind: one | {"percent": percentage(one["s"], read_s)} for kind, one in told.items()}
 
 
 def _hours(series: BeatSeries, episodes: Sequence[Episode]) -> list[dict]:
@@ -144,7 +141,7 @@ def _hours(series: BeatSeries, episodes: Sequence[Episode]) -> list[dict]:
         start_s, end_s = max(number * HOUR_S - offset_s, 0), min((number + 1) * HOUR_S - offset_s, series.duration_s)
         started = [one.kind for one in episodes if start_s <= one.first / series.fs_hz < end_s]
         rows.append({"time": series.time_text(start_s), "start_s": round(start_s, 3), "end_s": round(end_s, 3)})
-        rows[-1] |= {"read_percent": _percent(end_s - start_s - _unread_s(series, start_s, end_s), end_s - start_s)}
+        rows[-1] |= {"read_percent": percentage(end_s - start_s - _unread_s(series, start_s, end_s), end_s - start_s)}
         rows[-1] |= _of_hour(series, slice(edges[number], edges[number + 1]), started)
     return rows
 

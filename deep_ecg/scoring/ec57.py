@@ -287,9 +287,9 @@ def measures(matrix: np.ndarray, aggregate: bool = False) -> dict[str, tuple[int
     }
 
 
-def percentage(right: int, of: int) -> float | None:
-    """`right` of `of` in per cent; None where it is 0/0."""
-    return 100 * right / of if of else None
+def percentage(part: float, whole: float) -> float | None:
+    """`part` of `whole` in per cent; None where it is 0/0."""
+    return float(100 * part / whole) if whole else None
 
 
 def mean(values: Sequence[float | None]) -> float | None:

@@ -363,7 +363,7 @@ def test_a_record_of_the_training_is_known_by_its_samples(mitdb, tmp_path, capsy
 
 
 def test_causal_mode_finds_its_r_peaks_causally(spike_record, tmp_path):
-    """No R-peak changes when the signal after it does; test_realtime.py compares the labels with those of a stream."""
+    """No R-peak changes when the signal after it does; test_stream.py compares the labels with those of a stream."""
     classifier = load_classifier(Config(mode="causal"), write_checkpoint(tmp_path / "random.pt", mode="causal"))
     found = predict.label_record(Path(spike_record), classifier, Config()).samples
     times_s = beat_times_s(30)
