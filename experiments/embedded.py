@@ -61,10 +61,12 @@ def compare(chain: HostChain, record: Record, classifier: Classifier, network: I
     samples, known = (np.array([getattr(beat, name) for beat in prepared]) for name in ("sample", "known"))
     windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
     both, here, there = np.intersect1d(samples, found.samples, return_indices=True)
-    readable, groups = (np.array([getattr(beat, name) for beat in prepared]) for name in ("readable", "group"))
+    columns = ("readable", "group", "rr_s")
+    readable, groups, rr_s = (np.array([getattr(beat, name) for beat in prepared]) for name in columns)
     proba = network.proba(windows[readable], features[readable])
     labels = np.full(len(prepared), CLASSES.index("Q"))
-    labels[readable] = RunningPrior(classifier.description.decision)(proba, groups[readable]).argmax(axis=1)
+    prior = RunningPrior(classifier.description.decision)
+    labels[readable] = prior(proba, groups[readable], rr_s[readable]).argmax(axis=1)
     clean = clean_beats(samples, both)[here]
     return {
         "record": record.name,

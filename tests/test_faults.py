@@ -73,7 +73,7 @@ def record(tmp_path_factory) -> Path:
 
 
 def many_beats() -> Beats:
-    return Beats(np.zeros((50, 2, 280), np.float32), np.zeros((50, 3), np.float32), *np.zeros((4, 50), np.int64))
+    return Beats(np.zeros((50, 2, 280), np.float32), np.zeros((50, 3), np.float32), *np.zeros((5, 50), np.int64))
 
 
 def labelled() -> predict.Labelled:

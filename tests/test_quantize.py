@@ -39,7 +39,7 @@ def beats(count=30, mode="diagnostic") -> tuple[np.ndarray, np.ndarray]:
 
 def measured(folder: Path, net: nn.Module, count: int, fp32_accuracy=1.0, proba_of=None) -> dict:
     """What `measure` says of beats that all are N, labelled by the network alone where `proba_of` does not say more."""
-    tested = Beats(*beats(count), *np.zeros((4, count), np.int64))
+    tested = Beats(*beats(count), *np.zeros((5, count), np.int64))
     return measure(folder, net, fp32_accuracy, tested, proba_of or (lambda model: predict_proba(model, *beats(count))))
 
 

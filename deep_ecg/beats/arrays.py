@@ -15,12 +15,13 @@ class NetworkInputs:
     """What the network sees of the beats of one record, one row a beat, in order of time.
 
     windows (beats, CHANNELS, window_samples) float32, features (beats, len(FEATURES[mode])) float32, groups (beats,)
-    int64 of beats of one shape (`templates.RunningTemplate`).
+    int64 of beats of one shape (`templates.RunningTemplate`), rr_s (beats,) of `rhythm.rr_intervals`.
     """
 
     windows: np.ndarray
     features: np.ndarray
     groups: np.ndarray
+    rr_s: np.ndarray
 
     def __len__(self) -> int:
         return len(self.features)
@@ -30,8 +31,8 @@ class NetworkInputs:
 class Beats:
     """Beats of any number of records with their labels, one row a beat.
 
-    windows, features and groups are those of `NetworkInputs`; labels (beats,) int64 into CLASSES, records (beats,)
-    names, samples (beats,) int64 R-peak samples at the record's own rate.
+    windows, features, groups and rr_s are those of `NetworkInputs`; labels (beats,) int64 into CLASSES, records
+    (beats,) names, samples (beats,) int64 R-peak samples at the record's own rate.
     """
 
     windows: np.ndarray
@@ -40,6 +41,7 @@ class Beats:
     records: np.ndarray
     samples: np.ndarray
     groups: np.ndarray
+    rr_s: np.ndarray
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -27,12 +27,12 @@ from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked, scratch_folder
 from deep_ecg.system.workers import Run, worker_pool
 
-CACHE_VERSION = 9  # raised when the meaning of cached beats, or the form of an entry, changes
+CACHE_VERSION = 10  # raised when the meaning of cached beats, or the form of an entry, changes
 INDEX = "index.json"
 MAX_INDEX_BYTES = 10_000
 READ_BYTES = 2**20  # of a file at a time
 KINDS = {"windows": (np.float32, 3), "features": (np.float32, 2), "labels": (np.int64, 1), "records": (np.str_, 1)}
-KINDS |= {"samples": (np.int64, 1), "groups": (np.int64, 1)}  # type and number of dimensions of each array
+KINDS |= {"samples": (np.int64, 1), "groups": (np.int64, 1), "rr_s": (np.float64, 1)}  # type and dimensions of each
 
 
 def entry_folder(

@@ -55,7 +55,7 @@ class BeatRecipe:
         windows, shape = shape_inputs(beats_mv[kept], aligned_mv[kept], templates_mv[kept], self._qrs)
         p_wave = self._p_waves.steps(aligned_mv, templates_mv)[kept]
         rhythm = self._rhythm.steps(rr_s, next_rr_s, kept)
-        return NetworkInputs(windows, np.concatenate([rhythm, shape, p_wave], axis=1), groups[kept])
+        return NetworkInputs(windows, np.concatenate([rhythm, shape, p_wave], axis=1), groups[kept], rr_s[kept])
 
 
 def network_inputs(
@@ -103,6 +103,7 @@ def beats_of(
         records=np.full(len(inputs), record.name),
         samples=annotation.samples[kept].astype(np.int64),
         groups=inputs.groups,
+        rr_s=inputs.rr_s,
     )
 
 
@@ -121,8 +122,15 @@ def beats_without_signal(
     features = np.zeros((len(rhythm), len(FEATURES[settings.mode])), np.float32)
     features[:, : rhythm.shape[1]] = rhythm
     windows = np.zeros((len(rhythm), CHANNELS, settings.window_samples), np.float32)
-    groups = np.full(len(rhythm), -1, np.int64)
-    return Beats(windows, features, labels[kept].astype(np.int64), np.full(len(rhythm), name), samples[kept], groups)
+    return Beats(
+        windows=windows,
+        features=features,
+        labels=labels[kept].astype(np.int64),
+        records=np.full(len(rhythm), name),
+        samples=samples[kept],
+        groups=np.full(len(rhythm), -1, np.int64),
+        rr_s=rr_s[kept],
+    )
 
 
 def no_beats(settings: InputSettings) -> Beats:

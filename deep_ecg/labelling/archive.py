@@ -107,7 +107,7 @@ class Job:
         """What, beside the files of a record, decides its labels."""
         network = {"network": self.checkpoint.name, "sha256": self.sha256, "runtime": self.runtime}
         settings = {name: getattr(self.description, name) for name in ("mode", "preset")}
-        priors = ("temperature", "s_prior_weight", "v_prior_weight")
+        priors = ("temperature", "s_prior_weight", "v_prior_weight", "rhythm_weight")
         settings |= {name: getattr(self.description.decision, name) for name in priors}
         chosen = {name: getattr(self, name) for name in ("peaks", "lead", "min_confidence", "report", "keep_identity")}
         chosen |= {"fs": self.text.fs_hz, "units": self.text.unit}

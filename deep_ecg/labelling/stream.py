@@ -54,7 +54,7 @@ class Beat:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A beat whose network inputs are ready: window (CHANNELS, samples), features (count,), group of shapes.
+    """A beat whose network inputs are ready: window (CHANNELS, samples), features (count,), group of shapes, rr_s.
 
     The rest as in `Beat`. What of it is unreadable has zeros.
     """
@@ -66,13 +66,18 @@ class Prepared:
     window: np.ndarray
     features: np.ndarray
     group: int
+    rr_s: float
     quality: str
-    after_gap: bool
 
     @property
     def readable(self) -> bool:
         """Whether it is shown to the network."""
         return self.quality != "unreadable"
+
+    @property
+    def after_gap(self) -> bool:
+        """Whether there is no RR interval."""
+        return math.isnan(self.rr_s)
 
 
 @dataclass
@@ -172,7 +177,9 @@ class BeatStream:
 
     def labelled(self, prepared: Sequence[Prepared], proba: np.ndarray) -> list[Beat]:
         """The next beats, `prepared`, with the network's answers `proba` (readable beats, 5): the decision goes on."""
-        rows = iter(self._decision(proba, np.array([beat.group for beat in prepared if beat.readable], np.int64)))
+        readable = [beat for beat in prepared if beat.readable]
+        groups, rr_s = np.array([beat.group for beat in readable], np.int64), np.array([beat.rr_s for beat in readable])
+        rows = iter(self._decision(proba, groups, rr_s))
         proba_of = [next(rows) if beat.readable else UNREAD for beat in prepared]
         return [
             Beat(one.sample, int(row.argmax()), row, one.known, one.late, one.complete, one.quality, one.after_gap)
@@ -283,8 +290,8 @@ class BeatStream:
             window=window,
             features=features,
             group=group,
+            rr_s=beat.rr_s,
             quality=beat.found.quality,
-            after_gap=math.isnan(beat.rr_s),
         )
 
 

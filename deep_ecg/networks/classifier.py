@@ -13,7 +13,7 @@ from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.networks.decision import Decision
 from deep_ecg.networks.description import Description
 from deep_ecg.networks.onnx_network import OnnxNetwork, load_onnx
-from deep_ecg.networks.trained_on import KnownLead, read_known
+from deep_ecg.networks.trained_on import PRETRAINED, KnownLead, read_known
 from deep_ecg.system.errors import DeepECGError
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from model import HybridECGNet
 
 RUNTIMES = ("torch", "onnx")
-PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
 UNCLASSIFIABLE = CLASSES.index("Q")
 UNREAD = np.eye(len(CLASSES))[UNCLASSIFIABLE]  # in the place of probabilities where the signal could not be read
 SYNTHETIC_NETWORK = "SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only"
@@ -58,7 +57,7 @@ class Classifier:
     def probabilities(self, inputs: NetworkInputs) -> np.ndarray:
         """Calibrated class probabilities (beats, classes) of the beats of one patient, the first of which is new."""
         proba = predict_proba(self.model, inputs.windows, inputs.features)
-        return Decision(self.description.decision)(proba, inputs.groups)
+        return Decision(self.description.decision)(proba, inputs.groups, inputs.rr_s)
 
 
 def is_sure(proba: np.ndarray, min_confidence: float) -> np.ndarray:

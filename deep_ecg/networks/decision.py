@@ -13,9 +13,9 @@ class Decision:
     def __init__(self, settings: DecisionSettings):
         self._prior, self._temperature = RunningPrior(settings), settings.temperature
 
-    def __call__(self, proba: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    def __call__(self, proba: np.ndarray, groups: np.ndarray, rr_s: np.ndarray) -> np.ndarray:
         """Calibrated probabilities (n, classes) of the next n beats, the highest of which is that of the label.
 
-        proba (n, classes) are the network's, groups (n,) those of `templates.RunningTemplate`.
+        proba (n, classes) are the network's, groups (n,) and rr_s (n,) those of `NetworkInputs`.
         """
-        return tempered(self._prior(proba, groups), self._temperature)
+        return tempered(self._prior(proba, groups, rr_s), self._temperature)

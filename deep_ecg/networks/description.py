@@ -67,6 +67,7 @@ class Description:
             other_leads=self.leads[1:],
             s_prior_weight=self.decision.s_prior_weight,
             v_prior_weight=self.decision.v_prior_weight,
+            rhythm_weight=self.decision.rhythm_weight,
             **asdict(self.inputs),
         )
 
@@ -99,7 +100,7 @@ def decoded(path: Path, version: Any, stored: Any) -> Description:
             "file with `python quantize.py`"
         )
     try:
-        description = _read(Description, {"training": {}, **stored} if isinstance(stored, dict) else stored)
+        description = _read(Description, _with_later_entries(stored))
         _check_values(description)
     except DeepECGError as error:
         raise DeepECGError(f"checkpoint {path}: {error}: train it again") from None
@@ -118,6 +119,16 @@ def is_plain(value: Any) -> bool:
         elif not (value is None or isinstance(value, str | bool | int | float)):
             return False
     return True
+
+
+def _with_later_entries(stored: Any) -> Any:
+    """`stored` with what files of FORMAT need not say, as it was before they could."""
+    if not isinstance(stored, dict):
+        return stored
+    completed = {"training": {}, **stored}
+    if isinstance(decision := stored.get("decision"), dict):
+        completed["decision"] = {"rhythm_weight": 0.0, **decision}
+    return completed
 
 
 def _read(kind: Any, stored: Any) -> Any:

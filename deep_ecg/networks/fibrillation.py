@@ -6,17 +6,19 @@ too, but do not fibrillate. What it learned from is said in its file, which `pyt
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
+from scipy.special import expit
 
 from config import CLASSES
 from deep_ecg.beats.rhythm import rr_intervals
 from deep_ecg.beats.signal_watch import stretches
-from deep_ecg.networks.classifier import PRETRAINED
+from deep_ecg.networks.trained_on import PRETRAINED
 from deep_ecg.system.errors import DeepECGError
 
 WEIGHTS = PRETRAINED / "rhythm.json"
@@ -63,59 +65,87 @@ class FibrillationNetwork:
 
 
 class FibrillationWatch:
-    """The probability of fibrillation or flutter at one patient's beats, any number of them at a time."""
+    """The probability of fibrillation or flutter at one patient's beats, in order of time.
+
+    `proba` is that after the latest beat, before the first one what the network says of no beats.
+    """
 
     def __init__(self, network: FibrillationNetwork):
-        self._network = network
-        self._memory = np.zeros(network.recurrent.shape[1])
-        self._rr_s, self._was_v = np.nan, False  # the latest known interval; whether the latest beat is V
+        hidden = network.recurrent.shape[1]
+        self._weights, self._output, self._bias = _in_one_product(network), network.output, float(network.output_bias)
+        self._given = np.zeros(self._weights.shape[1])  # inputs, 1, memory
+        self._given[INPUTS] = 1
+        self._memory, self._sums = self._given[INPUTS + 1 :], np.empty(4 * hidden)
+        self._gates = self._sums[: 2 * hidden]
+        self._reset, self._update, self._own, self._new = np.split(self._sums, 4)
+        self._rr_s, self._was_v = math.nan, False  # the latest known interval; whether the latest beat is V
+        self.proba = self._told()
 
     def steps(self, rr_s: np.ndarray, is_v: np.ndarray) -> np.ndarray:
-        """The probability (beats,) that each of the next beats fibrillates; where an interval is none, as before it.
+        """The probability (beats,) that each of the next beats fibrillates: see `step`."""
+        return np.array([self.step(*beat) for beat in zip(rr_s.tolist(), is_v.tolist())], float)
 
-        rr_s (beats,) from `rhythm.rr_intervals`; is_v (beats,) whether each beat is labelled V or F.
+    def step(self, rr_s: float, is_v: bool) -> float:
+        """The probability that the next beat fibrillates; where the interval before it is none, as it was.
+
+        rr_s from `rhythm.rr_intervals`; is_v whether the beat is labelled V or F.
         """
-        if len(rr_s) == 0:
-            return np.empty(0)
-        intervals_s = known_intervals(rr_s, is_v, self._was_v)
-        known = np.isfinite(intervals_s)
-        inputs = rhythm_inputs(intervals_s[known], self._rr_s)
-        memories = np.concatenate([self._memory[None], self._steps(inputs)])
-        self._memory, self._was_v = memories[-1], bool(is_v[-1])
-        self._rr_s = np.append(self._rr_s, intervals_s[known])[-1]
-        told = sigmoid(memories @ self._network.output + self._network.output_bias)
-        return told[np.cumsum(known)]
+        if _is_known(rr_s, is_v, self._was_v):
+            self._remember(*_inputs(rr_s, self._rr_s))
+            self._rr_s, self.proba = rr_s, self._told()
+        self._was_v = is_v
+        return self.proba
 
-    def _steps(self, inputs: np.ndarray) -> np.ndarray:
-        """The memory (beats, hidden) after each of `inputs` (beats, INPUTS)."""
-        network, memory, hidden = self._network, self._memory, len(self._memory)
-        memories = np.empty((len(inputs), hidden))
-        for at, given in enumerate(inputs @ network.input.T + network.input_bias):
-            own = network.recurrent @ memory + network.recurrent_bias
-            reset, update = np.split(sigmoid(given[: 2 * hidden] + own[: 2 * hidden]), 2)
-            new = np.tanh(given[2 * hidden :] + reset * own[2 * hidden :])
-            memory = new + update * (memory - new)
-            memories[at] = memory
-        return memories
+    def _remember(self, *inputs: float):
+        """The memory after `inputs`, in place and in few calls: it is run for each of the many beats of a day."""
+        memory, own, new = self._memory, self._own, self._new
+        self._given[0], self._given[1], self._given[2] = inputs
+        self._weights.dot(self._given, self._sums)
+        expit(self._gates, self._gates)
+        np.multiply(own, self._reset, own)
+        np.add(new, own, new)
+        np.tanh(new, new)
+        np.subtract(memory, new, memory)
+        np.multiply(memory, self._update, memory)
+        np.add(memory, new, memory)
 
-
-def sigmoid(logits: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-logits)), without overflow."""
-    return 0.5 + 0.5 * np.tanh(0.5 * logits)
+    def _told(self) -> float:
+        return float(expit(self._output.dot(self._memory) + self._bias))
 
 
-def known_intervals(rr_s: np.ndarray, is_v: np.ndarray, was_v: bool = False) -> np.ndarray:
-    """`rr_s` (beats,), NaN where it is no interval between two beats that are not V; `was_v`: whether the first was."""
-    after_v = np.concatenate(([was_v], is_v[:-1])) if len(is_v) else is_v
-    known = (rr_s >= RR_RANGE_S[0]) & (rr_s <= RR_RANGE_S[1]) & ~is_v & ~after_v
-    return np.where(known, rr_s, np.nan)
+def _in_one_product(network: FibrillationNetwork) -> np.ndarray:
+    """What makes of inputs, 1 and memory the sums of the unit, (4 hidden, INPUTS + 1 + hidden).
+
+    They are those of reset, of update, what of the memory goes into the new one, and what of the inputs does.
+    """
+    hidden = network.recurrent.shape[1]
+    of_inputs = np.column_stack([network.input, network.input_bias, np.zeros_like(network.recurrent)])
+    of_memory = np.column_stack([np.zeros_like(network.input), network.recurrent_bias, network.recurrent])
+    gates, new = slice(2 * hidden), slice(2 * hidden, None)
+    return np.concatenate([of_inputs[gates] + of_memory[gates], of_memory[new], of_inputs[new]])
 
 
-def rhythm_inputs(intervals_s: np.ndarray, before_s: float = np.nan) -> np.ndarray:
-    """What the network sees of the known intervals (n,), (n, INPUTS); `before_s` is the one before the first."""
-    steps = np.log(intervals_s / np.concatenate(([before_s], intervals_s))[: len(intervals_s)])
-    steps = STEP_SCALE * np.clip(np.where(np.isfinite(steps), steps, 0.0), -1, 1)
-    return np.stack([np.log(intervals_s / USUAL_RR_S) / SPREAD, steps, np.abs(steps)], axis=1)
+def _is_known(rr_s: float, is_v: bool, was_v: bool) -> bool:
+    """Whether `rr_s` is an interval between two beats that are not V."""
+    return RR_RANGE_S[0] <= rr_s <= RR_RANGE_S[1] and not is_v and not was_v
+
+
+def _inputs(rr_s: float, before_s: float) -> tuple[float, float, float]:
+    """What the network sees of an interval, `before_s` the known one before it, NaN where there is none."""
+    step = 0.0 if math.isnan(before_s) else STEP_SCALE * min(max(math.log(rr_s / before_s), -1.0), 1.0)
+    return math.log(rr_s / USUAL_RR_S) / SPREAD, step, abs(step)
+
+
+def known_intervals(rr_s: np.ndarray, is_v: np.ndarray) -> np.ndarray:
+    """`rr_s` (beats,), NaN where it is no interval between two beats that are not V."""
+    beats = zip(rr_s.tolist(), is_v.tolist(), [False, *is_v.tolist()])
+    return np.array([beat[0] if _is_known(*beat) else math.nan for beat in beats], float)
+
+
+def rhythm_inputs(intervals_s: np.ndarray) -> np.ndarray:
+    """What the network sees of the known intervals (n,) of a patient, (n, INPUTS)."""
+    known_s = intervals_s.tolist()
+    return np.array([_inputs(*pair) for pair in zip(known_s, [math.nan, *known_s])], float).reshape(-1, INPUTS)
 
 
 # Episodes ------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,9 @@ Computation 14:21-41, 2002), in a running form and bounded, for labels that make
 Of V: beats of one shape, a group of the patient's running templates, are mostly of one origin. What the network thought
 of those before, on average, is evidence on the next.
 
+Of the rhythm: in atrial fibrillation or flutter an early beat is no S. S is as likely as the network says times the
+probability that the rhythm before the beat does not fibrillate (fibrillation.py), to the power of a weight.
+
 Only the past and the network's own answers are used: no later beat, no reference label. The constants were chosen on
 DS1 (docs/experiments.md).
 """
@@ -20,9 +23,10 @@ import numpy as np
 from config import CLASSES
 from deep_ecg.beats.templates import GROUPS, RunningMean
 from deep_ecg.networks.decision_settings import DecisionSettings
+from deep_ecg.networks.fibrillation import FibrillationNetwork, FibrillationWatch
 
-S, V = CLASSES.index("S"), CLASSES.index("V")
-REST = [k for k in range(len(CLASSES)) if k not in (S, V)]
+S, V, F = (CLASSES.index(name) for name in "SVF")
+REST = [k for k in range(len(CLASSES)) if k not in (S, V, F)]
 
 MEMORY_BEATS = 300  # labels from which the share of S is
 SHARE_RANGE = (0.01, 0.3)  # one beyond it counts as its end: no patient is given up, and no share runs away
@@ -39,30 +43,38 @@ class RunningPrior:
         self._s_weight, self._v_weight = settings.s_prior_weight, settings.v_prior_weight
         self._share = self._usual_share = settings.s_usual_share
         self._of_groups = [_MeanLogOdds(0.0, START_BEATS, GROUP_BEATS) for _ in range(GROUPS)]
+        self._rhythm_weight = settings.rhythm_weight
+        self._rhythm = FibrillationWatch(FibrillationNetwork.load()) if settings.rhythm_weight else None
 
-    def __call__(self, proba: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    def __call__(self, proba: np.ndarray, groups: np.ndarray, rr_s: np.ndarray) -> np.ndarray:
         """The network's probabilities (n, classes) of the next n beats, as the beats before each make them, float64.
 
-        groups (n,) are those of `templates.RunningTemplate`.
+        groups (n,) and rr_s (n,) are those of `NetworkInputs`.
         """
         adapted = np.asarray(proba, float).copy()
         rivals = adapted[:, REST].max(axis=1).tolist()
-        beats = zip(groups.tolist(), adapted[:, S].tolist(), adapted[:, V].tolist(), rivals)
+        beats = zip(groups.tolist(), *adapted[:, (S, V, F)].T.tolist(), rivals, rr_s.tolist())
         factors = [self._factors(*beat) for beat in beats]
         if factors:
             adapted[:, (S, V)] *= factors
         return adapted / adapted.sum(axis=1, keepdims=True)
 
-    def _factors(self, group: int, of_s: float, of_v: float, rival: float) -> tuple[float, float]:
-        """What the probabilities `of_s` and `of_v` are multiplied by; `rival` is the highest of the others."""
+    def _factors(
+        self, group: int, of_s: float, of_v: float, of_f: float, rival: float, rr_s: float
+    ) -> tuple[float, float]:
+        """What the probabilities `of_s` and `of_v` are multiplied by; `rival` is the highest of N and Q."""
         s_factor, v_factor = self._s_factor(), self._v_factor(group, of_v)
-        called_s = of_s * s_factor > max(rival, of_v * v_factor)
+        of_s, of_v = of_s * s_factor, of_v * v_factor
+        called_s = of_s > max(rival, of_v, of_f)
         self._share += (called_s - self._share) / MEMORY_BEATS
+        if self._rhythm:
+            self._rhythm.step(rr_s, is_v=max(of_v, of_f) > max(rival, of_s))
         return s_factor, v_factor
 
     def _s_factor(self) -> float:
         share = min(max(self._share, SHARE_RANGE[0]), SHARE_RANGE[1])
-        return (share / self._usual_share) ** self._s_weight
+        factor = (share / self._usual_share) ** self._s_weight
+        return factor * (1 - self._rhythm.proba) ** self._rhythm_weight if self._rhythm else factor
 
     def _v_factor(self, group: int, of_v: float) -> float:
         if group < 0:  # started anew by this beat
@@ -82,10 +94,10 @@ class _MeanLogOdds(RunningMean):
 
 
 def with_running_prior(
-    proba: np.ndarray, groups: np.ndarray, records: np.ndarray, settings: DecisionSettings
+    proba: np.ndarray, groups: np.ndarray, rr_s: np.ndarray, records: np.ndarray, settings: DecisionSettings
 ) -> np.ndarray:
     """`proba` (n, classes) as the RunningPrior of each of `records` (n,) makes them; each record in order of time."""
     priors: defaultdict[str, RunningPrior] = defaultdict(lambda: RunningPrior(settings))
     edges = np.flatnonzero(records[1:] != records[:-1]) + 1
-    parts = zip(*(np.split(rows, edges) for rows in (records, proba, groups)))
+    parts = zip(*(np.split(rows, edges) for rows in (records, proba, groups, rr_s)))
     return np.concatenate([priors[names[0]](*rows) if len(names) else rows[0] for names, *rows in parts])

@@ -12,6 +12,7 @@ import numpy as np
 
 from deep_ecg.system.json_files import read_json
 
+PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"  # the networks that ship
 TRAINED_ON = "trained_on.json"
 STEP_MV = 0.005  # to which samples are rounded: those of MIT-BIH are multiples of it
 

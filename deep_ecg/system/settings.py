@@ -76,6 +76,7 @@ def _check_numbers(config, classes: int):
         ("dropout", 0 <= config.dropout < 1, "from 0 to below 1"),
         ("s_prior_weight", 0 <= config.s_prior_weight <= 1, "from 0 (off) to 1"),
         ("v_prior_weight", 0 <= config.v_prior_weight <= 1, "from 0 (off) to 1"),
+        ("rhythm_weight", 0 <= config.rhythm_weight <= 1, "from 0 (off) to 1"),
         ("threads", config.threads >= 0, "0 (one a core) or more"),
         ("synthetic_minutes", config.synthetic_minutes >= 1, "1 or more"),
     )

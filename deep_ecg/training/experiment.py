@@ -238,7 +238,7 @@ def held_out_scores(trained: Trained, database: Database, beats: Beats, folder: 
 def network_proba(model: nn.Module, decision: DecisionSettings, beats: Beats) -> np.ndarray:
     """The probabilities (beats, 5) by which `beats` are labelled: those of the network, with each patient's priors."""
     proba = torch_network.predict_proba(model, beats.windows, beats.features)
-    return with_running_prior(proba, beats.groups, beats.records, decision)
+    return with_running_prior(proba, beats.groups, beats.rr_s, beats.records, decision)
 
 
 def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: type, arguments: dict) -> str:

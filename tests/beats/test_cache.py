@@ -123,7 +123,8 @@ def rows(count: int, records: str = "100") -> Beats:
     """Beats (count) of nothing in particular."""
     rng, zeros = np.random.default_rng(count), np.zeros(count, np.int64)
     inputs = [rng.normal(size=shape).astype(np.float32) for shape in ((count, 2, 8), (count, 3))]
-    return Beats(*inputs, labels=zeros, records=np.full(count, records), samples=np.arange(count), groups=zeros)
+    more = {"records": np.full(count, records), "samples": np.arange(count), "rr_s": np.full(count, 0.8)}
+    return Beats(*inputs, labels=zeros, groups=zeros, **more)
 
 
 @pytest.mark.parametrize("counts", [(0,), (1,), (9, 1), (99, 0, 1), (0, 12_345, 87_656)])

@@ -167,6 +167,7 @@ def assert_same_beats(inputs: NetworkInputs, others: NetworkInputs, count: int):
     assert np.array_equal(inputs.windows[:count], others.windows[:count])
     assert np.array_equal(inputs.features[:count], others.features[:count])
     assert np.array_equal(inputs.groups[:count], others.groups[:count])
+    assert np.array_equal(inputs.rr_s[:count], others.rr_s[:count], equal_nan=True)
 
 
 def with_another_future(record, annotation, beat, from_sample, rng):

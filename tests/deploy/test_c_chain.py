@@ -125,8 +125,9 @@ def readable(beats: list) -> list:
     return [beat for beat in beats if beat.readable]
 
 
-def groups_of(beats: list) -> np.ndarray:
-    return np.array([beat.group for beat in beats])
+def with_prior(proba: np.ndarray, beats: list) -> np.ndarray:
+    groups, rr_s = (np.array([getattr(beat, name) for beat in beats]) for name in ("group", "rr_s"))
+    return RunningPrior(description().decision)(proba, groups, rr_s)
 
 
 def assert_same(found: c_chain.LabelledBeats, expected: list):
@@ -311,7 +312,7 @@ def test_the_label_is_that_of_the_logits_with_the_running_prior(chain, beats, ea
     labels, logits = found.labels[shown], (np.float32(40) * found.features[shown, : len(CLASSES)]).astype(np.int8)
     assert (found.logits[shown] == logits).all() and len(set(labels.tolist())) > 1
     proba = softmax(LOGIT_SCALE * logits.astype(float), axis=1)
-    expected = RunningPrior(description().decision)(proba, groups_of(readable(streamed(signal_mv)))).argmax(axis=1)
+    expected = with_prior(proba, readable(streamed(signal_mv))).argmax(axis=1)
     assert (labels == expected).all() and (labels != logits.argmax(axis=1)).any()
     assert (labels == CLASSES.index("S")).mean() >= least_s_share
 
@@ -427,7 +428,7 @@ def test_what_build_writes_labels_as_the_integer_network_does(tmp_path):
     prepared = readable(streamed(signal_mv))
     windows, features = (np.stack([getattr(beat, name) for beat in prepared]) for name in ("window", "features"))
     labels = np.zeros(len(prepared), np.int64)
-    beats = Beats(windows, features, labels, np.full(len(labels), "a"), *np.zeros((2, len(labels)), np.int64))
+    beats = Beats(windows, features, labels, np.full(len(labels), "a"), *np.zeros((3, len(labels)), np.int64))
     reference = quantized(model, beats)
     (row,) = build(reference, description(), tmp_path / "edge")
     assert {path.name for path in (tmp_path / "edge").iterdir()} == {"deep_ecg.h", "deep_ecg.c", "example.c"}
@@ -436,7 +437,7 @@ def test_what_build_writes_labels_as_the_integer_network_does(tmp_path):
     shown = found.qualities != UNREADABLE
     logits = reference.run(*reference.quantize(found.windows[shown], found.features[shown]))
     assert (found.logits[shown] == logits).all()
-    proba = RunningPrior(description().decision)(reference.proba(windows, features), groups_of(prepared))
+    proba = with_prior(reference.proba(windows, features), prepared)
     assert (found.labels[shown] == proba.argmax(axis=1)).mean() > 0.98
 
 

@@ -30,7 +30,7 @@ def beats(mode: str, count: int, seed: int = 0) -> Beats:
     rng = np.random.default_rng(seed)
     windows = rng.standard_normal((count, CHANNELS, Config().window_samples)).astype(np.float32)
     features = rng.standard_normal((count, len(FEATURES[mode]))) * np.geomspace(0.01, 10, len(FEATURES[mode]))
-    more = np.zeros((2, count), np.int64)
+    more = np.zeros((3, count), np.int64)
     return Beats(windows, features.astype(np.float32), np.zeros(count, np.int64), np.zeros(count), *more)
 
 

@@ -63,6 +63,7 @@ def named_beats(each: int, offset: int) -> Beats:
         records=records,
         samples=np.arange(len(records)),
         groups=np.zeros(len(records), np.int64),
+        rr_s=np.full(len(records), 0.8),
     )
 
 

@@ -59,7 +59,9 @@ OTHER = {
     ("decision", "s_prior_weight"): 0.0,
     ("decision", "v_prior_weight"): 1,
     ("decision", "s_usual_share"): 0.3,
+    ("decision", "rhythm_weight"): 1.0,
 }
+LATER = ("training", "rhythm_weight")  # what a file need not say
 HERE = Path("network.pt")
 
 
@@ -115,7 +117,7 @@ def test_nothing_of_it_comes_from_todays_settings(files, ending):
 
 
 @pytest.mark.parametrize("ending", ["pt", "onnx"])
-@pytest.mark.parametrize("path", [path for path in PATHS if path != ("training",)], ids=".".join)
+@pytest.mark.parametrize("path", [path for path in PATHS if path[-1] not in LATER], ids=".".join)
 def test_either_file_without_an_entry_is_refused(files, tmp_path, path, ending):
     file = with_stored(Path(shutil.copy(files[ending], tmp_path)), changed(path))
     with pytest.raises(DeepECGError, match=rf"{file}: it does not say how it is used \({path[-1]}\)"):
@@ -174,7 +176,18 @@ def test_a_synthetic_network_says_so():
 
 def test_the_settings_of_a_decision_are_those_of_mode_and_preset():
     found = DecisionSettings.of(Config(mode="causal", preset="full", s_prior_weight=0.1, v_prior_weight=0.9))
-    assert found == DecisionSettings(TEMPERATURES["causal", "full"], 0.1, 0.9, 0.08)
+    assert found == DecisionSettings(TEMPERATURES["causal", "full"], 0.1, 0.9, 0.08, rhythm_weight=0.0)
+
+
+def test_the_rhythm_has_a_say_in_the_open_protocol_alone():
+    """Its network learned from other databases, which have no part in DS1 -> DS2."""
+    config = Config(rhythm_weight=0.7)
+    assert DecisionSettings.of(config).rhythm_weight == 0.0
+    assert DecisionSettings.of(dataclasses.replace(config, databases=("mitdb", "svdb"))).rhythm_weight == 0.7
+
+
+def test_a_file_that_says_nothing_of_the_rhythm_leaves_it_out():
+    assert decoded(HERE, FORMAT, changed(("decision", "rhythm_weight"))).decision.rhythm_weight == 0.0
 
 
 # What it refuses -----------------------------------------------------------------------------------------------------

@@ -8,15 +8,18 @@ import pytest
 from config import Config
 from deep_ecg.beats.templates import GROUPS
 from deep_ecg.networks.decision_settings import DecisionSettings
+from deep_ecg.networks.fibrillation import FibrillationNetwork, FibrillationWatch
 from deep_ecg.networks.prior import RunningPrior, with_running_prior
 from deep_ecg.system.errors import DeepECGError
 
 USUAL = DecisionSettings.of(Config())
+OPEN = replace(USUAL, rhythm_weight=1.0)  # as in the open protocol
 OFF = replace(USUAL, s_prior_weight=0, v_prior_weight=0)
 S_ALONE, V_ALONE = replace(OFF, s_prior_weight=0.5), replace(OFF, v_prior_weight=0.5)
 SURE_N = np.array([0.9, 0.04, 0.03, 0.02, 0.01])
 SURE_S = np.array([0.05, 0.9, 0.03, 0.01, 0.01])
 LIKELY_S = np.array([0.35, 0.55, 0.05, 0.03, 0.02])
+SURE_F = np.array([0.05, 0.02, 0.1, 0.82, 0.01])
 MAYBE_V = np.array([0.5, 0.05, 0.4, 0.03, 0.02])
 RATHER_V = np.array([0.15, 0.02, 0.8, 0.02, 0.01])  # odds of V: 4
 RATHER_N = np.array([0.7, 0.05, 0.2, 0.03, 0.02])  # odds of V: 1/4
@@ -24,7 +27,7 @@ RATHER_N = np.array([0.7, 0.05, 0.2, 0.03, 0.02])  # odds of V: 1/4
 
 def adapted(settings: DecisionSettings, *proba: np.ndarray, groups: list[int] | None = None) -> np.ndarray:
     groups = [0] * len(proba) if groups is None else groups
-    return RunningPrior(settings)(np.stack(proba), np.array(groups))
+    return RunningPrior(settings)(np.stack(proba), np.array(groups), np.full(len(proba), 0.8))
 
 
 def with_factor(proba: np.ndarray, of_class: int, factor: float) -> np.ndarray:
@@ -32,9 +35,10 @@ def with_factor(proba: np.ndarray, of_class: int, factor: float) -> np.ndarray:
     return changed / changed.sum()
 
 
-def random_beats(count: int = 100) -> tuple[np.ndarray, np.ndarray]:
+def random_beats(count: int = 100) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
-    return rng.dirichlet(np.ones(5), count).astype(np.float32), rng.integers(-GROUPS, GROUPS, count)
+    proba, groups = rng.dirichlet(np.ones(5), count).astype(np.float32), rng.integers(-GROUPS, GROUPS, count)
+    return proba, groups, rng.uniform(0.1, 2.0, count)
 
 
 def test_the_first_beat_stays_as_the_network_gives_it():
@@ -114,51 +118,82 @@ def test_the_mean_is_over_the_latest_200_beats_of_a_shape():
     assert moved == pytest.approx(0.5 * 2 * np.log(4) / 200, rel=1e-3)
 
 
+# S in a rhythm that fibrillates: times what the probability of that, after the beats before, leaves, to the weight
+
+
+@pytest.mark.parametrize("weight", [0.5, 1.0])
+def test_s_is_the_less_likely_the_likelier_fibrillation_is(weight):
+    """The rhythm before a beat counts, not its own interval, and no interval to or from what is called V or F."""
+    proba = np.stack([LIKELY_S, SURE_N, RATHER_V, SURE_N, LIKELY_S, SURE_F, LIKELY_S])
+    rr_s = np.array([np.nan, 0.8, 0.5, 1.1, 0.6, 0.4, 0.9])
+    watch = FibrillationWatch(FibrillationNetwork.load())
+    before = [watch.proba, *watch.steps(rr_s, np.array([0, 0, 1, 0, 0, 1, 0], bool))[:-1]]
+    assert len(set(before)) == 3 and before[1] == before[0] and before[2] == before[3] == before[4]
+    found = RunningPrior(replace(OFF, rhythm_weight=weight))(proba, np.zeros(7, int), rr_s)
+    for row, own, fibrillates in zip(found, proba, before):
+        np.testing.assert_allclose(row, with_factor(own, 1, (1 - fibrillates) ** weight))
+
+
+def test_early_beats_are_s_in_sinus_rhythm_and_not_in_fibrillation():
+    """Every fifth beat is early and S to the network: in a regular rhythm all stay S, in one without order none."""
+    rng = np.random.default_rng(3)
+    early = np.arange(400) % 5 == 4
+    regular_s = np.where(early, 0.5, np.where(np.roll(early, 1), 1.0, 0.8)) + 0.01 * rng.standard_normal(400)
+    without_order_s = rng.gamma(12, 0.65 / 12, 400)
+    proba = np.where(early[:, None], LIKELY_S, SURE_N)
+    for rr_s, are_s in ((regular_s, 1.0), (without_order_s, 0.0)):
+        found = RunningPrior(replace(OFF, rhythm_weight=1.0))(proba, np.zeros(400, int), rr_s)
+        assert (found.argmax(axis=1)[early][10:] == 1).mean() == are_s
+
+
+def test_without_a_weight_no_network_of_the_rhythm_is_asked(monkeypatch):
+    monkeypatch.setattr(FibrillationNetwork, "load", None)
+    assert len(RunningPrior(USUAL)(*random_beats())) == 100
+
+
 # Both
 
 
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_the_chunks_change_nothing(size):
-    proba, groups = random_beats()
-    prior = RunningPrior(USUAL)
-    chunks = [prior(proba[i : i + size], groups[i : i + size]) for i in range(0, 100, size)]
-    assert (np.concatenate(chunks) == RunningPrior(USUAL)(proba, groups)).all()
+    beats, prior = random_beats(), RunningPrior(OPEN)
+    chunks = [prior(*(one[i : i + size] for one in beats)) for i in range(0, 100, size)]
+    assert (np.concatenate(chunks) == RunningPrior(OPEN)(*beats)).all()
 
 
 def test_a_later_beat_changes_no_earlier_one():
-    proba, groups = random_beats()
-    changed, others = proba.copy(), groups.copy()
-    changed[60:], others[60:] = SURE_S, 0
-    assert (RunningPrior(USUAL)(changed, others)[:60] == RunningPrior(USUAL)(proba, groups)[:60]).all()
+    beats = random_beats()
+    proba, groups, rr_s = (one.copy() for one in beats)
+    proba[60:], groups[60:], rr_s[60:] = SURE_S, 0, 1.3
+    assert (RunningPrior(OPEN)(proba, groups, rr_s)[:60] == RunningPrior(OPEN)(*beats)[:60]).all()
 
 
 def test_each_record_has_its_own_priors():
     proba = np.stack([*[SURE_N] * 1000, LIKELY_S, LIKELY_S])
     records = np.array([*["a"] * 1000, "b", "a"])
-    found = with_running_prior(proba, np.zeros(1002, int), records, S_ALONE)
+    found = with_running_prior(proba, np.zeros(1002, int), np.full(1002, 0.8), records, S_ALONE)
     np.testing.assert_allclose(found[-2], LIKELY_S)
     assert found[-1].argmax() == 0  # a record that is gone on with has kept its own
 
 
 def test_probabilities_stay_probabilities():
-    proba, groups = random_beats(500)
-    found = RunningPrior(replace(USUAL, s_prior_weight=1, v_prior_weight=1))(proba, groups)
+    found = RunningPrior(replace(OPEN, s_prior_weight=1, v_prior_weight=1))(*random_beats(500))
     assert found.min() >= 0
     np.testing.assert_allclose(found.sum(axis=1), 1)
 
 
 def test_weights_of_0_are_the_network_alone():
-    proba, groups = random_beats()
-    np.testing.assert_allclose(RunningPrior(OFF)(proba, groups), proba, atol=1e-7)
+    beats = random_beats()
+    np.testing.assert_allclose(RunningPrior(OFF)(*beats), beats[0], atol=1e-7)
 
 
 def test_no_beat_is_no_beat():
-    empty, none = np.empty((0, 5)), np.empty(0, int)
-    assert RunningPrior(USUAL)(empty, none).shape == (0, 5)
-    assert with_running_prior(empty, none, np.empty(0, str), USUAL).shape == (0, 5)
+    empty, none, no_rr_s = np.empty((0, 5)), np.empty(0, int), np.empty(0)
+    assert RunningPrior(OPEN)(empty, none, no_rr_s).shape == (0, 5)
+    assert with_running_prior(empty, none, no_rr_s, np.empty(0, str), OPEN).shape == (0, 5)
 
 
-@pytest.mark.parametrize("name", ["s_prior_weight", "v_prior_weight"])
+@pytest.mark.parametrize("name", ["s_prior_weight", "v_prior_weight", "rhythm_weight"])
 @pytest.mark.parametrize("weight", [-0.1, 1.1])
 def test_a_weight_that_cannot_be_is_refused(name, weight):
     with pytest.raises(DeepECGError, match=f"{name} .* from 0 .off. to 1"):

@@ -477,6 +477,7 @@ def write_valid(folder: Path):
         records=np.array(["100"] * 6),
         samples=np.arange(6),
         groups=np.zeros(6, np.int64),
+        rr_s=np.full(6, 0.8),
     )
     write_entry(folder / "beats", [cached], ["100"])
     training_run().store(folder / "resume.pt", "fingerprint")

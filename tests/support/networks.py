@@ -54,6 +54,7 @@ def made_up_beats(mode="diagnostic", count=60, seed=0) -> Beats:
         records=np.full(count, "100"),
         samples=np.arange(count, dtype=np.int64),
         groups=np.zeros(count, np.int64),
+        rr_s=np.full(count, 0.8),
     )
 
 

@@ -44,6 +44,7 @@ def beats_of(records: tuple[str, ...], each: int = 40, seed: int = 0, mode: str 
         records=np.repeat(np.array(records), each),
         samples=np.arange(count, dtype=np.int64),
         groups=np.zeros(count, np.int64),
+        rr_s=np.full(count, 0.8),
     )
 
 
@@ -271,7 +272,7 @@ def test_the_settings_of_a_training_are_kept_but_for_the_lists_of_records():
     said = experiment.describe(dataclasses.replace(EDGE, replays=2, other_leads=("V1",)), SOURCE, 0)
     assert said.leads == ("MLII", "V1") and said.training["replays"] == 2 and said.training["seeds"] == [0]
     names = {field.name for field in dataclasses.fields(Config) if not field.name.endswith("_records")}
-    used = {"preset", "lead", "other_leads", "s_prior_weight", "v_prior_weight"}
+    used = {"preset", "lead", "other_leads", "s_prior_weight", "v_prior_weight", "rhythm_weight"}
     used |= {field.name for field in dataclasses.fields(said.inputs)}
     assert set(said.training) == names - used
 
