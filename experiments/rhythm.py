@@ -43,7 +43,7 @@ from deep_ecg.training import engine
 
 TAUGHT_BY = ("mitdb", "afdb", "vitaldb_arrdb", "cinc2017")
 A_BATCH = {"mitdb": 20, "afdb": 44, "vitaldb_arrdb": 32, "cinc2017": 32}  # stretches of each
-HIDDEN, STEPS, STRETCH_BEATS, LEARNING_RATE = 16, 350, 192, 1.5e-2
+HIDDEN, STEPS, STRETCH_BEATS, LEARNING_RATE = 16, 1400, 192, 1e-2
 DECIMALS = 4  # of the weights
 UNSURE = ("SVTA", "VT", "Noise", "Unclassifiable", "")  # rhythms that teach nothing about fibrillation
 SKIPPED = "~"  # CinC 2017: too noisy

@@ -8,8 +8,9 @@ Computation 14:21-41, 2002), in a running form and bounded, for labels that make
 Of V: beats of one shape, a group of the patient's running templates, are mostly of one origin. What the network thought
 of those before, on average, is evidence on the next.
 
-Of the rhythm: in atrial fibrillation or flutter an early beat is no S. S is as likely as the network says times the
-probability that the rhythm before the beat does not fibrillate (fibrillation.py), to the power of a weight.
+Of the rhythm: in atrial fibrillation or flutter an early beat is no S. Where the probability that the rhythm before the
+beat fibrillates (fibrillation.py) is above DOUBTED, S is the less likely, in proportion to the probability that it does
+not, to the power of a weight.
 
 Only the past and the network's own answers are used: no later beat, no reference label. The constants were chosen on
 DS1 (docs/experiments.md).
@@ -27,6 +28,8 @@ from deep_ecg.networks.fibrillation import FibrillationNetwork, FibrillationWatc
 
 S, V, F = (CLASSES.index(name) for name in "SVF")
 REST = [k for k in range(len(CLASSES)) if k not in (S, V, F)]
+
+DOUBTED = 0.6  # probability of fibrillation up to which S stays as likely: frequent S beats are irregular, too
 
 MEMORY_BEATS = 300  # labels from which the share of S is
 SHARE_RANGE = (0.01, 0.3)  # one beyond it counts as its end: no patient is given up, and no share runs away
@@ -74,7 +77,9 @@ class RunningPrior:
     def _s_factor(self) -> float:
         share = min(max(self._share, SHARE_RANGE[0]), SHARE_RANGE[1])
         factor = (share / self._usual_share) ** self._s_weight
-        return factor * (1 - self._rhythm.proba) ** self._rhythm_weight if self._rhythm else factor
+        if self._rhythm and self._rhythm.proba > DOUBTED:
+            factor *= ((1 - self._rhythm.proba) / (1 - DOUBTED)) ** self._rhythm_weight
+        return factor
 
     def _v_factor(self, group: int, of_v: float) -> float:
         if group < 0:  # started anew by this beat

@@ -167,7 +167,7 @@ DATABASES = {
             published=("{name}.hea", "{name}.dat", "{name}.atr"),
             rate_hz=128,
             leads=("ECG1", "ECG2"),
-            shares=(0.5, 1.0, 1.0, 1.0, 1.0),
+            shares=(0.25, 1.0, 1.0, 1.0, 1.0),
             entries_sha256="48f88f1f1af88594519295171e6202c8a2af4c20eb89f1d902e960e9f7833d49",
         ),
         Database(
@@ -181,7 +181,7 @@ DATABASES = {
             published=("training/{name:.3}/{name}.hea", "training/{name:.3}/{name}.mat"),
             rate_hz=300,
             leads=("ECG",),
-            shares=(0.4, 0.0, 0.0, 0.0, 0.0),
+            shares=(0.12, 0.0, 0.0, 0.0, 0.0),
             all_n=("N", "A"),
             labels_file="REFERENCE-v3.csv",
             labels_copy="REFERENCE.csv",
