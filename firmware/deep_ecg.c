@@ -968,12 +968,64 @@ static float usual_log_odds_of_v(struct deep_ecg *ecg, int group, float odds)
     return before;
 }
 
-static uint8_t label_of(struct deep_ecg *ecg, int group, const int8_t *logits)
+#if DEEP_ECG_RHYTHM /* The rhythm, which goes one beat on (fibrillation.py): a gated recurrent unit, in the order of torch */
+
+static float logistic(float x)
+{
+    return 1.0f / (1.0f + expf(-x));
+}
+
+static float weighted_sum(const float *weights, const float *values, int count, float bias)
+{
+    for (int i = 0; i < count; i++)
+        bias += weights[i] * values[i];
+    return bias;
+}
+
+static void remember_interval(struct deep_ecg *ecg, float rr_s)
+{
+    const float change = ecg->rhythm_rr_s > 0.0f ? limited(logf(rr_s / ecg->rhythm_rr_s), -1.0f, 1.0f) : 0.0f;
+    const float inputs[] = {logf(rr_s / RHYTHM_RR_S) / RHYTHM_SPREAD, RHYTHM_STEP * change, RHYTHM_STEP * fabsf(change)};
+    float given[3 * DEEP_ECG_RHYTHM], own[3 * DEEP_ECG_RHYTHM];
+    for (int i = 0; i < 3 * DEEP_ECG_RHYTHM; i++) {
+        given[i] = weighted_sum(RHYTHM_INPUT[i], inputs, COUNT_OF(inputs), RHYTHM_INPUT_BIAS[i]);
+        own[i] = weighted_sum(RHYTHM_RECURRENT[i], ecg->rhythm, DEEP_ECG_RHYTHM, RHYTHM_RECURRENT_BIAS[i]);
+    }
+    for (int i = 0; i < DEEP_ECG_RHYTHM; i++) {
+        const int u = DEEP_ECG_RHYTHM + i, n = 2 * DEEP_ECG_RHYTHM + i;
+        const float latest = tanhf(given[n] + logistic(given[i] + own[i]) * own[n]);
+        ecg->rhythm[i] = latest + logistic(given[u] + own[u]) * (ecg->rhythm[i] - latest);
+    }
+    ecg->rhythm_rr_s = rr_s;
+}
+
+/* Intervals to and from V and F say nothing of the atria. */
+static void remember_rhythm(struct deep_ecg *ecg, uint16_t rr_samples, uint8_t label)
+{
+    const bool is_v = label == V_CLASS || label == F_CLASS;
+    if (rr_samples >= RHYTHM_SHORTEST && !is_v && !ecg->was_v)
+        remember_interval(ecg, (float)rr_samples / INPUT_HZ);
+    ecg->was_v = is_v;
+}
+
+/* By how many steps of the logits S is less likely in the rhythm so far. */
+static float doubt_of_s(const struct deep_ecg *ecg)
+{
+    const float logit = weighted_sum(RHYTHM_OUTPUT, ecg->rhythm, DEEP_ECG_RHYTHM, RHYTHM_OUTPUT_BIAS);
+    const float left = limited(logistic(-logit) / (1.0f - RHYTHM_DOUBTED), 0.0f, 1.0f);
+    return RHYTHM_WEIGHT * logf(left) / DEEP_ECG_LOGIT_SCALE;
+}
+#endif
+
+static uint8_t label_of(struct deep_ecg *ecg, int group, uint16_t rr_samples, const int8_t *logits)
 {
     const float share = limited(ecg->s_share, S_LEAST_SHARE, S_MOST_SHARE);
     float raised[DEEP_ECG_CLASSES] = {0.0f}, highest; /* raised: by how many steps of the logits */
     uint8_t label = 0;
     raised[S_CLASS] = S_WEIGHT * logf(share / S_USUAL_SHARE) / DEEP_ECG_LOGIT_SCALE;
+#if DEEP_ECG_RHYTHM
+    raised[S_CLASS] += doubt_of_s(ecg);
+#endif
     raised[V_CLASS] = V_WEIGHT * usual_log_odds_of_v(ecg, group, log_odds_of_v(logits)) / DEEP_ECG_LOGIT_SCALE;
     highest = (float)logits[0] + raised[0];
     for (uint8_t i = 1; i < DEEP_ECG_CLASSES; i++) {
@@ -983,6 +1035,11 @@ static uint8_t label_of(struct deep_ecg *ecg, int group, const int8_t *logits)
         }
     }
     ecg->s_share += ((label == S_CLASS ? 1.0f : 0.0f) - ecg->s_share) / S_MEMORY_BEATS;
+#if DEEP_ECG_RHYTHM
+    remember_rhythm(ecg, rr_samples, label);
+#else
+    (void)rr_samples;
+#endif
     return label;
 }
 
@@ -994,7 +1051,7 @@ static void label_readable(struct deep_ecg *ecg, const struct deep_ecg_waiting *
 #ifdef DEEP_ECG_INPUTS_HOOK /* for tests: sees the inputs of each beat as they go to the network */
     DEEP_ECG_INPUTS_HOOK(ecg->window, ecg->features);
 #endif
-    beat->label = label_of(ecg, group, beat->logits);
+    beat->label = label_of(ecg, group, waiting->rr_samples, beat->logits);
 }
 
 int deep_ecg_next(struct deep_ecg *ecg, struct deep_ecg_beat *beat)

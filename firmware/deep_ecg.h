@@ -125,6 +125,11 @@ struct deep_ecg {
 
     /* running priors: the share of S among the latest labels; of each group of shapes the log odds of V, its beats */
     float s_share, v_log_odds[DEEP_ECG_GROUPS], v_beats[DEEP_ECG_GROUPS];
+#if DEEP_ECG_RHYTHM
+    /* rhythm: memory of the network that tells fibrillation, the latest RR interval in s, whether the last beat was V */
+    float rhythm[DEEP_ECG_RHYTHM], rhythm_rr_s;
+    bool was_v;
+#endif
 };
 
 /* Starts a stream. */

@@ -27,9 +27,10 @@ from deep_ecg.beats.signal_watch import FLAT_S, MISSING_S
 from deep_ecg.deploy import c_network
 from deep_ecg.deploy.c_network import compile_c, compiler
 from deep_ecg.deploy.integer_network import IntegerNetwork
-from deep_ecg.networks import prior
+from deep_ecg.networks import fibrillation, prior
 from deep_ecg.networks.decision_settings import DecisionSettings
 from deep_ecg.networks.description import Description
+from deep_ecg.networks.fibrillation import FibrillationNetwork
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import write_text
 from dsp_filters import FLAT_MV, bandpass_sos
@@ -79,9 +80,11 @@ def generate(description: Description, network_h: str, network_c: str, fs_hz: fl
     inputs, rate_hz = description.inputs, _rate(fs_hz)
     includes = {
         "deep_ecg_network.h": _macros_of_network(network_h),
-        "deep_ecg_sizes.h": _macros(sizes(inputs, rate_hz, r_peaks)),
+        "deep_ecg_sizes.h": _macros(sizes(inputs, rate_hz, r_peaks) | _rhythm_size(description.decision)),
         "deep_ecg_network.c": _own_network(network_c),
-        "deep_ecg_constants.h": _macros(constants(description, rate_hz, r_peaks)) + tables(inputs, rate_hz),
+        "deep_ecg_constants.h": _macros(constants(description, rate_hz, r_peaks))
+        + tables(inputs, rate_hz)
+        + rhythm_network(description.decision),
         "deep_ecg_beat_network.h": beat_network(r_peaks),
         "deep_ecg_features.h": feature_code(description.features),
     }
@@ -175,6 +178,7 @@ def constants(description: Description, rate_hz: Fraction, r_peaks: Mapping[str,
         | _r_peak_constants(rate_hz, r_peaks)
         | _input_constants(description.inputs, rate_hz)
         | _prior_constants(description.decision)
+        | _rhythm_constants(description.decision, rate_hz)
         | {
             f"{name}_FEATURES": int(any(feature in group for feature in description.features))
             for name, group in GROUPS_OF_FEATURES.items()
@@ -287,6 +291,48 @@ def _prior_constants(decision: DecisionSettings) -> dict[str, int | float]:
         "ODDS_HIGH": prior.ODDS_RANGE[1],
         "V_WEIGHT": decision.v_prior_weight,
     }
+
+
+def _rhythm_size(decision: DecisionSettings) -> dict[str, int]:
+    """The memory of the network of the rhythm, 0 where it has no say."""
+    hidden = len(FibrillationNetwork.load().output) if decision.rhythm_weight else 0
+    return {"DEEP_ECG_RHYTHM": hidden}
+
+
+def _rhythm_constants(decision: DecisionSettings, rate_hz: Fraction) -> dict[str, int | float]:
+    if not decision.rhythm_weight:
+        return {}
+    return {
+        "F_CLASS": prior.F,
+        "INPUT_HZ": float(rate_hz),
+        "RHYTHM_SHORTEST": math.ceil(Fraction(str(fibrillation.RR_RANGE_S[0])) * rate_hz),
+        "RHYTHM_RR_S": fibrillation.USUAL_RR_S,
+        "RHYTHM_SPREAD": fibrillation.SPREAD,
+        "RHYTHM_STEP": fibrillation.STEP_SCALE,
+        "RHYTHM_DOUBTED": prior.DOUBTED,
+        "RHYTHM_WEIGHT": decision.rhythm_weight,
+        "RHYTHM_OUTPUT_BIAS": float(FibrillationNetwork.load().output_bias),
+    }
+
+
+def rhythm_network(decision: DecisionSettings) -> str:
+    """Constant arrays of deep_ecg.c: the network that tells fibrillation, where it has a say."""
+    if not decision.rhythm_weight:
+        return ""
+    network = FibrillationNetwork.load()
+    return "".join(
+        f"static const float RHYTHM_{name.upper()}[]{_columns(weights)} = {_rows(weights)};\n"
+        for name, weights in vars(network).items()
+        if weights.ndim
+    )
+
+
+def _columns(weights: np.ndarray) -> str:
+    return f"[{weights.shape[1]}]" if weights.ndim == 2 else ""
+
+
+def _rows(weights: np.ndarray) -> str:
+    return "{" + ",\n    ".join(map(_row, weights)) + "}" if weights.ndim == 2 else _row(weights)
 
 
 def shifts_of(inputs: InputSettings) -> np.ndarray:
