@@ -300,6 +300,11 @@ class RPeakNetwork:
         self._signal_mv, self._missing = self._signal_mv[-self._history :], self._missing[-self._history :]
         return beats
 
+    @property
+    def due(self) -> int:
+        """The sample with which the next step of the network is known, and before which no beat can be."""
+        return self._logits.needed(self._steps)
+
     def finish(self) -> list[RPeak]:
         """The beats that the network still owes when the signal has ended, whose quality stays as it was."""
         logits = self._logits.finish()

@@ -6,8 +6,9 @@ are prepared, with their state carried. In causal mode the labels are those that
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -26,6 +27,7 @@ from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
 # Diagnostic mode filters backward too, over the window and so long after it: at the order and band of config.py what
 # the filter still remembers after that is below 1e-4 of the signal.
 SETTLE_S = 5.0
+FILTER_S = 1.0  # what no beat asks for is filtered so much at a time
 WHY_S = 2.0  # of the latest signal tell why it cannot be read
 LOOK_BACK_S = BACK_STEPS / STEP_HZ + 1  # a beat is detected at most so long after its R-peak
 
@@ -118,6 +120,11 @@ class GivenPeaks:
                 raise DeepECGError(f"R-peak {self._next} does not come after {beats[-1].sample}: give them in order")
         return beats
 
+    @property
+    def due(self) -> float:
+        """The sample with which the next beat is known."""
+        return math.inf if self._next is None else self._next
+
     def finish(self) -> list[RPeak]:
         """None: those beyond the end of the signal are not of it."""
         return []
@@ -157,6 +164,10 @@ class BeatStream:
         self._unread = np.zeros(shape, np.float32), np.zeros(len(FEATURES[inputs.mode]), np.float32), 0
         self._filtered_mv = np.zeros(0)  # the latest; `_start` is the place of the first of them
         self._start, self._pushed = 0, 0
+        self._arrived_mv: list[np.ndarray] = []  # what nothing has looked at yet, and what is not filtered yet
+        self._unfiltered_mv: list[np.ndarray] = []
+        self._taken, self._filtered = 0, 0  # samples looked at, and filtered
+        self._due = self._source.due  # before this sample nothing can be known
         self._watch = SignalWatch(fs_hz)
         self._latest_mv = np.zeros(0)
         self._last_r: int | None = None
@@ -189,6 +200,7 @@ class BeatStream:
     @property
     def quality(self) -> str:
         """The signal just now, see `RPeakNetwork.quality`; where R-peaks are given, "ok" unless it is lost."""
+        self._take_in()
         return self._watch.fault or self._source.quality
 
     @property
@@ -208,34 +220,57 @@ class BeatStream:
         chunk_mv = one_row(chunk_mv)
         if len(chunk_mv) == 0:
             return []
-        filled_mv, missing = self._watch(chunk_mv)
-        self._latest_mv = np.concatenate((self._latest_mv, filled_mv))[-round(WHY_S * self.fs_hz) :]
+        self._arrived_mv.append(chunk_mv.copy())  # the caller may use its array again
         self._pushed += len(chunk_mv)
-        self._remember(self._filter(self._resample(filled_mv)))
-        for beat in self._source.push_watched(filled_mv, missing):
-            self._expect(beat)
+        if self._pushed <= self._due:
+            return []
+        self._take_in()
         prepared = self._prepared(ended=False)
+        if self._taken - self._filtered >= FILTER_S * self.fs_hz:
+            self._filter_rest()
         self._forget()
+        self._due = min([self._source.due, *(beat.cut_at for beat in self._waiting if beat.beat_mv is None)])
         return prepared
 
     def prepare_rest(self) -> list[Prepared]:
         """`finish` without the network."""
         self._finished = True
+        self._take_in()
         if self._pushed:
             for beat in self._source.finish():
                 self._expect(beat)
+        self._filter_rest()
         self._remember(self._filter(self._resample.finish()))
         return self._prepared(ended=True)
+
+    def _take_in(self):
+        """Looks at the samples that have arrived: small pushes do so once for each step of the detector."""
+        if not self._arrived_mv:
+            return
+        filled_mv, missing = self._watch(_joined(self._arrived_mv))
+        self._arrived_mv = []
+        self._taken += len(filled_mv)
+        self._latest_mv = np.concatenate((self._latest_mv, filled_mv))[-round(WHY_S * self.fs_hz) :]
+        self._unfiltered_mv.append(filled_mv)
+        for beat in self._source.push_watched(filled_mv, missing):
+            self._expect(beat)
+        self._watch.forget(self._taken - round(LOOK_BACK_S * self.fs_hz))
+
+    def _filter_rest(self):
+        """Filters what is not filtered yet: only windows need it, many steps of the detector at a time."""
+        if self._unfiltered_mv:
+            self._remember(self._filter(self._resample(_joined(self._unfiltered_mv))))
+            self._unfiltered_mv, self._filtered = [], self._taken
 
     def _remember(self, filtered_mv: np.ndarray):
         self._filtered_mv = np.concatenate((self._filtered_mv, filtered_mv))
 
     def _forget(self):
         """Drops what no beat can need: the detector looks back LOOK_BACK_S at most."""
-        surplus = max(len(self._filtered_mv) - self._reach, 0)
-        self._filtered_mv = self._filtered_mv[surplus:].copy()
-        self._start += surplus
-        self._watch.forget(self._pushed - round(LOOK_BACK_S * self.fs_hz))
+        surplus = len(self._filtered_mv) - self._reach
+        if surplus > 0:
+            self._filtered_mv = self._filtered_mv[surplus:].copy()
+            self._start += surplus
 
     def _expect(self, beat: RPeak):
         """Takes a detected beat into the queue."""
@@ -248,16 +283,30 @@ class BeatStream:
 
     def _prepared(self, ended: bool) -> list[Prepared]:
         """The beats at the head of the queue that lack nothing; all beats when the stream has `ended`."""
-        for beat in self._waiting:
-            if beat.beat_mv is None and (ended or beat.cut_at < self._pushed):
-                beat.beat_mv = self._window(beat.place)
-        ready = []
-        while self._waiting and (beat_mv := self._waiting[0].beat_mv) is not None:
+        uncut = [beat for beat in self._waiting if beat.beat_mv is None and (ended or beat.cut_at < self._pushed)]
+        if uncut:
+            self._filter_rest()
+        for beat in uncut:
+            beat.beat_mv = self._window(beat.place)
+        ready: list[tuple[_Waiting, _Waiting | None]] = []
+        while self._waiting and self._waiting[0].beat_mv is not None:
             following = self._waiting[1] if len(self._waiting) > 1 else None
             if self._zero_phase and following is None and not ended:
                 break
-            ready.append(self._step(self._waiting.popleft(), beat_mv, following))
-        return ready
+            ready.append((self._waiting.popleft(), following if self._zero_phase else None))
+        return [self._told(*pair, *inputs) for pair, inputs in zip(ready, self._inputs(ready))]
+
+    def _inputs(self, ready: list[tuple[_Waiting, _Waiting | None]]) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+        """Window, features and group of each beat; beats without an unreadable one between them are made at once."""
+        for readable, run in groupby(ready, lambda pair: pair[0].found.readable):
+            beats, waited_for = zip(*run)
+            if not readable:
+                yield from [self._unread] * len(beats)
+                continue
+            next_rr_s = math.nan if waited_for[-1] is None else waited_for[-1].rr_s
+            rr_s = np.array([beat.rr_s for beat in beats])
+            inputs = self._recipe(np.stack([beat.beat_mv for beat in beats]), rr_s, next_rr_s)
+            yield from zip(inputs.windows, inputs.features, inputs.groups.tolist())
 
     def _window(self, place: int) -> np.ndarray:
         """The window of the beat at `place` of the filtered signal, (window_samples,).
@@ -273,14 +322,10 @@ class BeatStream:
             span_mv = OnePassFilter(self._sos)(span_mv[::-1])[::-1]
         return cut_windows(span_mv, np.array([place - first]), self._before, self._after)[0]
 
-    def _step(self, beat: _Waiting, beat_mv: np.ndarray, following: _Waiting | None) -> Prepared:
-        """The network's inputs of `beat`; its post-RR is known where it waited for the beat `following` it."""
-        waited_for = following if self._zero_phase else None
-        next_rr_s = math.nan if waited_for is None else waited_for.rr_s
-        window, features, group = self._unread
-        if beat.found.readable:
-            inputs = self._recipe(beat_mv[None], np.array([beat.rr_s]), next_rr_s)
-            window, features, group = inputs.windows[0], inputs.features[0], int(inputs.groups[0])
+    def _told(
+        self, beat: _Waiting, waited_for: _Waiting | None, window: np.ndarray, features: np.ndarray, group: int
+    ) -> Prepared:
+        """`beat` with its inputs, after the one that it `waited_for`."""
         known = max(beat.cut_at, beat.found.known, 0 if waited_for is None else waited_for.found.known)
         return Prepared(
             sample=beat.found.sample,
@@ -308,6 +353,8 @@ def push_many(streams: Sequence[BeatStream], chunks_mv: Sequence[np.ndarray]) ->
 
 
 def _classified(streams: Sequence[BeatStream], prepared: list[list[Prepared]]) -> list[list[Beat]]:
+    if not any(prepared):
+        return [[] for _ in prepared]
     readable = [[beat for beat in of_stream if beat.readable] for of_stream in prepared]
     proba, beats = np.zeros((0, len(UNREAD))), [beat for of_stream in readable for beat in of_stream]
     if beats:
@@ -315,3 +362,7 @@ def _classified(streams: Sequence[BeatStream], prepared: list[list[Prepared]]) -
         proba = predict_proba(streams[0].classifier.model, windows, features)
     rows = np.split(proba, np.cumsum([len(of_stream) for of_stream in readable])[:-1])
     return [stream.labelled(own, proba) if own else [] for stream, own, proba in zip(streams, prepared, rows)]
+
+
+def _joined(chunks_mv: list[np.ndarray]) -> np.ndarray:
+    return chunks_mv[0] if len(chunks_mv) == 1 else np.concatenate(chunks_mv)
