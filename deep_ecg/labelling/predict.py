@@ -45,6 +45,7 @@ from deep_ecg.networks.classifier import (
     network_path,
 )
 from deep_ecg.networks.description import RATES_HZ
+from deep_ecg.networks.fibrillation import episodes_of_record, rhythm_annotations
 from deep_ecg.networks.trained_on import found_in
 from deep_ecg.records import leads
 from deep_ecg.records.any_record import Annotation, AnyRecord, Record
@@ -52,6 +53,7 @@ from deep_ecg.records.edf_files import annotations_file
 from deep_ecg.records.formats import LABELS_ENDING, TextSettings, is_alone, is_record, open_any
 from deep_ecg.records.wfdb_files import RecordFile, aami_labels, left_out_line
 from deep_ecg.report.beat_series import BeatSeries, RhythmEpisode, Unread
+from deep_ecg.report.measures import rhythm_of
 from deep_ecg.report.recording import Recording, Reference
 from deep_ecg.report.report import Report
 from deep_ecg.scoring.ec57 import percentage
@@ -66,6 +68,7 @@ NO_BEATS_MEND = "choose another lead with --lead, or give the R-peaks with --pea
 PACED_SYMBOL = "/"  # of an annotated paced beat
 NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
 UNREADABLE = "unreadable"  # state of the signal at beats that no network was shown: they are Q, with this note
+FIBRILLATION = "atrial fibrillation or flutter"  # the one kind of rhythm that is told: see `networks.fibrillation`
 WITH_EDF_LABELS = ("EDF", "BDF")  # formats of records whose labels are written as EDF+ annotations, too
 NO_SETTINGS = TextSettings()
 NOBODY: Mapping[str, str] = {}
@@ -83,9 +86,9 @@ class Labelled:
     where it is None), `paced` whether notes or annotations speak of a pacemaker; `left_out` beats of the
     annotation file lie outside the signal. Beats of signal that could not be read are in `samples`, as Q; `unread` are
     the stretches of it. `after_gap` (beats,) tells before which beats there is no RR interval, `groups` (beats,) those
-    of `NetworkInputs`. `leads` and `taken_over` are those of `LeadBeats`; `rhythm` is as a detector of rhythms has it,
-    None without one; `started` and `kind` are as in `AnyRecord`; `identity` is empty unless it is to be kept;
-    `trained_on` names the record of the network's training that this one is.
+    of `NetworkInputs`. `leads` and `taken_over` are those of `LeadBeats`; `rhythm` is that of `fibrillation_in`;
+    `started` and `kind` are as in `AnyRecord`; `identity` is empty unless it is to be kept; `trained_on` names the
+    record of the network's training that this one is.
     """
 
     record: Record
@@ -235,6 +238,14 @@ def label_lead(record: Record, classifier: Classifier, annotation: Annotation | 
     return _labelled(record, found, classifier)
 
 
+def fibrillation_in(beats: LeadBeats, fs_hz: float) -> list[RhythmEpisode] | None:
+    """Episodes of fibrillation or flutter, by the beats that could be read; None where these are too few."""
+    read = beats.signal != UNREADABLE
+    labels = beats.proba[read].argmax(axis=1)
+    found = episodes_of_record(beats.samples[read], fs_hz, labels, beats.after_gap[read])
+    return None if found is None else [RhythmEpisode(one.start, one.end, FIBRILLATION) for one in found]
+
+
 def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Labelled:
     return Labelled(
         record,
@@ -250,6 +261,7 @@ def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Label
         unread=beats.unread,
         leads=beats.leads,
         taken_over=beats.taken_over,
+        rhythm=fibrillation_in(beats, record.fs_hz),
     )
 
 
@@ -418,8 +430,8 @@ def _predict_to_files(
     return summary
 
 
-def recording_of(labelled: Labelled, reference: Reference | None, network: str, peaks: str | None) -> Recording:
-    """`labelled` as its report takes it: by which `network`, in words, and the R-peaks of which annotation file."""
+def series_of(labelled: Labelled) -> BeatSeries:
+    """The beats of `labelled` as measures take them."""
     record, samples = labelled.record, labelled.samples
     series = BeatSeries(
         samples,
@@ -437,7 +449,12 @@ def recording_of(labelled: Labelled, reference: Reference | None, network: str, 
     silent = [one for one in labelled.silent if one.last not in pauses]
     apart = [one for one in labelled.unread if not any(one.first < far.last and far.first < one.last for far in silent)]
     stretches = sorted([*silent, *apart], key=lambda one: one.first)
-    unread = [Unread(one.first, one.last, one.why) for one in stretches]
+    return replace(series, unread=[Unread(one.first, one.last, one.why) for one in stretches])
+
+
+def recording_of(labelled: Labelled, reference: Reference | None, network: str, peaks: str | None) -> Recording:
+    """`labelled` as its report takes it: by which `network`, in words, and the R-peaks of which annotation file."""
+    record = labelled.record
     taken_over = taken_over_in_words(as_json(labelled.taken_over, record.fs_hz))
     lines = (labelled.unit, taken_over, *record.notes, trained_on_line(labelled.trained_on))
     notes = [f"{line[0].upper()}{line[1:]}." for line in lines if line]
@@ -446,7 +463,7 @@ def recording_of(labelled: Labelled, reference: Reference | None, network: str, 
     return Recording(
         record.name,
         record.lead,
-        replace(series, unread=unread),
+        series_of(labelled),
         record.signal_mv,
         trust(labelled).as_json(),
         network=network,
@@ -524,7 +541,9 @@ def summarise(labelled: Labelled) -> dict:
     None where no beat is left, are of the others. "silent" are the long stretches without beats; "unit" is there where
     the unit was taken from the signal itself. "left_out" counts those of an annotation file outside the signal.
     "unreadable" counts beats of signal that could not be read, which are in no class, and "unread" are its stretches.
-    "taken_over" are those in which another lead could, and is labelled; its name is their why.
+    "taken_over" are those in which another lead could, and is labelled; its name is their why. "rhythm" has for each
+    kind of rhythm that was found its episodes, their beats and seconds, and their share of what was read in percent; it
+    is None where there are too few beats to judge the rhythm.
     """
     return summary_of(
         labelled.record,
@@ -540,6 +559,7 @@ def summarise(labelled: Labelled) -> dict:
         unreadable=int((~labelled.readable).sum()),
         unread=labelled.unread,
         taken_over=labelled.taken_over,
+        rhythm=rhythm_of(series_of(labelled)),
     )
 
 
@@ -562,6 +582,7 @@ def summary_of(
     unreadable: int = 0,
     unread: Sequence[Stretch] = (),
     taken_over: Sequence[Stretch] = (),
+    rhythm: dict | None = None,
 ) -> dict:
     """`summarise` of so many `beats`, from the `counts` (5,) of the classified ones."""
     apart = {} if not_classified is None else {"not_classified": not_classified}
@@ -577,6 +598,7 @@ def summary_of(
         **outside,
         "ectopic_percent": percentage(counts[ECTOPIC].sum(), counts.sum()),
         "v_percent": percentage(counts[CLASSES.index("V")], counts.sum()),
+        "rhythm": rhythm,
         "silent": as_json(silent, record.fs_hz),
         "unread": as_json(unread, record.fs_hz),
         **({"taken_over": as_json(taken_over, record.fs_hz)} if taken_over else {}),
@@ -605,7 +627,8 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     counts += f", unreadable {summary['unreadable']:,}" if summary.get("unreadable") else ""
     ectopic, ventricular = (number(summary[name], ".2f") for name in ("ectopic_percent", "v_percent"))
     silent, unread, taken_over = (summary.get(name, ()) for name in ("silent", "unread", "taken_over"))
-    told = [in_words(silent), unread_in_words(unread), taken_over_in_words(taken_over), summary.get("unit")]
+    told = [rhythm_in_words(summary["rhythm"]), in_words(silent), unread_in_words(unread)]
+    told += [taken_over_in_words(taken_over), summary.get("unit")]
     told += [*summary.get("notes", ()), trained_on_line(summary.get("trained_on"))]
     said = [line for line in told if line]
     said.append(trust_in_words(summary["trust"]))
@@ -618,6 +641,15 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     )
 
 
+def rhythm_in_words(rhythm: dict | None) -> str | None:
+    """One line on the rhythms found, as summaries hold them; None where there are none."""
+    told = []
+    for kind, found in (rhythm or {}).items():
+        count, share = found["count"], number(found["percent"], ".1f")
+        told.append(f"{kind}: {count:,} episode{'s' * (count != 1)}, {share} % of the time")
+    return "; ".join(told) or None
+
+
 def trust_in_words(trust: dict) -> str:
     """One line on the grade of trust, as summaries hold it, and its reasons."""
     return f"trust: {trust['grade']}" + f" ({'; '.join(trust['reasons'])})" * bool(trust["reasons"])
@@ -625,6 +657,8 @@ def trust_in_words(trust: dict) -> str:
 
 def write_annotations(path: Path, labelled: Labelled):
     """Writes the labels as WFDB annotations (N S V F Q) at the record's own rate; `path` ends in .pred.
+
+    Where the rhythm was judged, marks (+) say (AFIB at the beat at which an episode begins, and (N at that of its end.
 
     A beat that is not classified is a Q, the code of an unclassifiable beat, which EC57 counts neither as a detection
     of V or S nor as a false one; its note tells it from a beat that the network takes for Q.
@@ -639,10 +673,16 @@ def encoded_annotations(labelled: Labelled, parent: Path, after: int | None = No
 
     With `after`, what is to follow the annotations of a file whose last beat is at that sample.
     """
-    samples, symbols = labelled.samples - (after or 0), [CLASSES[label] for label in labelled.predicted]
-    notes = labelled.notes
+    spans = [(one.first, one.last) for one in labelled.rhythm or ()]
+    marks = [] if labelled.rhythm is None else rhythm_annotations(labelled.samples, spans)
+    classes = [CLASSES[label] for label in labelled.predicted]
+    rows = [(sample, "+", note) for sample, note in marks]
+    rows += zip(labelled.samples.tolist(), classes, labelled.notes)
+    rows.sort(key=lambda row: row[0])  # a mark stands before its beat
     if labelled.synthetic and after is None:
-        samples, symbols, notes = np.append(0, samples), ['"', *symbols], ["SYNTHETIC", *notes]
+        rows.insert(0, (0, '"', "SYNTHETIC"))
+    samples = np.array([sample for sample, *_ in rows]) - (after or 0)
+    symbols, notes = [symbol for _, symbol, _ in rows], [note for *_, note in rows]
     fs_hz = labelled.record.fs_hz if after is None else None
     with scratch_folder(parent) as folder:
         # wfdb takes only plain names, so the file gets its own afterwards: the name is not part of its contents.

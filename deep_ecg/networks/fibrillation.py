@@ -167,13 +167,16 @@ def fibrillation(rr_s: np.ndarray, is_v: np.ndarray) -> np.ndarray:
 
 def episodes_of_record(
     samples: np.ndarray, fs_hz: float, labels: np.ndarray, after_gap: np.ndarray | None = None
-) -> list[Episode]:
+) -> list[Episode] | None:
     """The episodes of a whole record: R-peaks `samples` (beats,) at `fs_hz`, `labels` (beats,) into CLASSES.
 
-    Of beats `after_gap` (beats,), before which signal was lost, the interval is none.
+    Of beats `after_gap` (beats,), before which signal was lost, the interval is none. None where there are fewer than
+    FEWEST_BEATS intervals: too few to judge a rhythm by.
     """
-    rr_s = rr_intervals(samples, fs_hz, after_gap)
-    return find_episodes(samples, fibrillation(rr_s, np.isin(labels, VENTRICULAR)))
+    rr_s, is_v = rr_intervals(samples, fs_hz, after_gap), np.isin(labels, VENTRICULAR)
+    if np.isfinite(known_intervals(rr_s, is_v)).sum() < FEWEST_BEATS:
+        return None
+    return find_episodes(samples, fibrillation(rr_s, is_v))
 
 
 def find_episodes(samples: np.ndarray, proba: np.ndarray, back_beats: int = BACK_BEATS) -> list[Episode]:
@@ -196,21 +199,16 @@ def find_episodes(samples: np.ndarray, proba: np.ndarray, back_beats: int = BACK
     return found
 
 
-def rhythm_annotations(samples: np.ndarray, episodes: Sequence[Episode]) -> list[tuple[int, str]]:
+def rhythm_annotations(samples: np.ndarray, episodes: Sequence[tuple[int, int]]) -> list[tuple[int, str]]:
     """Marks (sample, note) of the rhythm as in WFDB annotation files: (AFIB where an episode begins, (N elsewhere.
 
-    Flutter is not told from fibrillation. None where there is no beat; `samples` (beats,) are the R-peaks.
+    Flutter is not told from fibrillation. None where there is no beat; `samples` (beats,) are the R-peaks, `episodes`
+    the first and the last sample of each.
     """
     if len(samples) == 0:
         return []
     marks = {int(samples[0]): "(N"}
-    for episode in episodes:
-        marks |= {episode.start: "(AFIB", episode.end: "(N"}
+    for first, end in episodes:
+        marks |= {first: "(AFIB", end: "(N"}
     last = int(samples[-1])
     return [(sample, note) for sample, note in sorted(marks.items()) if note == "(AFIB" or sample < last]
-
-
-def burden(samples: np.ndarray, episodes: Sequence[Episode]) -> float:
-    """Share of the time from the first to the last of the R-peaks `samples` (beats,) that lies in the `episodes`."""
-    length = int(samples[-1] - samples[0]) if len(samples) else 0
-    return sum(episode.end - episode.start for episode in episodes) / length if length else 0.0

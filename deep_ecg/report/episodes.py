@@ -60,7 +60,7 @@ class Groups:
 
 def episodes_of(series: BeatSeries) -> list[Episode]:
     """All episodes of a record in order of time."""
-    groups, found = Groups.of(series), [*_pauses(series), *_not_read(series), *_rhythms(series)]
+    groups, found = Groups.of(series), [*_pauses(series), *_not_read(series), *rhythms(series)]
     for name in "VS":
         found += [*_in_a_row(series, groups, name), *_patterns(series, groups, name)]
     found += _rate_episodes(series, "bradycardia", series.rate_per_min < series.rules.brady_per_min)
@@ -125,7 +125,8 @@ def _not_read(series: BeatSeries) -> Iterator[Episode]:
     return (Episode(NOT_READ, one.first, one.last, why=one.why) for one in series.unread)
 
 
-def _rhythms(series: BeatSeries) -> Iterator[Episode]:
+def rhythms(series: BeatSeries) -> Iterator[Episode]:
+    """Those of `BeatSeries.rhythm`."""
     for one in series.rhythm or ():
         first, last = np.searchsorted(series.samples, [one.first, one.last + 1]).tolist()
         beats = between(series, one.kind, first, last - 1) if last > first else None

@@ -7,7 +7,7 @@ import numpy as np
 
 from config import CLASSES
 from deep_ecg.report.beat_series import BeatSeries
-from deep_ecg.report.episodes import PATTERNS, Episode, Groups, as_json, episodes_of
+from deep_ecg.report.episodes import PATTERNS, Episode, Groups, as_json, episodes_of, rhythms
 from deep_ecg.report.hrv import hrv_of
 from deep_ecg.scoring.ec57 import percentage
 
@@ -29,7 +29,7 @@ def measures_of(series: BeatSeries, episodes: Sequence[Episode] | None = None) -
         "pauses": _pauses(series),
         **{name: _ectopy(series, letter, episodes) for letter, name in ECTOPIC_NAMES.items()},
         **{kind: _together(series, kind, episodes) for kind in ("bradycardia", "tachycardia")},
-        "rhythm": _rhythm(series, episodes),
+        "rhythm": rhythm_of(series),
         "hours": _hours(series, episodes),
         "hrv": hrv_of(series),
         "rr_histogram": rr_histogram(series),
@@ -119,12 +119,12 @@ def _told(series: BeatSeries, one: Episode | None) -> dict | None:
     return {"beats": one.beats, "per_min": rate, "at_s": round(first_s, 3), "time": series.time_text(first_s)}
 
 
-def _rhythm(series: BeatSeries, episodes: Sequence[Episode]) -> dict | None:
+def rhythm_of(series: BeatSeries) -> dict | None:
     """Episodes of each kind of rhythm and their share of what was read; None where no rhythm was judged."""
     if series.rhythm is None:
         return None
     read_s = series.duration_s - series.unread_s
-    kinds = dict.fromkeys(one.kind for one in series.rhythm)
+    episodes, kinds = list(rhythms(series)), dict.fromkeys(one.kind for one in series.rhythm)
     told = {kind: _together(series, kind, episodes) for kind in kinds}
     return {kind: one | {"percent": percentage(one["s"], read_s)} for kind, one in told.items()}
 

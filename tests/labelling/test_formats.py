@@ -6,7 +6,6 @@ from pathlib import Path
 import edfio
 import numpy as np
 import pytest
-import wfdb
 
 from config import Config
 from deep_ecg.labelling import archive, predict
@@ -14,7 +13,7 @@ from deep_ecg.labelling.live import record_feed
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.formats import TextSettings
 from tests.support.recordings import APPLE, write_edf, write_ishne, write_kardia_json, write_text
-from tests.support.records import beat_times_s, refused, spikes_mv, write_record
+from tests.support.records import beat_times_s, refused, spikes_mv, write_record, written_beats
 
 NETWORK = {"runtime": "onnx"}
 EDGE = Config(preset="edge")
@@ -56,7 +55,7 @@ def test_a_file_is_chosen_by_its_content_and_its_results_have_its_name(tmp_path)
     (summary,) = predict.predict_records([str(tmp_path / "r.txt")], EDGE, out, **NETWORK)
     assert summary["record"] == "r" and summary["lead"] == "ECG II"
     marks = edfio.read_edf(out / "r-labels.edf").annotations
-    beats = wfdb.rdann(str(out / "r"), "pred")
+    beats = written_beats(out / "r")
     np.testing.assert_allclose([mark.onset for mark in marks], beats.sample / FS_HZ, atol=1e-9)
     assert [mark.text for mark in marks] == beats.symbol
     assert edfio.read_edf(out / "r-labels.edf").starttime.isoformat() == "04:05:06"

@@ -14,7 +14,7 @@ from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records.database import Source
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
-from tests.support.records import motion_mv
+from tests.support.records import motion_mv, written_beats
 
 FS_HZ = 360
 NOISE = slice(20 * FS_HZ, 30 * FS_HZ)  # of a minute of record 119
@@ -62,7 +62,7 @@ def test_beats_of_unreadable_signal_are_q_and_counted_apart(mitdb, tmp_path, mod
     assert {(row["class"], row["p_Q"], row["rr_ms"], row["sure"]) for row in unread} == {("Q", "1.000000", "", "0")}
     after = next(row for row in rows if int(row["sample"]) > int(unread[-1]["sample"]))
     assert after["rr_ms"] == ""
-    annotations = wfdb.rdann(str(tmp_path / "out" / "r"), "pred")
+    annotations = written_beats(tmp_path / "out" / "r")
     assert annotations.sample.tolist() == [int(row["sample"]) for row in rows]
     assert [note for note in annotations.aux_note if note] == ["unreadable"] * len(unread)
     [stretch] = summary["unread"]

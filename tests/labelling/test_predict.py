@@ -26,7 +26,7 @@ from deep_ecg.scoring import ec57, strips
 from deep_ecg.system.errors import DeepECGError, NoBeats
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
-from tests.support.records import beat_times_s, spikes_mv
+from tests.support.records import beat_times_s, spikes_mv, written_beats
 
 
 def write_checkpoint(path: Path, source: str = "local", **settings) -> Path:
@@ -67,7 +67,7 @@ def read_table(path: Path) -> list[dict]:
 
 def test_real_record_keeps_its_annotated_beats(mitdb, tmp_path, checkpoint):
     [summary] = predict.predict_records([f"{mitdb}/203.hea"], Config(), tmp_path, peaks="atr", checkpoint=checkpoint)
-    written = wfdb.rdann(str(tmp_path / "203"), "pred")
+    written = written_beats(tmp_path / "203")
     reference = wfdb.rdann(str(mitdb / "203"), "atr")
     beats = np.isin(reference.symbol, list("NLRejAaJSVEF/fQ"))
     assert np.array_equal(written.sample, reference.sample[beats])
@@ -82,7 +82,7 @@ def test_real_record_keeps_its_annotated_beats(mitdb, tmp_path, checkpoint):
 def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
     [summary] = predict.predict_records([spike_record], Config(), tmp_path, checkpoint=checkpoint)
     rows = read_table(tmp_path / "spikes.csv")
-    written = wfdb.rdann(str(tmp_path / "spikes"), "pred")
+    written = written_beats(tmp_path / "spikes")
     assert list(rows[0]) == (
         "sample time_s class p_N p_S p_V p_F p_Q rr_ms rate_per_min signal sure".split()
     )
@@ -104,7 +104,7 @@ def test_beats_stay_at_the_records_own_rate(tmp_path, fs_hz, mode):
     wfdb.wrann("rate", "atr", samples, ["N"] * len(samples), fs=fs_hz, write_dir=str(tmp_path))
     path = write_checkpoint(tmp_path / "random.pt", mode=mode)
     [summary] = predict.predict_records([record], Config(mode=mode), tmp_path / "out", peaks="atr", checkpoint=path)
-    written = wfdb.rdann(str(tmp_path / "out" / "rate"), "pred")
+    written = written_beats(tmp_path / "out" / "rate")
     assert np.array_equal(written.sample, samples)
     assert written.fs == fs_hz == summary["fs_hz"]
 
@@ -129,6 +129,54 @@ def test_ectopic_burden_by_hand():
     assert summary["v_percent"] == pytest.approx(20)
 
 
+def labelled_beats(samples: np.ndarray, signal: np.ndarray | None = None) -> predict.LeadBeats:
+    """Beats at `samples`, all N."""
+    count = len(samples)
+    signal = np.full(count, "ok") if signal is None else signal
+    nothing = np.zeros(count, np.int64)
+    return predict.LeadBeats(samples, np.eye(5)[nothing], nothing, nothing > 0, signal, SignalWatch(250.0))
+
+
+def test_an_episode_of_fibrillation_is_marked_and_counted(tmp_path):
+    """Beats every 0.8 s, from beat 300 on without order; the mark is where that begins, and is read back."""
+    rr_s = np.concatenate([np.full(300, 0.8), np.random.default_rng(3).gamma(12, 0.65 / 12, 300)])
+    samples = np.round(250 * np.cumsum(rr_s)).astype(int)
+    record = wfdb_files.Record("made", "MLII", 250.0, np.zeros(samples[-1] + 250))
+    beats = labelled_beats(samples)
+    (one,) = rhythm = predict.fibrillation_in(beats, 250.0)
+    assert one.kind == "atrial fibrillation or flutter" and one.last == samples[-1]
+    assert abs(np.searchsorted(samples, one.first) - 300) <= 30
+    labelled = predict.Labelled(record, samples, beats.proba, None, False, signal=beats.signal, rhythm=rhythm)
+    summary = predict.summarise(labelled)
+    share = 100 * (samples[-1] - one.first) / len(record.signal_mv)
+    assert summary["rhythm"][one.kind] == {
+        "count": 1, "beats": int((samples >= one.first).sum()),
+        "s": pytest.approx((samples[-1] - one.first) / 250), "percent": pytest.approx(share, abs=0.01),
+    }  # fmt: skip
+    words = predict.rhythm_in_words(summary["rhythm"])
+    assert words == f"atrial fibrillation or flutter: 1 episode, {share:.1f} % of the time"
+    predict.write_annotations(tmp_path / "made.pred", labelled)
+    found = wfdb.rdann(str(tmp_path / "made"), "pred")
+    marks = [(at, note) for at, name, note in zip(found.sample.tolist(), found.symbol, found.aux_note) if name == "+"]
+    assert marks == [(samples[0], "(N"), (one.first, "(AFIB")]
+    assert found.sample[np.array(found.symbol) == "N"].tolist() == samples.tolist()
+    assert ec57.read_marks(tmp_path / "made", "pred", 250.0).rhythms == [(samples[0], "N"), (one.first, "AFIB")]
+
+
+def test_of_too_few_readable_beats_no_rhythm_is_said(tmp_path):
+    """Of 40 beats 21 can be read, and all of 40: 20 intervals and 39; of 20, 19 are too few."""
+    samples = 200 * np.arange(1, 41)
+    signal = np.where(np.arange(40) < 21, "ok", "unreadable")
+    assert predict.fibrillation_in(labelled_beats(samples), 250.0) == []
+    assert predict.fibrillation_in(labelled_beats(samples, signal), 250.0) == []
+    assert predict.fibrillation_in(labelled_beats(samples[:20]), 250.0) is None
+    record = wfdb_files.Record("r", "MLII", 250.0, np.zeros(9000))
+    silent = predict.Labelled(record, samples, np.eye(5)[np.zeros(40, int)], None, False)
+    assert predict.summarise(silent)["rhythm"] is None and predict.rhythm_in_words(None) is None
+    predict.write_annotations(tmp_path / "r.pred", silent)
+    assert set(wfdb.rdann(str(tmp_path / "r"), "pred").symbol) == {"N"}
+
+
 def unsure() -> predict.Labelled:
     """Five beats, of which the second and the fourth have less than 0.7; the fifth is Q and sure."""
     proba = np.array(
@@ -142,7 +190,7 @@ def test_unsure_beats_are_not_classified(tmp_path, capsys):
     labelled = dataclasses.replace(unsure(), min_confidence=0.7)
     assert labelled.classified.tolist() == [True, False, True, False, True]
     predict.write_annotations(tmp_path / "r.pred", labelled)
-    written = wfdb.rdann(str(tmp_path / "r"), "pred")
+    written = written_beats(tmp_path / "r")
     assert written.symbol == ["N", "Q", "V", "Q", "Q"]
     assert [note.strip("\0") for note in written.aux_note] == ["", "not classified", "", "not classified", ""]
     predict.write_table(tmp_path / "r.csv", labelled)
@@ -161,7 +209,7 @@ def test_unsure_beats_are_not_classified(tmp_path, capsys):
 
 def test_every_beat_is_classified_unless_asked_for(tmp_path):
     predict.write_annotations(tmp_path / "r.pred", unsure())
-    assert wfdb.rdann(str(tmp_path / "r"), "pred").symbol == ["N", "S", "V", "N", "Q"]
+    assert written_beats(tmp_path / "r").symbol == ["N", "S", "V", "N", "Q"]
     predict.write_table(tmp_path / "r.csv", unsure())
     assert "classified" not in read_table(tmp_path / "r.csv")[0]
     assert "not_classified" not in predict.summarise(unsure())
@@ -266,7 +314,7 @@ def test_name_that_wfdb_would_refuse(tmp_path, checkpoint, spike_record):
     for ending in (".hea", ".dat"):
         shutil.copy(spike_record + ending, tmp_path / f"a b.1{ending}")
     predict.predict_records([str(tmp_path / "a b.1")], Config(), tmp_path / "out", checkpoint=checkpoint)
-    assert len(wfdb.rdann(str(tmp_path / "out" / "a b.1"), "pred").sample) == len(beat_times_s(30))
+    assert len(written_beats(tmp_path / "out" / "a b.1").sample) == len(beat_times_s(30))
 
 
 # What is said ----------------------------------------------------------------------------------------------------
@@ -586,7 +634,7 @@ def test_one_beat_is_labelled(tmp_path, checkpoint, monkeypatch):
     monkeypatch.setattr(lead_beats, "read_whole", lambda signal_mv, fs_hz: reading)
     [summary] = predict.predict_records([record], Config(), tmp_path / "out", checkpoint=checkpoint)
     assert summary["beats"] == 1 == sum(summary["counts"].values())
-    assert wfdb.rdann(str(tmp_path / "out" / "one"), "pred").sample.tolist() == [500]
+    assert written_beats(tmp_path / "out" / "one").sample.tolist() == [500]
 
 
 def test_unknown_lead_is_refused(spike_record, tmp_path, checkpoint):

@@ -13,7 +13,7 @@ from config import CLASSES, Config
 from deep_ecg.labelling.predict import predict_records
 from tests.serving.conftest import two_shapes
 from tests.support import ROOT
-from tests.support.records import refused, write_record
+from tests.support.records import refused, write_record, written_beats
 
 EDGE = {"preset": "edge", "runtime": "onnx"}
 
@@ -27,7 +27,7 @@ def test_an_array_gets_the_labels_that_predict_writes(mode, tmp_path, monkeypatc
     before = sorted(tmp_path.rglob("*"))
     signal_mv = wfdb.rdrecord(str(path)).p_signal[:, 0]
     beats = deep_ecg.label(signal_mv, 250, mode=mode, **EDGE)
-    written = wfdb.rdann(str(tmp_path / "out" / "77"), "pred")
+    written = written_beats(tmp_path / "out" / "77")
     assert beats.samples.tolist() == written.sample.tolist() and beats.classes.tolist() == written.symbol
     assert len(beats) >= 38 and beats.probabilities.shape == (len(beats), 5)
     assert beats.summary["counts"] == {name: written.symbol.count(name) for name in CLASSES}

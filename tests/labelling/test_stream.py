@@ -27,7 +27,7 @@ from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
 from tests.support.networks import classifier_of
-from tests.support.records import motion_mv
+from tests.support.records import motion_mv, written_beats
 
 FS_HZ = 360.0
 CAUSAL, DIAGNOSTIC = Config(mode="causal", preset="edge"), Config(mode="diagnostic", preset="edge")
@@ -193,7 +193,7 @@ def test_predict_of_a_record_with_gaps_gives_the_labels_of_the_stream(mitdb, tmp
     description = describe(CAUSAL, Source("local", tmp_path), 0)
     save_checkpoint(tmp_path / "random.pt", HybridECGNet(**arguments), arguments, description)
     predict.predict_records([str(tmp_path / "gaps")], CAUSAL, tmp_path / "out", checkpoint=tmp_path / "random.pt")
-    written = wfdb.rdann(str(tmp_path / "out" / "gaps"), "pred")
+    written = written_beats(tmp_path / "out" / "gaps")
     classifier = load_classifier(CAUSAL, tmp_path / "random.pt")
     record = read_record(tmp_path / "gaps", "MLII")
     assert np.isnan(record.signal_mv).sum() == 924

@@ -15,7 +15,6 @@ from deep_ecg.networks.fibrillation import (
     Episode,
     FibrillationNetwork,
     FibrillationWatch,
-    burden,
     find_episodes,
     known_intervals,
     rhythm_annotations,
@@ -141,23 +140,25 @@ def test_episodes_of_a_record_are_told_by_its_peaks_labels_and_gaps():
     samples = np.round(250 * np.cumsum(np.concatenate(parts))).astype(int)
     (episode,) = fibrillation.episodes_of_record(samples, 250.0, np.zeros(800, int))
     assert abs(np.searchsorted(samples, episode.start) - 400) <= 30 and episode.end == samples[-1]
-    assert fibrillation.episodes_of_record(samples, 250.0, np.full(800, 2)) == []
-    assert fibrillation.episodes_of_record(samples, 250.0, np.zeros(800, int), np.ones(800, bool)) == []
+    assert fibrillation.episodes_of_record(samples[:400], 250.0, np.zeros(400, int)) == []
+
+
+def test_of_too_few_intervals_no_rhythm_is_told():
+    """20 beats have 19 intervals, 21 have the 20 that are needed; intervals to V and across gaps are none."""
+    samples, labels = 200 * np.arange(21), np.zeros(21, int)
+    assert fibrillation.episodes_of_record(samples[:20], 250.0, labels[:20]) is None
+    assert fibrillation.episodes_of_record(samples, 250.0, labels) == []
+    assert fibrillation.episodes_of_record(samples, 250.0, np.where(samples == 800, 2, labels)) is None
+    assert fibrillation.episodes_of_record(samples, 250.0, labels, samples == 800) is None
 
 
 def test_annotations_name_the_rhythm_from_its_first_beat_on():
     samples = np.arange(10, 1000, 10)
     assert rhythm_annotations(samples, []) == [(10, "(N")]
-    assert rhythm_annotations(samples, [Episode(10, 500, 49)]) == [(10, "(AFIB"), (500, "(N")]
-    both = [Episode(100, 200, 10), Episode(400, 990, 59)]
+    assert rhythm_annotations(samples, [(10, 500)]) == [(10, "(AFIB"), (500, "(N")]
+    both = [(100, 200), (400, 990)]
     assert rhythm_annotations(samples, both) == [(10, "(N"), (100, "(AFIB"), (200, "(N"), (400, "(AFIB")]
     assert rhythm_annotations(np.empty(0, int), []) == []
-
-
-def test_the_burden_is_a_share_of_the_time():
-    samples = np.array([0, 100, 400, 1000])
-    assert burden(samples, [Episode(100, 400, 1)]) == pytest.approx(0.3)
-    assert burden(samples, []) == 0.0 == burden(np.empty(0, int), []) == burden(np.array([5]), [])
 
 
 # The network that ships ----------------------------------------------------------------------------------------------
