@@ -5,6 +5,7 @@ report for a reader; for one that came as EDF or BDF also as EDF+ annotations.
 """
 
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
@@ -57,7 +58,7 @@ from deep_ecg.report.measures import rhythm_of
 from deep_ecg.report.recording import Recording, Reference
 from deep_ecg.report.report import Report
 from deep_ecg.scoring.ec57 import percentage
-from deep_ecg.system.errors import DeepECGError, NoBeats
+from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
 from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.text import number
@@ -169,8 +170,9 @@ def predict_records(
     of `load_classifier`. What the network has been trained with is in its file; `config` says which one it is by
     default, and how annotation files are read. What a file says of who was recorded is in no result unless
     `keep_identity`; `text` is the user's word on records that are text. A record in which no beat is found gets an
-    empty table and no annotation file. Raises DeepECGError at the first record that cannot be used; what was written
-    for the records before it stays; NoBeats at the end where there were records without a beat.
+    empty table and no annotation file.
+    A record that cannot be used raises DeepECGError where it is the only one; of several it is told in one line and
+    left out, and PartlyDone is raised at the end, else NoBeats where there were records without a beat.
     """
     check_min_confidence(min_confidence)
     paths = [record_path(record, config) for record in records]
@@ -182,11 +184,21 @@ def predict_records(
     network = network_path(config, checkpoint, runtime).name
     job = partial(_predict_to_files, classifier=classifier, network=network, config=config, out=out, peaks=peaks)
     job = partial(job, lead=lead, min_confidence=min_confidence, report=report, keep_identity=keep_identity)
-    summaries = [job(open_any(path, text, told=True)) for path in paths]
-    without = [str(path) for path, summary in zip(paths, summaries) if not summary["beats"]]
+    summaries: dict[Path, dict] = {}
+    for path in paths:
+        try:
+            summaries[path] = job(open_any(path, text, told=True))
+        except DeepECGError as error:
+            if len(paths) == 1:
+                raise
+            check_writable(out)
+            print(f"failed: {error}", file=sys.stderr, flush=True)
+    if len(summaries) < len(paths):
+        raise PartlyDone(f"{len(paths) - len(summaries)} of {len(paths)} records failed: the lines above say why")
+    without = [str(path) for path, summary in summaries.items() if not summary["beats"]]
     if without:
         raise NoBeats(f"no beat was found in {', '.join(without)}: {NO_BEATS_MEND}")
-    return summaries
+    return list(summaries.values())
 
 
 def label_record(

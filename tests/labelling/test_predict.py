@@ -23,7 +23,7 @@ from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records import synthetic, wfdb_files
 from deep_ecg.records.database import Source
 from deep_ecg.scoring import ec57, strips
-from deep_ecg.system.errors import DeepECGError, NoBeats
+from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
 from tests.support.records import beat_times_s, spikes_mv, written_beats
@@ -598,12 +598,17 @@ def wrong_shorter_than_a_beat(folder: Path) -> str:
         (wrong_shorter_than_a_beat, "less than a second"),
     ],
 )
-def test_wrong_record_stops_with_one_line_that_names_it(tmp_path, spike_record, checkpoint, make, message):
+def test_a_wrong_record_is_one_line_that_names_it_and_the_others_are_done(
+    tmp_path, spike_record, checkpoint, capsys, make, message
+):
     (tmp_path / "bad").mkdir()
     record = make(tmp_path / "bad")
-    with pytest.raises(DeepECGError, match=message) as error:
-        predict.predict_records([spike_record, record], Config(), tmp_path / "out", checkpoint=checkpoint)
-    assert "wrong" in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(DeepECGError, match=message):
+        predict.predict_records([record], Config(), tmp_path / "alone", checkpoint=checkpoint)
+    with pytest.raises(PartlyDone, match="1 of 2 records failed"):
+        predict.predict_records([record, spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("failed: ") and "wrong" in line and re.search(message, line)
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "spikes-events.csv", *(f"spikes.{ending}" for ending in ("csv", "html", "json", "png", "pred"))
     }  # fmt: skip
