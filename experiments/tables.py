@@ -25,7 +25,6 @@ from experiments import (
     growth,
     look_ahead,
     noise_stress,
-    rhythm,
     speed,
     streaming,
     torchrun,
@@ -70,7 +69,6 @@ MEASUREMENTS = {  # the tables that an experiment makes of its own report
     "archive": archive_speed,
     "torchrun": torchrun,
     "growth": growth,
-    "rhythm": rhythm,
 }
 MARK = re.compile(r"<!-- (\w+): rebuilt by `python -m experiments tables` -->")
 BLOCK = re.compile(rf"({MARK.pattern}\n).*?(<!-- end of \2 -->)", re.DOTALL)
@@ -110,7 +108,6 @@ def filled(text: str, tables: dict[str, str], page: Path) -> str:
 def all_tables(results: Path) -> dict[str, str]:
     """Every table by the name of its block, as Markdown, from the files in the folder `results`."""
     reports = {variant: read_json(results / "networks" / f"{'-'.join(variant)}.json") for variant in VARIANTS}
-    of_open = {variant: read_json(results / "open" / f"{'-'.join(variant)}.json") for variant in VARIANTS}
     int8 = [read_json(results / "int8" / f"quantization-{'-'.join(variant)}.json") for variant in VARIANTS]
     ablation, swept = read_ablation(results), read_look_ahead(results)
     return {
@@ -120,8 +117,6 @@ def all_tables(results: Path) -> dict[str, str]:
         "published": published_table(reports),
         "classes": classes_table(reports[SHOWN]),
         "records": per_record_table(reports[SHOWN]["ds2"]["per_record"]),
-        "open": open_table(of_open),
-        "outside": outside_table(of_open),
         "transformer": benchmark_table(read_json(results / "networks" / "transformer.json")),
         "artefacts": artefacts_table(int8),
         "ablation": ideas_table(ablation),
@@ -234,34 +229,4 @@ def classes_table(report: dict) -> str:
         n = number(report["ds2"]["per_class"][name]["n"])
         rows.append([name, n, *(mean_sd_text(rates[rate], spread["n"]) for rate in ("se", "ppv", "f1")), shown])
     header = ["class", "n", "Se %", "+P %", "F1 %", f"95 % interval of F1 (seed {report['seed']}, by record)"]
-    return "\n".join(markdown_table(header, rows))
-
-
-# Tables of the open protocol, apart from those of DS1 -> DS2 ---------------------------------------------------------
-
-
-def open_table(reports: dict) -> str:
-    """Every network of the open protocol on DS2, and without the patients who hold most of its S beats or errors."""
-    rows = []
-    for (mode, preset), report in reports.items():
-        spread, seeds = report["over_seeds"], report["over_seeds"]["n"]
-        f1 = [mean_sd_text(spread["per_class"][c]["f1"], seeds) for c in "SVF"]
-        without = [mean_sd_text(spread["without"][k]["per_class"]["S"]["f1"], seeds) for k in ("232", "202+232")]
-        rows.append([f"{mode}, {preset}", mean_sd_text(spread["accuracy"], seeds, digits=2), *f1, *without])
-    header = ["open protocol, DS2", "accuracy %", "S F1 %", "V F1 %", "F F1 %", "S F1 % without 232"]
-    databases = ", ".join(reports[SHOWN]["config"]["databases"])
-    note = f"Trained on {databases}, without DS2 and held-out patients; mean ± sd of {seeds} trainings."
-    return "\n".join([*markdown_table([*header, "S F1 % without 202 and 232"], rows), "", note])
-
-
-def outside_table(reports: dict) -> str:
-    """The networks that ship on the held-out patients of the other databases."""
-    rows = []
-    for (mode, preset), report in reports.items():
-        svdb, cinc = report["held_out"]["svdb"], report["held_out"]["cinc2017"]
-        f1 = [percent(svdb["per_class"][c]["f1"]) for c in "SV"]
-        called = [percent(cinc[label][c], 2) for label in "NA" for c in "VS"]
-        rows.append([f"{mode}, {preset}", percent(svdb["accuracy"], 2), *f1, *called])
-    header = ["the network that ships", "SVDB accuracy %", "S F1 %", "V F1 %"]
-    header += [f"CinC 2017, {label}: called {c} %" for label in "NA" for c in "VS"]
     return "\n".join(markdown_table(header, rows))
