@@ -125,7 +125,7 @@ def arrays(values: object, names: tuple[str, ...]) -> list[np.ndarray]:
 
 def of_network(mode: str, preset: str, source: Source) -> Answers:
     """What a pretrained network is and says of DS2, and of records through `predict` and a stream."""
-    classifier = load_classifier(Config(mode=mode, preset=preset))
+    classifier = load_classifier(Config(mode=mode, preset=preset), runtime="torch")
     config = classifier.description.applied_to(Config())
     beats = load_beats(source, DS2, config)
     found = {**of_probabilities(classifier, beats), **of_onnx(PRETRAINED / f"{mode}-{preset}.onnx", beats)}

@@ -14,7 +14,6 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from config import DS1, DS2, Config
-from deep_ecg.networks.classifier import RUNTIMES
 from deep_ecg.records.database import real_source
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.machine import Watch
@@ -23,6 +22,7 @@ from experiments.programs import MAIN
 
 REPORT = "archive.json"
 WORKERS = (1, 2)
+RUNTIMES = ("fp32", "int8", "torch")
 
 
 def run(options: argparse.Namespace) -> dict:

@@ -63,10 +63,11 @@ def keep_network(mode: str, preset: str, root: Path):
 
 
 def keep_artefacts(mode: str, preset: str, root: Path):
-    """What every form of a network is worth, and its ONNX int8 file, for machines without torch."""
+    """What every form of a network is worth, and its ONNX files, for machines without torch."""
     name, folder = f"{mode}-{preset}", BASE / "artefacts" / f"{mode}-{preset}"
     build(_config(mode, preset), root / "pretrained" / f"{name}.pt", folder)
     _copy(folder / f"quantization-{name}.json", root / "results" / "int8" / f"quantization-{name}.json")
+    _copy(folder / "model_fp32.onnx", root / "pretrained" / f"{name}-fp32.onnx")
     _copy(folder / "model_int8.onnx", root / "pretrained" / f"{name}.onnx")
 
 

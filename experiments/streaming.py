@@ -1,6 +1,6 @@
 """What a live stream costs: time from R-peak to label, and how much of one core that takes.
 
-The networks are the pretrained causal ones, in fp32 by torch and in int8 by ONNX Runtime, the signals the 22 records of
+The networks are the pretrained causal ones, in fp32 and in int8 by ONNX Runtime, the signals the 22 records of
 DS2, lead MLII, one thread. The delay from R-peak to label is counted in samples of the signal, so it is the same on
 every machine; the times are of this one. Takes a few minutes.
 """
@@ -24,7 +24,7 @@ from deep_ecg.system.machine import versions
 from deep_ecg.system.text import markdown_table
 
 REPORT = "streaming.json"
-RUNTIMES = {"torch": "fp32 by torch", "onnx": "int8 by ONNX Runtime"}  # what is pretrained for each
+RUNTIMES = ("fp32", "int8")
 GOAL = 500  # times real time, of one stream
 LIVE_CHUNK_S = 0.1  # a push as of a monitor, whose work is timed beat by beat
 CHUNK_S = 1.0
@@ -37,9 +37,9 @@ def run(options: argparse.Namespace) -> dict:
     """The report on the records of DS2."""
     source = real_source(Config())
     classifiers = {
-        f"{preset}, {form}": load_classifier(Config(mode="causal", preset=preset), runtime=runtime)
+        f"{preset}, {runtime}": load_classifier(Config(mode="causal", preset=preset), runtime=runtime)
         for preset in PRESETS
-        for runtime, form in RUNTIMES.items()
+        for runtime in RUNTIMES
     }
     return measure(classifiers, [read_record(source.folder / name, Config.lead) for name in DS2])
 

@@ -9,8 +9,10 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import onnx
 import torch
+from onnx import numpy_helper
 from onnxruntime.quantization import (
     CalibrationDataReader,
     CalibrationMethod,
@@ -51,7 +53,22 @@ def export_fp32(model: nn.Module, description: Description, path: Path) -> Path:
             verbose=False,
         )
     assert program is not None  # as it is only without dynamo
-    return write_onnx(path, program.model_proto, description)
+    proto = program.model_proto
+    store_in_half(proto.graph)
+    return write_onnx(path, proto, description)
+
+
+def store_in_half(graph: onnx.GraphProto):
+    """Stores the weights of `graph` that are half-precision values (`round_to_half`) as such, widened when loaded.
+
+    Those of the convolutions are none, since their normalisation is folded into them.
+    """
+    for stored in graph.initializer:
+        weights, name = numpy_helper.to_array(stored), stored.name
+        half = weights.astype(np.float16)
+        if weights.dtype == np.float32 and weights.ndim > 1 and np.array_equal(half, weights):
+            stored.CopyFrom(numpy_helper.from_array(half, f"{name}_half"))
+            graph.node.insert(0, onnx.helper.make_node("Cast", [stored.name], [name], to=onnx.TensorProto.FLOAT))
 
 
 def export_int8(fp32: Path, description: Description, calibration: Beats, path: Path) -> Path:

@@ -41,6 +41,7 @@ from deep_ecg.networks.classifier import (
     check_min_confidence,
     load_classifier,
     network_path,
+    runtime_of,
 )
 from deep_ecg.networks.description import Description
 from deep_ecg.records import guard
@@ -270,7 +271,7 @@ def label_archive(
     peaks: str | None = None,
     lead: str | None = None,
     checkpoint: Path | None = None,
-    runtime: str = "torch",
+    runtime: str | None = None,
     min_confidence: float = 0.0,
     report: bool = True,
     keep_identity: bool = False,
@@ -286,6 +287,7 @@ def label_archive(
     check_min_confidence(min_confidence)
     if workers < 0:
         raise DeepECGError(f"--workers {workers} cannot be used: it must be 0 (one a core) or more")
+    runtime = runtime_of(checkpoint, runtime)
     checkpoint = network_path(config, checkpoint, runtime)
     classifier = load_classifier(config, checkpoint, runtime)
     network = (classifier.description, checkpoint, _sha256(checkpoint), runtime)

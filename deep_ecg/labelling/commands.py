@@ -30,11 +30,17 @@ def add_model_options(target: argparse.ArgumentParser, mode: str = Config.mode):
 
 def add_network_options(target: argparse.ArgumentParser):
     """The options that choose the file of the network, what runs it, and when it abstains."""
-    target.add_argument("--runtime", choices=RUNTIMES, help="onnx: a .onnx file, without torch (default torch)")
-    about = "file of the network (default pretrained/MODE-PRESET.pt, or .onnx)"
-    target.add_argument("--checkpoint", type=Path, metavar="FILE", help=about)
+    add_file_options(target)
     about = "beats whose highest probability is below P are not classified: Q (0 to 1, default 0: all are)"
     target.add_argument("--min-confidence", type=float, metavar="P", help=about)
+
+
+def add_file_options(target: argparse.ArgumentParser):
+    """The options that choose the file of the network and what runs it."""
+    about = "fp32 or int8: by onnxruntime, without torch (default fp32; onnx is int8, or the .onnx of --checkpoint)"
+    target.add_argument("--runtime", choices=RUNTIMES, help=about)
+    about = "file of a network, .pt or .onnx (default: the pretrained one of mode, preset and runtime)"
+    target.add_argument("--checkpoint", type=Path, metavar="FILE", help=about)
 
 
 def _add_text_options(target: argparse.ArgumentParser, whose: str):
@@ -135,7 +141,7 @@ def stream_command(options: dict):
     if not from_record and "fs" not in options:
         raise DeepECGError("--stdin needs the sampling rate: add --fs HZ")
     config = with_overrides(Config(), mode=options.get("mode", "causal"), preset=options.get("preset"))
-    classifier = load_classifier(config, options.get("checkpoint"), options.get("runtime", "torch"))
+    classifier = load_classifier(config, options.get("checkpoint"), options.get("runtime"))
     if from_record:
         path = record_path(options["record"], config)
         feed = record_feed(path, classifier, options.get("lead"), options.get("speed", 1.0), _text_settings(options))

@@ -149,7 +149,7 @@ def predict_records(
     peaks: str | None = None,
     lead: str | None = None,
     checkpoint: Path | None = None,
-    runtime: str = "torch",
+    runtime: str | None = None,
     min_confidence: float = 0.0,
     report: bool = True,
     keep_identity: bool = False,

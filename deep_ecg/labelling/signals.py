@@ -51,7 +51,7 @@ def label(
     peaks: Sequence[int] | np.ndarray | None = None,
     mode: str = Config.mode,
     preset: str = Config.preset,
-    runtime: str = "torch",
+    runtime: str | None = None,
     checkpoint: str | Path | None = None,
 ) -> LabelledSignal:
     """Labels the beats of one lead, as `main.py predict` does; nothing is written.
@@ -59,8 +59,8 @@ def label(
     `signal_mv` (samples,) is the ECG in millivolts, NaN where it was lost, at `fs_hz`: 100 to 1000 Hz, or 50 to 5000 Hz
     with `peaks` (beats,), the rising samples of the R-peaks, which a detector finds where none are given. `mode`
     "diagnostic" looks one beat ahead, "causal" at nothing after a beat's window; `preset` is "full" or "edge", the
-    network for small machines; `runtime` is "torch", or "onnx", which needs no torch. `checkpoint` is the file of the
-    network, by default the pretrained one of mode and preset; it is read once in a process.
+    network for small machines; `runtime` is "fp32", "int8" or "torch", the only one that needs torch. `checkpoint` is
+    the file of the network, by default the pretrained one of these; it is read once in a process.
 
     A flat or very short signal has no beats. Raises DeepECGError where the signal, the rate or the peaks cannot be
     used, or there is no such network.
@@ -113,8 +113,8 @@ def _given(peaks: Sequence[int] | np.ndarray, length: int) -> Annotation:
 
 
 @lru_cache(maxsize=8)
-def classifier_of(mode: str, preset: str, runtime: str, checkpoint: Path | None) -> Classifier:
+def classifier_of(mode: str, preset: str, runtime: str | None, checkpoint: Path | None) -> Classifier:
     """The network of `load_classifier`, read once in a process."""
-    if runtime not in RUNTIMES:
+    if runtime is not None and runtime not in RUNTIMES:
         raise DeepECGError(f"runtime {runtime!r} is none: choose {' or '.join(RUNTIMES)}")
     return load_classifier(with_overrides(Config(), mode=mode, preset=preset), checkpoint, runtime)

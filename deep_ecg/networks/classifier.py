@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from model import HybridECGNet
 
-RUNTIMES = ("torch", "onnx")
+RUNTIMES = ("fp32", "int8", "torch", "onnx")
+ONNX_FILES = {"fp32": "-fp32.onnx", "int8": ".onnx", "onnx": ".onnx"}  # how the pretrained ones' names end
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"
 UNCLASSIFIABLE = CLASSES.index("Q")
 UNREAD = np.eye(len(CLASSES))[UNCLASSIFIABLE]  # in the place of probabilities where the signal could not be read
@@ -72,15 +73,17 @@ def check_min_confidence(value: float):
         raise DeepECGError(f"--min-confidence {value:g} cannot be used: it must be 0 (classify every beat) to 1")
 
 
-def load_classifier(config: Config, checkpoint: Path | None = None, runtime: str = "torch") -> Classifier:
+def load_classifier(config: Config, checkpoint: Path | None = None, runtime: str | None = None) -> Classifier:
     """The network of `checkpoint`, by default the pretrained one of the mode and preset of `config`.
 
-    `runtime` "torch" takes a checkpoint of a training, "onnx" an ONNX file of `python quantize.py`, for which torch
-    is not imported. Raises DeepECGError when it is missing, broken, or made for another mode.
+    `runtime` is as `runtime_of` takes it: for "torch" a checkpoint of a training, for the others an ONNX file of
+    `python quantize.py`, for which torch is not imported. Raises DeepECGError when it is missing, broken, or made for
+    another mode.
     """
+    runtime = runtime_of(checkpoint, runtime)
     path = network_path(config, checkpoint, runtime)
     known = read_known(path.parent)
-    if runtime == "onnx":
+    if runtime in ONNX_FILES:
         return Classifier(*load_onnx(path, **_expected(config)), known)
     return Classifier(*load_network(config, checkpoint), known)
 
@@ -95,7 +98,7 @@ def load_network(config: Config, checkpoint: Path | None = None) -> "tuple[Hybri
 
     path = network_path(config, checkpoint, "torch")
     if path.suffix == ".onnx":
-        raise DeepECGError(f"{path} is an ONNX file: add --runtime onnx; where there is no such option, name a .pt")
+        raise DeepECGError(f"{path} is an ONNX file, which torch does not run: name a .pt")
     model, description = torch_network.load_checkpoint(path, (HybridECGNet,), **_expected(config))
     _try_out(model, description, path)
     return model, description
@@ -106,9 +109,18 @@ def _expected(config: Config) -> dict:
     return {"mode": config.mode, "classes": CLASSES, "features": FEATURES[config.mode]}
 
 
-def network_path(config: Config, checkpoint: Path | None, runtime: str) -> Path:
+def runtime_of(checkpoint: Path | None, runtime: str | None) -> str:
+    """What runs the network: `runtime`, by default what `checkpoint` is a file of, or onnxruntime in fp32.
+
+    "fp32", "int8" and "onnx" are onnxruntime; the first two name a pretrained file, "onnx" that of int8 as before.
+    """
+    return runtime or ("fp32" if checkpoint is None else "onnx" if checkpoint.suffix == ".onnx" else "torch")
+
+
+def network_path(config: Config, checkpoint: Path | None, runtime: str | None) -> Path:
     """The file of the network: `checkpoint`, by default the pretrained one of mode, preset and `runtime`."""
-    return checkpoint or PRETRAINED / f"{config.mode}-{config.preset}.{'onnx' if runtime == 'onnx' else 'pt'}"
+    ending = ONNX_FILES.get(runtime_of(checkpoint, runtime), ".pt")
+    return checkpoint or PRETRAINED / f"{config.mode}-{config.preset}{ending}"
 
 
 def _try_out(model: "nn.Module", description: Description, path: Path):

@@ -65,14 +65,15 @@ _MODEL = {
     14: ("many", _ENTRY),
 }
 
-_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8}  # bytes of a value: float, uint8, int8, int32, int64
-_LISTS = {1: 4, 2: 5, 3: 5, 6: 5, 7: 7}  # the field that holds them where raw_data does not
+_BYTES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 10: 2}  # bytes of a value: float, uint8, int8, int32, int64, float16
+_LISTS = {1: 4, 2: 5, 3: 5, 6: 5, 7: 7, 10: 5}  # the field that holds them where raw_data does not
 # Attributes of each operator with the least and the largest whole number that they may have.
 _AXIS = {"axis": (0, 8)}
 _OPERATORS: dict[str, dict[str, tuple[int, int]]] = {
     "Sub": {},
     "Div": {},
     "Clip": {},
+    "Cast": {"to": (1, 1)},
     "Relu": {},
     "Reshape": {"allowzero": (0, 1)},
     "QuantizeLinear": _AXIS,
@@ -187,7 +188,7 @@ def _check_graph(graph: dict):
     for value in graph[11]:
         _give(sizes, _one(value[1]), _size_a_beat(value))
     rows = {_one(value[1]) for value in graph[11]}  # what still has the shape of an input
-    values = products = 0
+    values = products = constants = 0
     for node in graph[1]:
         inputs, output = node[1], _one(node[2])
         if not inputs or any(name not in sizes for name in inputs):
@@ -196,14 +197,14 @@ def _check_graph(graph: dict):
         size, work = _cost(operator, node, sizes, shapes)
         _give(sizes, output, size)
         if inputs[0] in shapes:
-            shapes[output] = shapes[inputs[0]]
+            shapes[output], constants = shapes[inputs[0]], constants + size
             continue
         if operator in ("Sub", "Div"):
             if inputs[0] not in rows or [shapes.get(name) for name in inputs[1:]] != [[size]]:
                 raise ValueError(f"a {operator} of it is not that of the features")
             rows.add(output)
         values, products = values + size, products + work
-    if values > MAX_VALUES or products > MAX_PRODUCTS:
+    if values > MAX_VALUES or products > MAX_PRODUCTS or constants > MAX_BYTES:
         raise ValueError("it takes too much memory or time for a beat")
 
 
@@ -246,7 +247,7 @@ def _cost(operator: str, node: dict, sizes: dict[bytes, int], shapes: dict[bytes
     They are the same however its input is shaped: pads make no more of a convolution than its kernel takes away.
     """
     settings, inputs = _settings(operator, node), node[1]
-    if inputs[0] in shapes and operator != "DequantizeLinear":
+    if inputs[0] in shapes and operator not in ("DequantizeLinear", "Cast"):
         raise ValueError(f"a {operator} of it does not work on beats")
     size = sizes[inputs[0]]
     if operator == "MaxPool":

@@ -8,8 +8,7 @@ import socket
 from importlib.util import find_spec
 from pathlib import Path
 
-from deep_ecg.labelling.commands import add_model_options
-from deep_ecg.networks.classifier import RUNTIMES
+from deep_ecg.labelling.commands import add_file_options, add_model_options
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import check_writable, locked
 
@@ -35,9 +34,7 @@ def add_serve(group: argparse._SubParsersAction):
     target.add_argument("--out", type=Path, metavar="DIR", help="folder of the visitors' records (default served)")
     target.add_argument("--workers", type=int, metavar="N", help="labelling processes (default: half of the cores)")
     add_model_options(target)
-    target.add_argument("--runtime", choices=RUNTIMES, help="onnx: a .onnx file, without torch (default torch)")
-    about = "file of the network (default pretrained/MODE-PRESET.pt, or .onnx)"
-    target.add_argument("--checkpoint", type=Path, metavar="FILE", help=about)
+    add_file_options(target)
     target.set_defaults(command=serve_command)
 
 

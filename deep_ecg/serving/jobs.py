@@ -61,7 +61,7 @@ class Network:
 
     mode: str = Config.mode
     preset: str = Config.preset
-    runtime: str = "torch"
+    runtime: str | None = None
     checkpoint: Path | None = None
 
     @property

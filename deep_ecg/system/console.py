@@ -97,7 +97,7 @@ def exit_status(work: Callable[[], object], interrupted: str) -> int:
     except DeepECGError as error:
         return _failed(error, error.status)
     except ModuleNotFoundError as error:
-        mend = f"{INSTALL}, or, for predict and stream alone, requirements-pi.txt and add --runtime onnx"
+        mend = f"{INSTALL}, or, for predict and stream alone, requirements-pi.txt, with no .pt and no --runtime torch"
         return _failed(f"package {error.name} is not installed: {mend}")
     except BrokenPipeError:
         abandon_output()

@@ -66,6 +66,21 @@ def test_fp32_answers_as_torch_for_any_batch(exported):
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_weights_of_half_precision_are_stored_so_and_run_the_same(tmp_path):
+    """Two bytes each of the many that the layers after the convolutions have."""
+    model = network("causal", "full")
+    description = describe(Config(mode="causal", preset="full"), Source("local", tmp_path), 0)
+    before = export_fp32(model, description, tmp_path / "before.onnx")
+    torch_network.round_to_half(model)
+    path = export_fp32(model, description, tmp_path / "rounded.onnx")
+    kinds = {value.dtype for value in _initializers(onnx.load(path)).values() if value.ndim == 2}
+    assert kinds == {np.dtype(np.float16)}
+    assert path.stat().st_size < 0.55 * before.stat().st_size
+    given = beats("causal", 50, seed=2)
+    expected = torch_network.predict_proba(model, given.windows, given.features)
+    np.testing.assert_allclose(OnnxNetwork(path).predict_proba(given.windows, given.features), expected, atol=1e-5)
+
+
 def test_features_are_normalised_and_limited_inside_the_graph(exported):
     """Beyond two standard deviations of the training patients a feature says no more."""
     mode, model, fp32, int8 = exported

@@ -78,7 +78,7 @@ def test_answers_of_a_network_are_the_same_each_time_and_another_network_has_oth
     config = Config(mode="causal", preset="edge", cache_dir=str(tmp_path), threads=1)
     beats = load_beats(Source("synthetic", synthetic_db), ("100", "103"), config)
     first, again, other = (
-        answers.of_probabilities(load_classifier(Config(mode="causal", preset=preset)), beats)
+        answers.of_probabilities(load_classifier(Config(mode="causal", preset=preset), runtime="torch"), beats)
         for preset in ("edge", "edge", "full")
     )
     assert first == again

@@ -121,6 +121,16 @@ def circle(network):
     of(network, "Conv").input[0] = "logits"
 
 
+def cast_to_text(network):
+    network.graph.node.append(helper.make_node("Cast", ["windows"], ["x"], to=TensorProto.STRING))
+
+
+def widened_again_and_again(network):
+    network.graph.initializer.append(numpy_helper.from_array(np.zeros(10**7, np.float16), "x0"))
+    for number in range(4):
+        network.graph.node.append(helper.make_node("Cast", [f"x{number}"], [f"x{number + 1}"], to=TensorProto.FLOAT))
+
+
 def of_constants(network):
     network.graph.node.append(helper.make_node("Clip", [network.graph.initializer[0].name], ["x"]))
 
@@ -162,6 +172,8 @@ def thousands(network):
         (broadcast, "not that of the features"),
         (wide_kernel, "too much memory"),
         (circle, "the inputs of an operator are not there"),
+        (cast_to_text, "'to' of a Cast"),
+        (widened_again_and_again, "too much memory"),
         (of_constants, "does not work on beats"),
         (given_twice, "given twice"),
         (strings, "field 6 of a message"),
@@ -191,8 +203,9 @@ def big(path: Path):
 
 
 @pytest.mark.parametrize("name", ["causal-edge", "causal-full", "diagnostic-edge", "diagnostic-full"])
-def test_the_committed_networks_pass(name):
-    check_onnx((PRETRAINED / f"{name}.onnx").read_bytes())
+@pytest.mark.parametrize("ending", [".onnx", "-fp32.onnx"])
+def test_the_committed_networks_pass(name, ending):
+    check_onnx((PRETRAINED / f"{name}{ending}").read_bytes())
 
 
 def test_it_reads_what_the_reference_implementation_writes(network):

@@ -13,7 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 import main
-from config import CLASSES, Config
+from config import CLASSES, MODES, PRESETS, Config
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
 from deep_ecg.deploy.onnx_export import export_fp32
 from deep_ecg.networks import classifier
@@ -27,6 +27,7 @@ from model import HybridECGNet
 from tests.support import ROOT, TORCH
 
 LIMIT_S = 120
+UNNEEDED = ("sklearn", "matplotlib.pyplot")
 CONFIG = Config(mode="causal", preset="edge")
 COUNT = len(FEATURES["causal"])
 WITHOUT_TORCH = f"""
@@ -39,7 +40,7 @@ sys.meta_path.insert(0, Refuse())
 sys.path.insert(0, {str(ROOT)!r})
 import main
 status = main.main(sys.argv[1:])
-assert not set(sys.modules) & set({TORCH})
+assert not set(sys.modules) & set({(*TORCH, *UNNEEDED)})
 sys.exit(status)
 """
 
@@ -69,6 +70,27 @@ def rows_of(path: Path) -> list[list[str]]:
 # Without torch -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_pretrained_fp32_file_answers_as_torch(mode, preset):
+    config, rng = Config(mode=mode, preset=preset), np.random.default_rng(0)
+    by_torch, fp32 = (load_classifier(config, runtime=runtime) for runtime in ("torch", None))
+    shape = 300, CHANNELS, by_torch.inputs.window_samples
+    given = rng.standard_normal(shape).astype("f"), rng.standard_normal((300, len(FEATURES[mode]))).astype("f")
+    assert isinstance(fp32.model, OnnxNetwork) and fp32.inputs == by_torch.inputs
+    assert fp32.description.decision == by_torch.description.decision
+    found, expected = (classifier.predict_proba(one.model, *given) for one in (fp32, by_torch))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "command", [["predict", "--no-report"], ["stream", "--speed", "0"]], ids=["predict", "stream"]
+)
+def test_by_default_neither_torch_nor_sklearn_nor_pyplot_is_imported(command, synthetic_db, tmp_path):
+    done = without_torch(*command, str(synthetic_db / "101"), "--preset", "edge", "--out", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("command", [["predict"], ["stream", "--speed", "0"]], ids=["predict", "stream"])
 def test_commands_run_where_torch_is_not_installed(command, files, synthetic_db, tmp_path):
     """And give the labels and probabilities that torch gives."""
@@ -84,9 +106,9 @@ def test_commands_run_where_torch_is_not_installed(command, files, synthetic_db,
 
 
 def test_a_command_that_needs_torch_says_so_where_it_is_not_installed(synthetic_db):
-    done = without_torch("predict", str(synthetic_db / "101"))
+    done = without_torch("predict", str(synthetic_db / "101"), "--runtime", "torch")
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert "package torch is not installed" in done.stderr and "--runtime onnx" in done.stderr
+    assert "package torch is not installed" in done.stderr and "no --runtime torch" in done.stderr
 
 
 def test_what_a_pi_installs_is_part_of_what_everybody_installs():
@@ -105,11 +127,18 @@ def test_the_pretrained_file_of_mode_and_preset_is_the_default(files, tmp_path, 
         load_classifier(CONFIG, runtime="onnx")
     (tmp_path / "causal-edge.onnx").write_bytes(files[1].read_bytes())
     assert isinstance(load_classifier(CONFIG, runtime="onnx").model, OnnxNetwork)
+    with pytest.raises(DeepECGError, match="causal-edge-fp32.onnx is missing"):
+        load_classifier(CONFIG)
 
 
-def test_an_onnx_file_without_its_runtime_is_refused(files):
-    with pytest.raises(DeepECGError, match="network.onnx is an ONNX file: add --runtime onnx"):
-        load_classifier(CONFIG, files[1])
+def test_the_file_decides_what_runs_it(files):
+    by_torch, by_onnx = (load_classifier(CONFIG, path).model for path in files)
+    assert isinstance(by_torch, HybridECGNet) and isinstance(by_onnx, OnnxNetwork)
+
+
+def test_an_onnx_file_is_not_run_by_torch(files):
+    with pytest.raises(DeepECGError, match="network.onnx is an ONNX file, which torch does not run: name a .pt"):
+        load_classifier(CONFIG, files[1], "torch")
 
 
 def test_a_file_of_the_other_mode_is_refused(files):
