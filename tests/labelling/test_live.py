@@ -15,6 +15,7 @@ import wfdb
 
 import main
 from config import CLASSES, Config
+from deep_ecg.deploy.onnx_export import export_fp32
 from deep_ecg.labelling import beat_files, commands, live, predict
 from deep_ecg.labelling.live import Event, Feed, Lines, Monitor, Screen, follow, line_feed, record_feed, trace
 from deep_ecg.labelling.stream import Beat
@@ -35,14 +36,16 @@ FS_HZ = 250.0
 
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory) -> Path:
-    """A folder of checkpoints of random weights: what they answer does not matter here."""
+    """A folder of networks of random weights, .pt and .onnx: what they answer does not matter here."""
     folder = tmp_path_factory.mktemp("pretrained")
     for mode in ("causal", "diagnostic"):
         config = Config(mode=mode, preset="edge")
         arguments = hybrid_arguments(config)
         torch.manual_seed(1)
         model = HybridECGNet(**arguments)
-        save_checkpoint(folder / f"{mode}-edge.pt", model, arguments, describe(config, Source("local", folder), 0))
+        description = describe(config, Source("local", folder), 0)
+        save_checkpoint(folder / f"{mode}-edge.pt", model, arguments, description)
+        export_fp32(model, description, folder / f"{mode}-edge-fp32.onnx")
     return folder
 
 
