@@ -5,11 +5,14 @@ the bit.
 """
 
 from fractions import Fraction
+from math import ceil
 
 import numpy as np
 from scipy.signal import butter, resample_poly, sosfilt, sosfilt_zi, sosfiltfilt
 
 FLAT_MV = 1e-6  # a window that varies less than this carries no beat
+BLOCK_SAMPLES = 2**20  # of a signal that is filtered both ways: half an hour at 500 Hz is one block
+SETTLE_CYCLES = 10  # after which a Butterworth filter of low order has forgotten, to the last bits of a number
 
 
 def bandpass_sos(band_hz: tuple[float, float], order: int, fs_hz: float) -> np.ndarray:
@@ -51,6 +54,11 @@ def clean(signal_mv: np.ndarray, sos: np.ndarray, causal: bool) -> np.ndarray:
     return OnePassFilter(sos)(signal_mv) if causal else filter_zero_phase(signal_mv, sos)
 
 
+def rate_ratio(fs_hz: float, target_hz: float) -> Fraction:
+    """`target_hz` over `fs_hz`, in whole numbers."""
+    return Fraction(target_hz / fs_hz).limit_denominator(2000)
+
+
 def resample(signal_mv: np.ndarray, fs_hz: float, target_hz: float, causal: bool) -> np.ndarray:
     """`signal_mv` (n,) brought from `fs_hz` to `target_hz`; sample k of the result lies at k / target_hz seconds.
 
@@ -60,10 +68,62 @@ def resample(signal_mv: np.ndarray, fs_hz: float, target_hz: float, causal: bool
     if fs_hz == target_hz:
         return signal_mv
     if not causal:
-        ratio = Fraction(target_hz / fs_hz).limit_denominator(2000)
+        ratio = rate_ratio(fs_hz, target_hz)
         return resample_poly(signal_mv, ratio.numerator, ratio.denominator, padtype="line")
     count = int((len(signal_mv) - 1) * target_hz / fs_hz) + 1
     return np.interp(np.arange(count) / target_hz, np.arange(len(signal_mv)) / fs_hz, signal_mv)
+
+
+class CausalCleaner:
+    """`resample` and `clean` in their causal forms, in chunks of any size: the results are the same to the bit."""
+
+    def __init__(self, fs_hz: float, target_hz: float, sos: np.ndarray):
+        self._resampler, self._band_pass = CausalResampler(fs_hz, target_hz), OnePassFilter(sos)
+
+    def __call__(self, chunk_mv: np.ndarray) -> np.ndarray:
+        """The samples at the new rate that `chunk_mv` (n,) makes known, following on from those before it."""
+        return self._band_pass(self._resampler(chunk_mv))
+
+    def finish(self) -> np.ndarray:
+        """Those that are owed when the signal has ended."""
+        return self._band_pass(self._resampler.finish())
+
+
+class ZeroPhaseCleaner:
+    """`resample` and `clean` in their forms that look both ways, in chunks of any size, in flat memory.
+
+    The signal is worked on in blocks of BLOCK_SAMPLES and more, with so much around each that nothing is left of its
+    borders: what lies SETTLE_CYCLES of `low_hz`, the filter's lower edge, away. A shorter signal is one block.
+    """
+
+    def __init__(self, fs_hz: float, target_hz: float, sos: np.ndarray, low_hz: float):
+        self._fs_hz, self._target_hz, self._sos = fs_hz, target_hz, sos
+        self._ratio = rate_ratio(fs_hz, target_hz)
+        step = self._ratio.denominator  # input samples between two that are output samples, too
+        self._step, self._margin = step, ceil(SETTLE_CYCLES / low_hz * fs_hz / step) * step
+        self._held_mv, self._done = np.zeros(0), 0  # samples held, the first of which only lead up to the others
+
+    def __call__(self, chunk_mv: np.ndarray) -> np.ndarray:
+        """The samples at the new rate that `chunk_mv` (n,) makes known, following on from those before it."""
+        self._held_mv = np.concatenate((self._held_mv, chunk_mv))
+        end = (len(self._held_mv) - self._margin) // self._step * self._step
+        if end - self._done < BLOCK_SAMPLES:
+            return np.zeros(0)
+        cleaned_mv = self._cleaned(self._place(end))
+        kept = max(end - self._margin, 0)
+        self._held_mv, self._done = self._held_mv[kept:].copy(), end - kept
+        return cleaned_mv
+
+    def finish(self) -> np.ndarray:
+        """Those that are owed when the signal has ended."""
+        return self._cleaned(None)
+
+    def _cleaned(self, end: int | None) -> np.ndarray:
+        resampled_mv = resample(self._held_mv, self._fs_hz, self._target_hz, causal=False)
+        return filter_zero_phase(resampled_mv, self._sos)[self._place(self._done) : end]
+
+    def _place(self, sample: int) -> int:
+        return int(sample * self._ratio)
 
 
 class CausalResampler:

@@ -304,7 +304,7 @@ def unreadable_shares(folder: Path) -> dict:
     for label in CLASSES_2017:
         names = of_class(folder, label)[:PER_CLASS]
         records = (RecordFile.open(folder / name).lead(0) for name in names)
-        shares = np.array([(read_whole(one.signal_mv, one.fs_hz).states == UNREADABLE).mean() for one in records])
+        shares = np.array([(read_whole(one.signal_mv, one.fs_hz).states[:] == UNREADABLE).mean() for one in records])
         over_half = round(100 * float((shares > 0.5).mean()), 1)
         found[label] = {"recordings": len(names), "over_half": over_half, "mean": round(100 * float(shares.mean()), 1)}
     return found

@@ -9,6 +9,7 @@ from scipy.ndimage import maximum_filter1d, median_filter
 from deep_ecg.beats.signal_watch import stretches
 
 REFRACTORY_STEPS = 10
+AROUND_STEPS = 2 * REFRACTORY_STEPS  # no step further away has a say in whether one is a peak
 SHORTEST_STEPS = 6  # so soon after a P wave that was taken for a beat its QRS complex may follow
 
 # A stream: a peak between the two thresholds was a beat if it lies in a pause
@@ -91,23 +92,41 @@ def peaks_of(row: np.ndarray, threshold: float) -> np.ndarray:
     return np.flatnonzero((middle >= threshold) & (middle > row[:-2]) & (middle >= row[2:]))
 
 
-def record_beats(logits: np.ndarray, threshold: float, least: float) -> np.ndarray:
-    """The steps of the beats of a whole record, rising, from its `logits` (steps,), natural ones.
+class StrongestPeaks:
+    """`strongest` of logits that come any number at a time, of which a few are held."""
+
+    def __init__(self, least: float):
+        self._least, self._row = least, np.zeros(0)
+        self._first, self._done = 0, 0  # steps: of the row's first, and up to which the peaks are told
+
+    def __call__(self, logits: np.ndarray, ended: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """The steps (n,) of the peaks that the next `logits` (steps,) make known, rising, and their logits (n,)."""
+        self._row = np.concatenate((self._row, logits))
+        end = self._first + len(self._row) - (0 if ended else AROUND_STEPS)
+        steps = strongest(self._row, self._least) + self._first
+        steps = steps[(steps >= self._done) & (steps < end)]
+        found = self._row[steps - self._first]
+        self._row, kept = self._row[-2 * AROUND_STEPS :], min(len(self._row), 2 * AROUND_STEPS)
+        self._first, self._done = end - kept + (0 if ended else AROUND_STEPS), max(end, self._done)
+        return steps, found
+
+
+def record_beats(peaks: np.ndarray, logits: np.ndarray, threshold: float) -> np.ndarray:
+    """Which of the `peaks` (n,) of a whole record (`strongest`), of these natural `logits` (n,), are beats, (n,) bool.
 
     Of two peaks within REFRACTORY_STEPS the higher one counts. Beats are those of at least `threshold`; where most
     are doubtful, peaks of at least `least` are taken or left as they fit into the usual RR interval.
     """
-    peaks = strongest(logits, least)
-    gains = logits[peaks] - threshold
+    gains = logits - threshold
     beats = gains >= 0
-    weights, usual_steps = _rhythm(peaks, logits[peaks])
+    weights, usual_steps = _rhythm(peaks, logits)
     for first, last in stretches(weights > 0):
         before = np.flatnonzero(beats[:first])[-1:]
         span = np.concatenate([before, np.arange(first, last + 1)])
         gains[before] = 0.0
         beats[span] = _chain(peaks[span], gains[span], weights[span], usual_steps[span])
         beats[before] = True
-    return peaks[beats]
+    return beats
 
 
 def strongest(logits: np.ndarray, least: float) -> np.ndarray:

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, fields
 
+import numpy as np
+
+from dsp_filters import bandpass_sos
+
 
 @dataclass(frozen=True)
 class InputSettings:
@@ -30,3 +34,7 @@ class InputSettings:
         if not self.causal:
             return self.window_samples // 2
         return round(self.look_ahead_ms * self.fs_hz / 1000)
+
+    def sos(self) -> np.ndarray:
+        """The band-pass, in second-order sections."""
+        return bandpass_sos(self.band_hz, self.filter_order, self.fs_hz)

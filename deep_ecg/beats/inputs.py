@@ -6,20 +6,24 @@ too few to learn what is usual in others. Nothing looks further ahead than the m
 do not change when anything after its window changes.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from deep_ecg.beats.arrays import Beats, NetworkInputs
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.rhythm import RHYTHM, RhythmMemory, rhythm_features, rr_intervals
 from deep_ecg.beats.shape import P_WAVE, SHAPE, PWaveMemory, cut_windows, p_wave_span, qrs_span, shape_inputs
-from deep_ecg.beats.signal_watch import SignalWatch
+from deep_ecg.beats.signal_watch import SignalWatch, pieces
 from deep_ecg.beats.templates import RunningTemplate
 from deep_ecg.records.wfdb_files import Annotation, Record
 from deep_ecg.system.errors import DeepECGError
-from dsp_filters import bandpass_sos, clean, resample
+from dsp_filters import CausalCleaner, ZeroPhaseCleaner, clean
 
 FEATURES = {mode: rhythm + SHAPE + P_WAVE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
 RR_RANGE_S = (0.15, 3.0)  # of an interval between beats whose signal is not at hand; others are slips of the pen
+BLOCK_BEATS = 512  # whose windows are held at once
+PIECE_SAMPLES = 2**18  # of a signal, worked on at once
 CHANNELS = 2  # of the network's first input: the z-scored beat, and its difference from the running template
 
 
@@ -61,30 +65,79 @@ class BeatRecipe:
 def network_inputs(
     record: Record, annotation: Annotation, settings: InputSettings, kept: np.ndarray | slice = slice(None)
 ) -> NetworkInputs:
-    """The network's inputs of every beat of `record`, or those `kept` (beats,).
+    """The network's inputs of every beat of `record`, or those `kept` (beats,), all at once.
 
     Missing samples are filled, and an RR interval across lost signal is none, as in a live stream: see `SignalWatch`.
     Raises DeepECGError when an annotation lies outside the signal, or that is shorter than a second.
     """
-    if len(record.signal_mv) < record.fs_hz:
-        raise DeepECGError(f"record {record.name} lasts less than a second: a longer one is needed")
     watch = SignalWatch(record.fs_hz)
-    filled_mv, _ = watch(record.signal_mv)
-    cleaned_mv = cleaned(resample(filled_mv, record.fs_hz, settings.fs_hz, settings.mode == "causal"), settings)
+    filled_mv, _ = watch(record.signal_mv[:])
+    blocks = list(input_blocks(record, annotation, settings, watch, [filled_mv], kept))
+    return NetworkInputs(*(np.concatenate([getattr(one, name) for one in blocks]) for name in vars(blocks[0])))
+
+
+def input_blocks(
+    record: Record,
+    annotation: Annotation,
+    settings: InputSettings,
+    watch: SignalWatch,
+    filled: Iterable[np.ndarray] | None = None,
+    kept: np.ndarray | slice = slice(None),
+) -> Iterator[NetworkInputs]:
+    """`network_inputs` some hundred beats at a time, in memory that does not grow with the record.
+
+    `watch` has seen all of the signal; `filled` is what it made of that, where that is at hand, in pieces of any size.
+    """
+    _check_inside(record, annotation)
+    rr_s = np.append(rr_intervals(annotation.samples, record.fs_hz, annotation.after_gap, watch), np.nan)
     peaks = np.round(annotation.samples * settings.fs_hz / record.fs_hz).astype(np.int64)
-    if peaks.min() < 0 or annotation.samples.max() >= len(record.signal_mv):
+    is_kept = np.zeros(len(peaks), bool)
+    is_kept[kept] = True
+    recipe, after = BeatRecipe(settings), settings.look_ahead_samples
+    held_mv, first, done = np.zeros(0), 0, 0  # cleaned samples, the number of the first one; beats that are done
+    for clean_mv, has_ended in _cleaned_pieces(filled_pieces(record) if filled is None else filled, record, settings):
+        held_mv = np.concatenate((held_mv, clean_mv))
+        end = first + len(held_mv)
+        ready = len(peaks) if has_ended else int(np.searchsorted(peaks, end - after, side="right"))
+        for start in range(done, ready, BLOCK_BEATS):
+            part = slice(start, min(start + BLOCK_BEATS, ready))
+            places = np.minimum(peaks[part], end - 1) - first  # resampling can round the last sample away
+            beats_mv = cut_windows(held_mv, places, settings.window_samples - after, after)
+            yield recipe(beats_mv, rr_s[part], rr_s[part.stop], is_kept[part])
+        done, first = ready, max(end - settings.window_samples, 0)
+        held_mv = held_mv[first - end :]
+
+
+def _check_inside(record: Record, annotation: Annotation):
+    length = len(record.signal_mv)
+    if length < record.fs_hz:
+        raise DeepECGError(f"record {record.name} lasts less than a second: a longer one is needed")
+    if annotation.samples.min() < 0 or annotation.samples.max() >= length:
         raise DeepECGError(f"record {record.name}: an annotation lies outside the signal: they do not belong together")
-    peaks = np.minimum(peaks, len(cleaned_mv) - 1)  # resampling can round the last sample away
-    after = settings.look_ahead_samples
-    beats_mv = cut_windows(cleaned_mv, peaks, settings.window_samples - after, after)
-    rr_s = rr_intervals(annotation.samples, record.fs_hz, annotation.after_gap, watch)
-    return BeatRecipe(settings)(beats_mv, rr_s, kept=kept)
+
+
+def filled_pieces(record: Record) -> Iterator[np.ndarray]:
+    """The signal of `record` piece by piece, with what is missing filled by a `SignalWatch`."""
+    watch = SignalWatch(record.fs_hz)
+    return (watch(piece_mv)[0] for piece_mv in pieces(record.signal_mv, PIECE_SAMPLES))
+
+
+def _cleaned_pieces(
+    filled: Iterable[np.ndarray], record: Record, settings: InputSettings
+) -> Iterator[tuple[np.ndarray, bool]]:
+    """The pieces of `record` at `settings.fs_hz`, band-passed as the mode asks, and whether each is the last one."""
+    sos, rates_hz = settings.sos(), (record.fs_hz, settings.fs_hz)
+    cleaner: CausalCleaner | ZeroPhaseCleaner = CausalCleaner(*rates_hz, sos)
+    if not settings.causal:
+        cleaner = ZeroPhaseCleaner(*rates_hz, sos, settings.band_hz[0])
+    for filled_mv in filled:
+        yield cleaner(filled_mv), False
+    yield cleaner.finish(), True
 
 
 def cleaned(signal_mv: np.ndarray, settings: InputSettings) -> np.ndarray:
     """`signal_mv` (samples,) at `settings.fs_hz`, band-passed as the mode asks."""
-    sos = bandpass_sos(settings.band_hz, settings.filter_order, settings.fs_hz)
-    return clean(signal_mv, sos, settings.mode == "causal")
+    return clean(signal_mv, settings.sos(), settings.causal)
 
 
 def beats_of(

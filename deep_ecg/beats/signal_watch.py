@@ -4,7 +4,9 @@ The same rules hold for whole records and for live streams, in whatever chunks t
 """
 
 import math
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -77,6 +79,11 @@ class SignalWatch:
         place = bisect_right(self._ends, earlier)
         return place < len(self._ends) and self._starts[place] <= later
 
+    def lost_within(self, first: int, last: int) -> list[tuple[int, int]]:
+        """First and last sample of each lost stretch of which some lies from sample `first` to `last`."""
+        places = slice(bisect_left(self._ends, first), bisect_right(self._starts, last))
+        return list(zip(self._starts[places], self._ends[places]))
+
     def forget(self, before: int):
         """Drops what no question needs whose `later` is `before` or more: all that ended earlier but the last."""
         surplus = max(bisect_right(self._ends, before) - 1, 0)
@@ -94,10 +101,67 @@ class SignalWatch:
         self._ends += ends
 
 
+def pieces(signal_mv: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """The signal (n,) in pieces of `size` samples, of which the last one may be shorter."""
+    return (signal_mv[start : start + size] for start in range(0, len(signal_mv), size))
+
+
 def stretches(flags: np.ndarray, offset: int = 0) -> list[tuple[int, int]]:
     """First and last sample of each run of True in `flags` (n,), whose first sample is number `offset`."""
     edges = np.diff(flags, prepend=False, append=False).nonzero()[0] + offset
     return list(zip(edges[::2].tolist(), (edges[1::2] - 1).tolist()))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """A row of `length` numbers most of which are the same as the one before.
+
+    Each of `values` (runs,) is that of the numbers from its place of `firsts` (runs,) on.
+    """
+
+    firsts: np.ndarray
+    values: np.ndarray
+    length: int
+
+    @classmethod
+    def of(cls, parts: Iterable[np.ndarray]) -> "Runs":
+        """The row of which these are the `parts` (n,), of int8, one after another."""
+        firsts, values, length = [np.zeros(0, np.int64)], [np.zeros(0, np.int8)], 0
+        for part in parts:
+            starts = np.flatnonzero(np.diff(part, prepend=-part[:1] - 1))
+            firsts.append(starts + length)
+            values.append(part[starts])
+            length += len(part)
+        return cls(np.concatenate(firsts), np.concatenate(values), length)
+
+    @classmethod
+    def combined(cls, value: Callable[..., np.ndarray], *rows: "Runs") -> "Runs":
+        """The row of the `value` that the numbers at the same places of several `rows` of one length make."""
+        firsts = np.unique(np.concatenate([row.firsts for row in rows]))
+        return cls(firsts, value(*(row[firsts] for row in rows)), rows[0].length)
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, places: np.ndarray | slice) -> np.ndarray:
+        at = np.arange(*places.indices(self.length)) if isinstance(places, slice) else places
+        return self.values[np.searchsorted(self.firsts, at, side="right") - 1]
+
+    def after(self, count: int) -> "Runs":
+        """The row without its first `count` numbers."""
+        kept = np.append(self.firsts[1:], self.length) > count
+        return Runs(np.maximum(self.firsts[kept] - count, 0), self.values[kept], max(self.length - count, 0))
+
+    def stretches(self, flags: np.ndarray) -> list[tuple[int, int]]:
+        """First and last place of each stretch of runs of which `flags` (runs,) is True."""
+        edges = np.append(self.firsts, self.length).tolist()
+        return [(edges[first], edges[last + 1] - 1) for first, last in stretches(flags)]
+
+    def counted(self, flags: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """How many numbers up to each of `places` (n,) are in runs of which `flags` (runs,) is True, (n,)."""
+        before = np.append(0, np.cumsum(np.where(flags, np.diff(self.firsts, append=self.length), 0)))
+        at = np.searchsorted(self.firsts, places, side="right") - 1
+        return before[at] + np.where(flags[at], places - self.firsts[at] + 1, 0)
 
 
 def run_lengths(flags: np.ndarray, run: int) -> np.ndarray:

@@ -3,7 +3,7 @@
 A record is read a piece at a time, so that memory and time grow with its length and no faster.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,24 +11,29 @@ from scipy.ndimage import uniform_filter1d
 
 from deep_ecg.beats.beat_network import (
     APART_S,
+    R_BASELINE_S,
+    STEP,
     STEP_HZ,
     LogitStream,
+    RPeak,
     RPeakNetwork,
     RPlace,
     pretrained,
     primed_gain,
     r_about,
 )
-from deep_ecg.beats.beat_picking import record_beats
+from deep_ecg.beats.beat_picking import AROUND_STEPS, StrongestPeaks, record_beats
 from deep_ecg.beats.signal_quality import LOST, NOISY, SETTLE_STEPS, UNREADABLE
-from deep_ecg.beats.signal_watch import SignalWatch, stretches
+from deep_ecg.beats.signal_watch import Runs, SignalWatch, pieces, stretches
 
 PIECE_S = 20.0  # small enough for a processor's cache
+BLOCK = 2**18  # steps or samples of known states that are worked on at once
+SETTLED_STEPS = 4 * SETTLE_STEPS  # no step further away has a say in the state at one
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What a lead shows: R-peaks `samples` (beats,) int64, rising, and for every sample its state, (n,) int8 in STATES.
+    """What a lead shows: R-peaks `samples` (beats,) int64, rising, and for every sample its state, a place in STATES.
 
     `readable` (beats,): whether the signal could be read at each; `after_gap` (beats,): whether it could not since the
     last readable beat before it. `watch` has seen all of the signal.
@@ -37,7 +42,7 @@ class Reading:
     samples: np.ndarray
     readable: np.ndarray
     after_gap: np.ndarray
-    states: np.ndarray
+    states: Runs
     watch: SignalWatch
 
 
@@ -45,44 +50,103 @@ def read_causal(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.nda
     """The lead `signal_mv` (n,) as a live stream reads it. DeepECGError where the detector cannot run at that rate."""
     arrays = pretrained("causal") if arrays is None else arrays
     detector, watch = RPeakNetwork(fs_hz, arrays), SignalWatch(fs_hz)
-    beats, states = [], [np.zeros(0, np.int8)]
-    for piece_mv in _pieces(signal_mv, fs_hz):
-        beats += detector.push_watched(*watch(piece_mv))
-        states.append(detector.states)
-    if len(signal_mv):
-        beats += detector.finish()
-        states.append(detector.states)
-    columns = zip(*((beat.sample, beat.readable, beat.after_gap) for beat in beats)) if beats else ((), (), ())
-    samples, readable, after_gap = (np.array(column, kind) for column, kind in zip(columns, (np.int64, bool, bool)))
-    known = np.concatenate(states)[int(arrays["delay_steps"]) :]
-    by_sample = _by_sample(known, len(signal_mv), fs_hz, watch)
-    reach = round(APART_S * fs_hz)
-    for sample, is_readable in zip(samples.tolist(), readable.tolist()):  # a beat is judged when it is told
-        around = by_sample[max(sample - reach, 0) : sample + reach + 1]
-        around[(around == UNREADABLE) == is_readable] = NOISY if is_readable else UNREADABLE
-    return Reading(samples, readable, after_gap, by_sample, watch)
+    found: list[np.ndarray] = [np.zeros((0, 3), np.int64)]
+
+    def told(beats: list[RPeak]) -> np.ndarray:
+        found.append(np.array([(beat.sample, beat.readable, beat.after_gap) for beat in beats], int).reshape(-1, 3))
+        return detector.states
+
+    def states() -> Iterator[np.ndarray]:
+        for piece_mv in pieces(signal_mv, round(PIECE_S * fs_hz)):
+            yield told(detector.push_watched(*watch(piece_mv)))
+        if len(signal_mv):
+            yield told(detector.finish())
+
+    known = Runs.of(states()).after(int(arrays["delay_steps"]))
+    beats = np.concatenate(found)
+    samples, readable = beats[:, 0], beats[:, 1] > 0
+    by_sample = Runs.of(_as_told(_by_sample(known, len(signal_mv), fs_hz, watch), samples, readable, fs_hz))
+    return Reading(samples, readable, beats[:, 2] > 0, by_sample, watch)
+
+
+def _as_told(
+    states: Iterable[np.ndarray], samples: np.ndarray, readable: np.ndarray, fs_hz: float
+) -> Iterator[np.ndarray]:
+    """The parts (n,) of the `states` of a lead with those around each beat as it was told: it is judged then."""
+    reach, first = round(APART_S * fs_hz), 0
+    for part in states:
+        near = slice(*np.searchsorted(samples, (first - reach, first + len(part) + reach)))
+        if (part == UNREADABLE).any() or not readable[near].all():
+            for sample, is_readable in zip((samples[near] - first).tolist(), readable[near].tolist()):
+                around = part[max(sample - reach, 0) : max(sample + reach + 1, 0)]
+                around[(around == UNREADABLE) == is_readable] = NOISY if is_readable else UNREADABLE
+        yield part
+        first += len(part)
 
 
 def read_whole(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None) -> Reading:
     """The lead `signal_mv` (n,) by the network that looks both ways. DeepECGError as `read_causal`."""
     arrays = pretrained("whole") if arrays is None else arrays
-    watch, place = SignalWatch(fs_hz), RPlace(fs_hz)
+    watch = SignalWatch(fs_hz)
     if len(signal_mv) == 0:
-        return _reading(np.zeros(0, np.int64), np.zeros(0, np.int8), watch)
+        return _reading(np.zeros(0, np.int64), Runs.of([]), watch)
     stream = LogitStream(fs_hz, arrays, primed_gain(signal_mv, fs_hz))
-    watched = [watch(piece_mv) for piece_mv in _pieces(signal_mv, fs_hz)]
-    logits = np.concatenate([*(stream.push(filled_mv) for filled_mv, _ in watched), stream.finish()])
-    filled_mv, missing = (np.concatenate(parts) for parts in zip(*watched))
-    samples, last = [], -round(10.0 * fs_hz)
-    natural, limits = arrays["logit_scales"][0], (float(arrays["threshold"]), float(arrays["least"]))
-    for step in record_beats(logits[:, 0] * natural, *(limit * natural for limit in limits)).tolist():
-        about = r_about(step, stream.delay_steps, fs_hz)
-        r = None if about < 0 else place(filled_mv, missing, about)
-        if r is not None and r - last >= APART_S * fs_hz:
-            samples.append(r)
-            last = r
-    states = _settled(logits[stream.delay_steps :, 1], arrays["quality_limits"])
-    return _reading(np.array(samples, np.int64), _by_sample(states, len(signal_mv), fs_hz, watch), watch)
+    natural = arrays["logit_scales"][0]
+    candidates = _Candidates(fs_hz, stream.delay_steps, float(arrays["least"]) * natural)
+
+    def levels() -> Iterator[np.ndarray]:
+        for piece_mv in pieces(signal_mv, round(PIECE_S * fs_hz)):
+            filled_mv, missing = watch(piece_mv)
+            logits = stream.push(filled_mv)
+            candidates.add(logits[:, 0] * natural, filled_mv, missing)
+            yield _levels(logits[:, 1], arrays["quality_limits"])
+        logits = stream.finish()
+        candidates.add(logits[:, 0] * natural)
+        yield _levels(logits[:, 1], arrays["quality_limits"])
+
+    reached = Runs.of(levels()).after(stream.delay_steps)
+    samples = candidates.beats(float(arrays["threshold"]) * natural)
+    states = Runs.of(_by_sample(Runs.of(_settled(reached)), len(signal_mv), fs_hz, watch))
+    return _reading(samples, states, watch)
+
+
+class _Candidates:
+    """The peaks of the beat logit of a lead as it passes, each with the R-peak near it, -1 for none."""
+
+    def __init__(self, fs_hz: float, delay_steps: int, least: float):
+        self._fs_hz, self._delay_steps = fs_hz, delay_steps
+        self._strongest, self._place = StrongestPeaks(least), RPlace(fs_hz)
+        back_steps = delay_steps + 2 * AROUND_STEPS + STEP
+        self._history = round((back_steps / STEP_HZ + R_BASELINE_S) * fs_hz) + self._place.reach
+        self._signal_mv, self._missing, self._zero = np.zeros(0), np.zeros(0, bool), 0
+        self._steps, self._logits, self._r = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0, np.int64)]
+
+    def add(self, logits: np.ndarray, filled_mv: np.ndarray | None = None, missing: np.ndarray | None = None):
+        """Takes the next `logits` (steps,) and samples (n,); without samples the signal has ended."""
+        if filled_mv is not None and missing is not None:
+            surplus = max(len(self._signal_mv) - self._history, 0)
+            self._signal_mv = np.concatenate((self._signal_mv[surplus:], filled_mv))
+            self._missing = np.concatenate((self._missing[surplus:], missing))
+            self._zero += surplus
+        steps, heights = self._strongest(logits, ended=filled_mv is None)
+        self._steps.append(steps)
+        self._logits.append(heights)
+        self._r.append(np.array([self._r_near(step) for step in steps.tolist()], np.int64))
+
+    def beats(self, threshold: float) -> np.ndarray:
+        """The R-peaks (beats,) of those that are beats, rising; of two of one QRS the first."""
+        steps, logits, r = (np.concatenate(parts) for parts in (self._steps, self._logits, self._r))
+        samples, last = [], -round(10.0 * self._fs_hz)
+        for sample in r[record_beats(steps, logits, threshold)].tolist():
+            if sample >= 0 and sample - last >= APART_S * self._fs_hz:
+                samples.append(sample)
+                last = sample
+        return np.array(samples, np.int64)
+
+    def _r_near(self, step: int) -> int:
+        about = r_about(step, self._delay_steps, self._fs_hz)
+        place = None if about < 0 else self._place(self._signal_mv, self._missing, about - self._zero)
+        return -1 if place is None else self._zero + place
 
 
 def r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
@@ -98,39 +162,48 @@ def causal_r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
     return read_causal(signal_mv, fs_hz).samples
 
 
-def _pieces(signal_mv: np.ndarray, fs_hz: float) -> Iterator[np.ndarray]:
-    step = round(PIECE_S * fs_hz)
-    return (signal_mv[start : start + step] for start in range(0, len(signal_mv), step))
+def _levels(logits: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Which of both `limits` each of `logits` (steps,) reaches, (steps,) int8: 1 the first, 2 the second, 3 both."""
+    return (logits >= limits[0]).astype(np.int8) + np.int8(2) * (logits >= limits[1])
 
 
-def _settled(logits: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """The quality at each step, (steps,) int8: that of most `logits` (steps,) within SETTLE_STEPS of it."""
-    above = (logits[None] >= np.asarray(limits)[:, None]).astype(np.float32)
+def _settled(levels: Runs) -> Iterator[np.ndarray]:
+    """The quality at each step, (steps,) int8 in parts: that of most `levels` within SETTLE_STEPS of it."""
+    for start in range(0, len(levels), BLOCK):
+        first, last = max(start - SETTLED_STEPS, 0), min(start + BLOCK + SETTLED_STEPS, len(levels))
+        yield _settled_at(levels[first:last])[start - first : start - first + BLOCK]
+
+
+def _settled_at(levels: np.ndarray) -> np.ndarray:
+    above = np.stack([levels & 1, levels >> 1]).astype(np.float32)
     noisy, unreadable = uniform_filter1d(above, 2 * SETTLE_STEPS + 1, mode="nearest") > 0.5
     for first, last in stretches(~unreadable):  # short ones within unreadable signal
-        unreadable[first : last + 1] = first > 0 and last + 1 < len(logits) and last - first < 2 * SETTLE_STEPS
+        unreadable[first : last + 1] = first > 0 and last + 1 < len(levels) and last - first < 2 * SETTLE_STEPS
     return np.where(unreadable, np.int8(UNREADABLE), noisy.astype(np.int8))
 
 
-def _by_sample(states: np.ndarray, length: int, fs_hz: float, watch: SignalWatch) -> np.ndarray:
-    """The states of `length` samples, (n,) int8, from those of steps, the first of which is that of the first sample.
+def _by_sample(states: Runs, length: int, fs_hz: float, watch: SignalWatch) -> Iterator[np.ndarray]:
+    """The states of `length` samples, int8 in parts, from those of steps, the first of which is the first sample's.
 
     What the `watch` over the signal has seen lost is LOST.
     """
-    if len(states) == 0:
-        return np.zeros(length, np.int8)
-    steps = (np.arange(length) * (STEP_HZ / fs_hz)).astype(np.int32)
-    by_sample = states[np.minimum(steps, len(states) - 1)]
-    for first, last in watch.lost:
-        by_sample[first : last + 1] = LOST
-    return by_sample
+    for start in range(0, length, BLOCK):
+        samples = np.arange(start, min(start + BLOCK, length))
+        if len(states) == 0:
+            yield np.zeros(len(samples), np.int8)
+            continue
+        steps = np.minimum((samples * (STEP_HZ / fs_hz)).astype(np.int64), len(states) - 1)
+        part = states[steps[0] : steps[-1] + 1][steps - steps[0]]
+        for first, last in watch.lost_within(start, start + len(part) - 1):
+            part[max(first - start, 0) : last + 1 - start] = LOST
+        yield part
 
 
-def _reading(samples: np.ndarray, states: np.ndarray, watch: SignalWatch) -> Reading:
-    """The reading of R-peaks whose `states` (n,) are known from both sides."""
-    unreadable = states == UNREADABLE
-    readable = ~unreadable[samples]
-    before = np.cumsum(unreadable)[samples]
+def _reading(samples: np.ndarray, states: Runs, watch: SignalWatch) -> Reading:
+    """The reading of R-peaks whose `states` are known from both sides."""
+    unreadable = states.values == UNREADABLE
+    readable = states[samples] != UNREADABLE
+    before = states.counted(unreadable, samples)
     after_gap, last = np.zeros(len(samples), bool), 0
     for number, (is_readable, count) in enumerate(zip(readable.tolist(), before.tolist())):
         after_gap[number] = count > last

@@ -6,14 +6,15 @@ labelled by itself, so that it is known when it is needed.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from config import CLASSES
 from deep_ecg.beats.beat_network import APART_S
-from deep_ecg.beats.inputs import network_inputs
+from deep_ecg.beats.inputs import input_blocks
 from deep_ecg.beats.signal_quality import UNREADABLE
-from deep_ecg.beats.signal_watch import SignalWatch, stretches
+from deep_ecg.beats.signal_watch import Runs, SignalWatch
 from deep_ecg.beats.whole_record import Reading, read_causal, read_whole
 from deep_ecg.labelling.signal_state import Stretch, lost_before, signal_at, unread_stretches
 from deep_ecg.networks.classifier import UNREAD, Classifier
@@ -48,23 +49,26 @@ def detected_beats(record: Record, classifier: Classifier, others: Iterable[Reco
     it takes.
     """
     records, readings = [record], [_read(record, classifier)]
-    taken = np.zeros(len(record.signal_mv), np.int8)  # which of the leads each sample is read from
-    open_parts = readings[0].states >= UNREADABLE
-    for other in others if open_parts.any() else ():
+    states = readings[0].states
+    taken = Runs.combined(np.zeros_like, states)  # which of the leads each sample is read from
+    for other in others if (states.values >= UNREADABLE).any() else ():
         reading = _read(other, classifier)
-        covered = open_parts & (reading.states < UNREADABLE)
-        if covered.any():
-            taken[covered] = len(records)
+        covered = Runs.combined(lambda now, new: (now >= UNREADABLE) & (new < UNREADABLE), states, reading.states)
+        if covered.values.any():
+            taken = Runs.combined(partial(_replaced, value=len(records)), taken, covered)
+            states = Runs.combined(_replaced, states, covered, reading.states)
             records.append(other)
             readings.append(reading)
-            open_parts &= ~covered
-        if not open_parts.any():
+        if not (states.values >= UNREADABLE).any():
             break
     found = [_beats_of(*pair, classifier) for pair in zip(records, readings)]
     if len(found) == 1:
         return found[0]
-    states = np.choose(taken, [reading.states for reading in readings])
     return _merged(records, found, taken, unread_stretches(record, states))
+
+
+def _replaced(old: np.ndarray, covered: np.ndarray, value: np.ndarray | int) -> np.ndarray:
+    return np.where(covered, value, old).astype(old.dtype)
 
 
 def _read(record: Record, classifier: Classifier) -> Reading:
@@ -78,16 +82,16 @@ def _beats_of(record: Record, reading: Reading, classifier: Classifier) -> LeadB
     if readable.any():
         samples = reading.samples[readable]
         annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
-        inputs = network_inputs(record, annotation, classifier.inputs)
-        proba[readable], groups[readable] = classifier.probabilities(inputs), inputs.groups
+        blocks = input_blocks(record, annotation, classifier.inputs, reading.watch)
+        proba[readable], groups[readable] = classifier.probabilities(blocks)
     signal = signal_at(reading.watch, reading.samples, record.fs_hz, reading.states)
     after_gap = reading.after_gap | lost_before(reading.watch, reading.samples)
     unread = unread_stretches(record, reading.states)
     return LeadBeats(reading.samples, proba, groups, after_gap, signal, reading.watch, unread)
 
 
-def _merged(records: list[Record], found: list[LeadBeats], taken: np.ndarray, unread: list[Stretch]) -> LeadBeats:
-    """The beats of each lead where it is `taken` (samples,); two of one QRS, on both sides of a change, are one."""
+def _merged(records: list[Record], found: list[LeadBeats], taken: Runs, unread: list[Stretch]) -> LeadBeats:
+    """The beats of each lead where it is `taken`; two of one QRS, on both sides of a change, are one."""
     numbers = np.concatenate([np.full(len(one.samples), number) for number, one in enumerate(found)])
     samples = np.concatenate([one.samples for one in found])
     order = np.argsort(samples, kind="stable")
@@ -103,7 +107,7 @@ def _merged(records: list[Record], found: list[LeadBeats], taken: np.ndarray, un
     over = [
         Stretch(first, last, str(name))
         for number, name in enumerate(names[1:], 1)
-        for first, last in stretches(taken == number)
+        for first, last in taken.stretches(taken.values == number)
         if np.searchsorted(samples[order], first) < np.searchsorted(samples[order], last, side="right")
     ]
     over.sort(key=lambda one: one.first)

@@ -18,7 +18,7 @@ import wfdb
 
 from config import CLASSES, Config
 from deep_ecg.beats.input_settings import InputSettings
-from deep_ecg.beats.inputs import cleaned, network_inputs
+from deep_ecg.beats.inputs import cleaned, input_blocks
 from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.labelling.lead_beats import LeadBeats, detected_beats
 from deep_ecg.labelling.reference import labels_at, reference_beside
@@ -279,7 +279,7 @@ def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Label
 
 def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
     """Calibrated class probabilities (beats, 5) of the beats of `record` at the R-peaks of `annotation`."""
-    return classifier.probabilities(network_inputs(record, annotation, classifier.inputs))
+    return classifier.probabilities(input_blocks(record, annotation, classifier.inputs, watched(record)))[0]
 
 
 def open_record(
@@ -383,12 +383,9 @@ def _other_leads(file: AnyRecord, record: Record, preferred: Sequence[str]) -> I
 
 def _given(record: Record, annotation: Annotation, classifier: Classifier) -> LeadBeats:
     """The beats at R-peaks that were given: whoever gave them could read the signal."""
-    samples, groups = annotation.samples, np.zeros(0, np.int64)
-    proba = np.empty((0, len(CLASSES)), np.float32)
-    if len(samples):
-        inputs = network_inputs(record, annotation, classifier.inputs)
-        proba, groups = classifier.probabilities(inputs), inputs.groups
-    watch = watched(record)
+    samples, watch = annotation.samples, watched(record)
+    blocks = input_blocks(record, annotation, classifier.inputs, watch) if len(samples) else ()
+    proba, groups = classifier.probabilities(blocks)
     after_gap = annotation.after_gap | lost_before(watch, samples)
     return LeadBeats(samples, proba, groups, after_gap, signal_at(watch, samples, record.fs_hz), watch)
 

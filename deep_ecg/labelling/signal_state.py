@@ -9,8 +9,9 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 from scipy.signal import periodogram
 
+from deep_ecg.beats.inputs import PIECE_SAMPLES
 from deep_ecg.beats.signal_quality import LOST, STATES, UNREADABLE
-from deep_ecg.beats.signal_watch import SignalWatch, stretches
+from deep_ecg.beats.signal_watch import Runs, SignalWatch, pieces
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.text import clock
 from dsp_filters import bandpass_sos, filter_zero_phase
@@ -59,14 +60,15 @@ def silent_stretches(record: Record, samples: np.ndarray) -> list[Stretch]:
 def watched(record: Record) -> SignalWatch:
     """The watch over all of the signal of `record`, which takes seconds for a day of it."""
     watch = SignalWatch(record.fs_hz)
-    watch(record.signal_mv)
+    for piece_mv in pieces(record.signal_mv, PIECE_SAMPLES):
+        watch(piece_mv)
     return watch
 
 
-def signal_at(watch: SignalWatch, samples: np.ndarray, fs_hz: float, states: np.ndarray | None = None) -> np.ndarray:
+def signal_at(watch: SignalWatch, samples: np.ndarray, fs_hz: float, states: Runs | None = None) -> np.ndarray:
     """The state of the signal at each of the beats at `samples`, (beats,): that of STATES, "lost" where some is near.
 
-    `states` (n,) are those of `Reading`; without them it is "ok" elsewhere.
+    `states` are those of `Reading`; without them it is "ok" elsewhere.
     """
     reach = round(NEAR_S * fs_hz)
     lost = [watch.lost_between(max(sample - reach, 0), sample + reach) for sample in samples.tolist()]
@@ -74,9 +76,10 @@ def signal_at(watch: SignalWatch, samples: np.ndarray, fs_hz: float, states: np.
     return np.where(np.array(lost, bool) & (at_beats != STATES[UNREADABLE]), "lost", at_beats)
 
 
-def unread_stretches(record: Record, states: np.ndarray) -> list[Stretch]:
-    """The stretches of UNREAD_S and more in which nothing can be read by the `states` (n,) of `Reading`."""
-    found = [one for one in stretches(states >= UNREADABLE) if one[1] - one[0] >= UNREAD_S * record.fs_hz]
+def unread_stretches(record: Record, states: Runs) -> list[Stretch]:
+    """The stretches of UNREAD_S and more in which nothing can be read by the `states` of `Reading`."""
+    long = states.stretches(states.values >= UNREADABLE)
+    found = [one for one in long if one[1] - one[0] >= UNREAD_S * record.fs_hz]
     if not found:
         return []
     known_mv = record.signal_mv[np.isfinite(record.signal_mv)]

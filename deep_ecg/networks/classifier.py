@@ -1,5 +1,6 @@
 """A trained network with all that it takes to use it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ RUNTIMES = ("fp32", "int8", "torch", "onnx")
 ONNX_FILES = {"fp32": "-fp32.onnx", "int8": ".onnx", "onnx": ".onnx"}  # how the pretrained ones' names end
 UNCLASSIFIABLE = CLASSES.index("Q")
 UNREAD = np.eye(len(CLASSES))[UNCLASSIFIABLE]  # in the place of probabilities where the signal could not be read
+NO_GROUPS = np.zeros(0, np.int64)
 SYNTHETIC_NETWORK = "SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only"
 
 
@@ -55,10 +57,17 @@ class Classifier:
         """Whether it learned from SYNTHETIC data."""
         return self.description.synthetic
 
-    def probabilities(self, inputs: NetworkInputs) -> np.ndarray:
-        """Calibrated class probabilities (beats, classes) of the beats of one patient, the first of which is new."""
-        proba = predict_proba(self.model, inputs.windows, inputs.features)
-        return Decision(self.description.decision)(proba, inputs.groups, inputs.rr_s)
+    def probabilities(self, blocks: Iterable[NetworkInputs]) -> tuple[np.ndarray, np.ndarray]:
+        """Calibrated class probabilities (beats, classes) of the beats of one patient, the first of which is new.
+
+        They come in `blocks`, of which one is looked at at a time. The groups (beats,) of their inputs, too.
+        """
+        decision, proba, groups = Decision(self.description.decision), [np.zeros((0, len(CLASSES)))], [NO_GROUPS]
+        for inputs in blocks:
+            of_network = predict_proba(self.model, inputs.windows, inputs.features)
+            proba.append(decision(of_network, inputs.groups, inputs.rr_s))
+            groups.append(inputs.groups)
+        return np.concatenate(proba), np.concatenate(groups)
 
 
 def is_sure(proba: np.ndarray, min_confidence: float) -> np.ndarray:

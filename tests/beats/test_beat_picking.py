@@ -1,8 +1,9 @@
 """Which peaks are beats: cases worked out by hand."""
 
 import numpy as np
+import pytest
 
-from deep_ecg.beats.beat_picking import Peak, StreamPicker, peaks_of, record_beats
+from deep_ecg.beats.beat_picking import Peak, StreamPicker, StrongestPeaks, peaks_of, record_beats, strongest
 
 
 def picked(*peaks: tuple[int, float], threshold=0.0, least=-2.0, clearly=1.0) -> list[list[int]]:
@@ -56,23 +57,38 @@ def logits(length: int, peaks: dict[int, float]) -> np.ndarray:
     return row
 
 
+def beats_of(row: np.ndarray, threshold: float, least: float) -> np.ndarray:
+    peaks = strongest(row, least)
+    return peaks[record_beats(peaks, row[peaks], threshold)]
+
+
 def test_of_close_peaks_of_a_record_the_higher_one_is_the_beat():
     row = logits(200, {50: 1.0, 58: 3.0, 100: 3.0, 109: 3.0, 150: -0.5})
-    assert record_beats(row, 0.0, -3.0).tolist() == [58, 100]
+    assert beats_of(row, 0.0, -3.0).tolist() == [58, 100]
 
 
 def test_where_beats_are_sure_the_rhythm_does_not_matter():
     peaks = {50 + 40 * beat: 4.0 for beat in range(30)} | {70 + 40 * 20: 0.1, 70 + 40 * 22: -0.1}
-    assert record_beats(logits(1400, peaks), 0.0, -3.0).tolist() == sorted({*peaks} - {70 + 40 * 22})
+    assert beats_of(logits(1400, peaks), 0.0, -3.0).tolist() == sorted({*peaks} - {70 + 40 * 22})
 
 
 def test_where_beats_are_doubtful_what_is_in_time_is_taken_and_what_is_not_is_left():
     regular = {50 + 40 * beat: 0.5 for beat in range(60)}
     late = 50 + 40 * 30
     peaks = regular | {late: -0.4, 68 + 40 * 15: 0.3}
-    assert record_beats(logits(2500, peaks), 0.0, -3.0).tolist() == sorted(regular)
+    assert beats_of(logits(2500, peaks), 0.0, -3.0).tolist() == sorted(regular)
 
 
 def test_there_may_be_no_peak_at_all():
-    assert record_beats(np.full(500, -6.0), 0.0, -3.0).tolist() == []
-    assert record_beats(np.zeros(0), 0.0, -3.0).tolist() == []
+    assert beats_of(np.full(500, -6.0), 0.0, -3.0).tolist() == []
+    assert beats_of(np.zeros(0), 0.0, -3.0).tolist() == []
+
+
+@pytest.mark.parametrize("size", [1, 7, 20, 64, 1000])
+def test_peaks_are_the_same_in_parts_of_any_size(size):
+    row = np.random.default_rng(size).integers(-4, 4, 3000).astype(float)  # with many equals
+    find = StrongestPeaks(0.0)
+    parts = [find(row[start : start + size]) for start in range(0, len(row), size)] + [find(np.zeros(0), ended=True)]
+    steps, heights = (np.concatenate(both) for both in zip(*parts))
+    assert steps.tolist() == strongest(row, 0.0).tolist()
+    assert heights.tolist() == row[steps].tolist()

@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 
+import dsp_filters
 from config import MODES, Config
 from deep_ecg.beats.arrays import NetworkInputs
 from deep_ecg.beats.input_settings import InputSettings
-from deep_ecg.beats.inputs import CHANNELS, FEATURES, BeatRecipe, network_inputs
+from deep_ecg.beats.inputs import CHANNELS, FEATURES, BeatRecipe, input_blocks, network_inputs
 from deep_ecg.beats.rhythm import rr_intervals
 from deep_ecg.beats.shape import P_WAVE, SHAPE, cut_windows
+from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.records.wfdb_files import Annotation, Record
 
 WINDOWS = {"diagnostic": {}, "causal": {}, "causal, 60 ms": {"look_ahead_ms": 60.0}}
+TOLERANCE = 1e-4  # of inputs of blocks that are resampled both ways each by itself, in standard deviations of a beat
 T = np.arange(-140, 140)  # samples around R
 NARROW, WIDE = np.exp(-0.5 * (T / 4) ** 2), -np.exp(-0.5 * (T / 15) ** 2)
 
@@ -246,3 +249,29 @@ def test_the_settings_of_a_run_and_those_of_the_inputs_say_the_same():
         made = InputSettings.of(config)
         assert made.look_ahead_samples == config.look_ahead_samples == (15 if mode == "causal" else 140)
         assert made.causal == (mode == "causal")
+
+
+# Block by block ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fs_hz", [360.0, 250.0])
+def test_blocks_make_the_inputs_of_the_whole(record, annotation, mode, fs_hz, monkeypatch):
+    long_mv = np.concatenate([record.signal_mv + 0.3 * number for number in range(3)])  # the baseline jumps, too
+    samples = np.concatenate([annotation.samples + number * len(record.signal_mv) for number in range(3)])
+    long = Record("long", "MLII", fs_hz, long_mv)
+    beats = Annotation(samples, np.full(len(samples), "N"), np.zeros(len(samples), bool))
+    whole = network_inputs(long, beats, settings(mode))
+    monkeypatch.setattr(dsp_filters, "BLOCK_SAMPLES", 1000)
+    monkeypatch.setattr("deep_ecg.beats.inputs.PIECE_SAMPLES", 777)
+    monkeypatch.setattr("deep_ecg.beats.inputs.BLOCK_BEATS", 13)
+    watch = SignalWatch(fs_hz)
+    watch(long_mv)
+    blocks = list(input_blocks(long, beats, settings(mode), watch))
+    assert len(blocks) > 3
+    for name in vars(whole):
+        parts = np.concatenate([getattr(block, name) for block in blocks])
+        if mode == "causal" or name in ("groups", "rr_s"):
+            np.testing.assert_array_equal(parts, getattr(whole, name))
+        else:
+            np.testing.assert_allclose(parts, getattr(whole, name), atol=TOLERANCE)

@@ -15,7 +15,7 @@ from scipy.signal import resample_poly
 
 import config as settings
 from config import CLASSES, Config, with_overrides
-from deep_ecg.beats.signal_watch import SignalWatch
+from deep_ecg.beats.signal_watch import Runs, SignalWatch
 from deep_ecg.beats.whole_record import Reading
 from deep_ecg.labelling import lead_beats, predict
 from deep_ecg.networks.classifier import load_classifier
@@ -634,7 +634,7 @@ def test_a_record_without_beats_gets_an_empty_table_and_its_own_status(tmp_path,
 
 def test_one_beat_is_labelled(tmp_path, checkpoint, monkeypatch):
     record = write_record(tmp_path, "one", spikes_mv(np.array([2.0]), 4, 250)[:, None], 250)
-    no, states = np.zeros(1, bool), np.zeros(1000, np.int8)
+    no, states = np.zeros(1, bool), Runs.of([np.zeros(1000, np.int8)])
     reading = Reading(np.array([500]), ~no, no, states, SignalWatch(250))
     monkeypatch.setattr(lead_beats, "read_whole", lambda signal_mv, fs_hz: reading)
     [summary] = predict.predict_records([record], Config(), tmp_path / "out", checkpoint=checkpoint)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from deep_ecg.beats.signal_quality import LOST, NOISY, STATES, UNREADABLE
+from deep_ecg.beats.signal_watch import Runs
 from deep_ecg.labelling.signal_state import (
     Stretch,
     as_json,
@@ -85,7 +86,7 @@ def test_a_stretch_that_cannot_be_read_has_a_reason(why, spoilt):
     states[5000:8000] = UNREADABLE
     if why in ("missing", "lead off") or np.ptp(signal_mv[5000:8000]) == 0:
         states[5125:8000] = LOST
-    assert unread_stretches(Record("r", "II", FS_HZ, signal_mv), states) == [Stretch(5000, 7999, why)]
+    assert unread_stretches(Record("r", "II", FS_HZ, signal_mv), Runs.of([states])) == [Stretch(5000, 7999, why)]
 
 
 def test_mains_cannot_be_told_where_the_rate_is_too_low():
@@ -97,8 +98,8 @@ def test_less_than_a_second_is_not_told(length, told):
     states = np.zeros(5000, np.int8)
     states[1000 : 1000 + length] = UNREADABLE
     record = Record("r", "II", FS_HZ, np.random.default_rng(0).normal(size=5000))
-    assert len(unread_stretches(record, states)) == told
-    assert unread_stretches(record, np.full(5000, NOISY, np.int8)) == []
+    assert len(unread_stretches(record, Runs.of([states]))) == told
+    assert unread_stretches(record, Runs.of([np.full(5000, NOISY, np.int8)])) == []
 
 
 def test_the_state_at_beats():
@@ -106,7 +107,7 @@ def test_the_state_at_beats():
     states[1000:2000], states[2000:3000] = NOISY, UNREADABLE
     signal_mv[4000:4100] = np.nan
     watch = watched(Record("r", "II", FS_HZ, signal_mv))
-    found = signal_at(watch, np.array([500, 1500, 2500, 3500, 3950]), FS_HZ, states)
+    found = signal_at(watch, np.array([500, 1500, 2500, 3500, 3950]), FS_HZ, Runs.of([states]))
     assert found.tolist() == ["ok", "noisy", "unreadable", "ok", "lost"]
     assert set(found) <= set(STATES)
 
