@@ -41,6 +41,7 @@ from deep_ecg.system.text import markdown_table, number, percent
 from deep_ecg.system.workers import run_jobs
 from deep_ecg.training import engine
 
+REPORT = "rhythm.json"
 TAUGHT_BY = ("mitdb", "afdb", "vitaldb_arrdb", "cinc2017")
 A_BATCH = {"mitdb": 20, "afdb": 44, "vitaldb_arrdb": 32, "cinc2017": 32}  # stretches of each
 HIDDEN, STEPS, STRETCH_BEATS, LEARNING_RATE = 16, 1400, 192, 1e-2
@@ -80,7 +81,7 @@ def add_options(parser: argparse.ArgumentParser):
 def run(options: argparse.Namespace):
     """Trains, writes the network and the report, and prints that."""
     report = measured(options)
-    print("\n".join(["", *table(report), "", f"report       {write_json(options.out / 'rhythm.json', report)}"]))
+    print("\n".join(["", *table(report), "", f"report       {write_json(options.out / REPORT, report)}"]))
 
 
 def measured(options: argparse.Namespace) -> dict:

@@ -25,6 +25,7 @@ from experiments import (
     growth,
     look_ahead,
     noise_stress,
+    rhythm,
     speed,
     streaming,
     torchrun,
@@ -69,6 +70,7 @@ MEASUREMENTS = {  # the tables that an experiment makes of its own report
     "archive": archive_speed,
     "torchrun": torchrun,
     "growth": growth,
+    "rhythm": rhythm,
 }
 MARK = re.compile(r"<!-- (\w+): rebuilt by `python -m experiments tables` -->")
 BLOCK = re.compile(rf"({MARK.pattern}\n).*?(<!-- end of \2 -->)", re.DOTALL)

@@ -294,7 +294,7 @@ class BeatStream:
             if self._zero_phase and following is None and not ended:
                 break
             ready.append((self._waiting.popleft(), following if self._zero_phase else None))
-        return [self._told(*pair, *inputs) for pair, inputs in zip(ready, self._inputs(ready))]
+        return [self._told(beat, following, *inputs) for (beat, following), inputs in zip(ready, self._inputs(ready))]
 
     def _inputs(self, ready: list[tuple[_Waiting, _Waiting | None]]) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
         """Window, features and group of each beat; beats without an unreadable one between them are made at once."""
