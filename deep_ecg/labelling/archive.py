@@ -12,10 +12,10 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import lru_cache, partial
 from io import StringIO
 from pathlib import Path, PurePosixPath
 
@@ -126,6 +126,9 @@ class Outcome:
     no_beats: bool = False
     synthetic: bool = False
     other_lead: bool = False  # than the network's own, without being asked for
+
+
+Outcomes = Callable[[Job, Sequence[Found]], Iterator[Outcome]]  # has records labelled; what came of each, in order
 
 
 # Which records -----------------------------------------------------------------------------------------------------
@@ -276,13 +279,14 @@ def label_archive(
     report: bool = True,
     keep_identity: bool = False,
     text: TextSettings = NO_SETTINGS,
+    outcomes: Outcomes | None = None,
 ):
     """Labels the records `found` in `root` with `workers` processes (0: one a core) and writes the manifest.
 
-    `others` are files that were left out, which is said. The settings are those of `predict_records`. A record that
-    cannot be used is reported and left out; PartlyDone is raised at the end where there were any, else NoBeats where
-    one holds no beat. DeepECGError where nothing can be done: a wrong setting or network, an output folder in use or
-    without room.
+    `others` are files that were left out, which is said. `outcomes` has the records labelled where that is not to be
+    done by processes of this machine. The other settings are those of `predict_records`. A record that cannot be used
+    is reported and left out; PartlyDone is raised at the end where there were any, else NoBeats where one holds no
+    beat. DeepECGError where nothing can be done: a wrong setting or network, an output folder in use or without room.
     """
     check_min_confidence(min_confidence)
     if workers < 0:
@@ -297,7 +301,8 @@ def label_archive(
         print(SYNTHETIC_NETWORK)
     with locked(out):
         try:
-            counts = _label_all(job, found, min(workers or os.cpu_count() or 1, len(found)), progress)
+            by_processes = partial(_by_processes, workers=min(workers or os.cpu_count() or 1, len(found)))
+            counts = _label_all(job, found, outcomes or by_processes, progress)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(INTERRUPTED) from None
     _report(counts, [out / MANIFEST, *[_index(job, found)] * report], others)
@@ -308,14 +313,13 @@ def _index(job: Job, found: Sequence[Found]) -> Path:
     return job.out / (OTHER_INDEX if any(one.results == "index" for one in found) else INDEX)
 
 
-def _label_all(job: Job, found: Sequence[Found], workers: int, progress: bool) -> Counter:
+def _label_all(job: Job, found: Sequence[Found], outcomes: Outcomes, progress: bool) -> Counter:
     """Labels the records and writes the manifest; how many records there were of each kind."""
     counts: Counter[str] = Counter()
     rows = []
     with atomic_file(job.out / MANIFEST) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as manifest:
         manifest.write(json.dumps({"made_with": job.made_with()}) + "\n")
-        outcomes = _outcomes(job, found, workers)
-        for one in tqdm(outcomes, "records", len(found), unit="record", disable=None if progress else True):
+        for one in tqdm(outcomes(job, found), "records", len(found), unit="record", disable=None if progress else True):
             manifest.write(one.line + "\n")
             rows.append(one.row)
             counts.update(name for name in ("unchanged", "no_beats", "synthetic", "other_lead") if getattr(one, name))
@@ -329,7 +333,7 @@ def _label_all(job: Job, found: Sequence[Found], workers: int, progress: bool) -
     return counts
 
 
-def _outcomes(job: Job, found: Sequence[Found], workers: int) -> Iterator[Outcome]:
+def _by_processes(job: Job, found: Sequence[Found], workers: int) -> Iterator[Outcome]:
     """What comes of each record, in order. After a worker died, the next records are done each in its own process."""
     place = 0
     while place < len(found):
@@ -340,10 +344,11 @@ def _outcomes(job: Job, found: Sequence[Found], workers: int) -> Iterator[Outcom
         except WorkerDied:
             for one in found[place : place + ALONE * workers]:
                 place += 1
-                yield _alone(job, one)
+                yield alone(job, one)
 
 
-def _alone(job: Job, one: Found) -> Outcome:
+def alone(job: Job, one: Found) -> Outcome:
+    """What comes of a record, done in a process of its own, for one has died over it."""
     try:
         return next(run_jobs([delayed(label_one)(job, one)], 2))
     except WorkerDied as error:
@@ -410,7 +415,7 @@ def _page_of(job: Job, name: str, entry: dict) -> str | None:
     return str(PurePosixPath(name).with_name(page)) if job.report else None
 
 
-@cache
+@lru_cache(maxsize=1)
 def _classifier(job: Job) -> Classifier:
     """The network, once a process, on one thread: the work is shared out by records."""
     if job.runtime == "torch":

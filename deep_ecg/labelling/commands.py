@@ -2,12 +2,14 @@
 
 import argparse
 import sys
+from functools import partial
 from io import BufferedReader
 from pathlib import Path
 from typing import cast
 
 from config import MODES, PRESETS, Config, with_overrides
 from deep_ecg.labelling.archive import is_folder, label_archive, other_recordings, records_below, records_listed
+from deep_ecg.labelling.cluster import outcomes_of_cluster
 from deep_ecg.labelling.live import UNITS, follow, line_feed, record_feed
 from deep_ecg.labelling.predict import predict_records, record_path
 from deep_ecg.networks.classifier import RUNTIMES, load_classifier
@@ -64,6 +66,8 @@ def add_predict(group: argparse._SubParsersAction):
     target.add_argument("--list", type=Path, metavar="FILE", help=about)
     about = "processes for a folder or a list (default 0: one a core); what is done is not done again"
     target.add_argument("--workers", type=int, metavar="N", help=about)
+    about = "scheduler of a dask cluster, tcp://HOST:PORT, whose workers label a folder or a list (docs/archives.md)"
+    target.add_argument("--cluster", metavar="ADDRESS", help=about)
     about = "write no NAME.html and NAME-events.csv, and of a folder no index.html"
     target.add_argument("--no-report", dest="report", action="store_false", help=about)
     target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
@@ -119,14 +123,18 @@ def predict_command(options: dict):
     records, folders = options["records"], [record for record in options["records"] if is_folder(record)]
     if len(folders) + ("list" in options) + bool(len(records) > len(folders)) != 1:
         raise DeepECGError("name one source: `main.py predict RECORD...`, `predict FOLDER`, or `predict --list FILE`")
+    if {"workers", "cluster"} <= options.keys():
+        raise DeepECGError("--workers has no meaning with --cluster: a worker is a process there")
     if folders or "list" in options:
         root = Path(folders[0]) if folders else options["list"].parent
         found = records_below(root, chosen["text"]) if folders else records_listed(options["list"])
         others = other_recordings(root, found) if folders else []
+        if "cluster" in options:
+            chosen["outcomes"] = partial(outcomes_of_cluster, address=options["cluster"])
         label_archive(root, found, config, out, options.get("workers", 0), console.interactive(), others, **chosen)
         return
-    if "workers" in options:
-        raise DeepECGError("--workers has no meaning for single records: name a folder or --list FILE")
+    if of_many := {"workers", "cluster"} & options.keys():
+        raise DeepECGError(f"--{of_many.pop()} has no meaning for single records: name a folder or --list FILE")
     predict_records(records, config, out, **chosen)
 
 

@@ -455,7 +455,7 @@ def test_a_record_that_kills_its_worker_is_told_apart(monkeypatch):
     monkeypatch.setattr(archive, "run_jobs", deadly)
     names = ["a", "b", "deadly", *"cdefghij"]
     job = archive.Job(Path("root"), *[None] * 10)
-    outcomes = list(archive._outcomes(job, [Found(name) for name in names], 1))
+    outcomes = list(archive._by_processes(job, [Found(name) for name in names], 1))
     assert [json.loads(one.line)["record"] if one.why else one.line for one in outcomes] == names
     assert [one.why for one in outcomes if one.why] == ["record root/deadly: a worker process has died"]
     assert started == ["a", "b", "deadly", "deadly", *"cdefghij"]
