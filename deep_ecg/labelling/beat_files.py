@@ -22,7 +22,7 @@ from deep_ecg.labelling.trust import RATE_BEATS, graded, is_sure
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.files import GrowingFile, atomic_file
 
-SAVE_S = 10.0  # the annotation file is at most so much behind the table while samples come
+SAVE_S = 10.0  # the annotation file is at most so much behind the table
 
 
 class BeatFiles:
