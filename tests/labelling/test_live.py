@@ -257,8 +257,10 @@ def test_columns_and_units_can_be_chosen():
 
 
 def faulty(fs_hz: float = FS_HZ) -> np.ndarray:
-    """ECG with its lead off, at one value, and at a rail."""
+    """ECG with its lead off, at one value, and at a rail, and noise for a while."""
     signal_mv = np.round(ecg(60, fs_hz), 5)
+    noisy = slice(round(30 * fs_hz), round(36 * fs_hz))
+    signal_mv[noisy] += np.random.default_rng(0).normal(0, 2, len(signal_mv[noisy])).round(5)
     for start_s, length_s, level_mv in ((5, 0.2, np.nan), (9, 1.3, np.nan), (15, 2.1, 0.4), (21, 3, 5.0)):
         signal_mv[round(start_s * fs_hz) : round((start_s + length_s) * fs_hz)] = level_mv
     return signal_mv
