@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -275,6 +276,7 @@ class RPeakNetwork:
         self._last_r, self._apart = -round(10.0 * fs_hz), APART_S * fs_hz
         self._unread, self._unread_before = 0, 0  # unreadable steps in all, and up to the last beat that could be read
         self.states = np.zeros(0, np.int8)  # of the steps of the latest chunk, into QUALITIES
+        self.changes: list[tuple[int, str]] = []  # of them: the sample that made the change known, and the quality
 
     def push(self, chunk_mv: np.ndarray) -> list[tuple[int, int]]:
         """Feeds the next samples (n,), any n >= 0, in millivolts; returns the beats decided in them, oldest first.
@@ -295,7 +297,10 @@ class RPeakNetwork:
         self._signal_mv = np.concatenate((self._signal_mv, filled_mv))
         self._missing = np.concatenate((self._missing, missing))
         logits = self._logits.push(filled_mv)
+        before = self._settled.quality
         self.states = self._settled(logits[:, 1])
+        pairs = enumerate(pairwise([QUALITIES.index(before), *self.states.tolist()]), self._steps)
+        self.changes = [(self._logits.needed(step), QUALITIES[now]) for step, (was, now) in pairs if now != was]
         beats = self._read(logits[:, 0])
         self._signal_mv, self._missing = self._signal_mv[-self._history :], self._missing[-self._history :]
         return beats

@@ -23,6 +23,10 @@ class SignalWatch:
     A sample is lost where more than MISSING_S up to it were missing, or FLAT_S and more up to it stayed at one value
     (electrode off, saturation). Whether a sample is lost depends on the past alone. The stretches are kept until
     `forget`, for `lost_between`.
+
+    `fault` tells why the latest sample is lost, None where it is not: "missing": no numbers; "flat" or "saturated": no
+    change, the latter at the highest or lowest value so far. `changes` are those of it in the latest chunk: the sample
+    from which on it is another, and what it is then.
     """
 
     def __init__(self, fs_hz: float):
@@ -31,6 +35,8 @@ class SignalWatch:
         self._pushed, self._last_mv = 0, 0.0
         self._missing_run, self._unchanged_run = 0, 0
         self._lowest_mv, self._highest_mv = math.inf, -math.inf
+        self.fault: str | None = None
+        self.changes: list[tuple[int, str | None]] = []
         self._starts: list[int] = []  # first and last samples of the lost stretches, rising
         self._ends: list[int] = []
 
@@ -42,8 +48,9 @@ class SignalWatch:
         missing = self._unit.missing(chunk_mv)
         filled_mv = _filled(chunk_mv, missing, self._last_mv)
         missing_runs = run_lengths(missing, self._missing_run)
-        unchanged_runs = run_lengths(np.diff(filled_mv, prepend=self._last_mv) == 0, self._unchanged_run)
-        self._note((missing_runs > self._missing_limit) | (unchanged_runs >= self._flat_limit))
+        unchanged = filled_mv == np.concatenate(([self._last_mv], filled_mv[:-1]))
+        unchanged_runs = run_lengths(unchanged, self._unchanged_run)
+        self._note(missing_runs > self._missing_limit, unchanged_runs >= self._flat_limit, filled_mv)
         self._missing_run, self._unchanged_run = int(missing_runs[-1]), int(unchanged_runs[-1])
         self._lowest_mv = min(self._lowest_mv, float(filled_mv.min()))
         self._highest_mv = max(self._highest_mv, float(filled_mv.max()))
@@ -55,19 +62,6 @@ class SignalWatch:
     def unit(self) -> str | None:
         """A line that says so where the signal's numbers are no millivolts; None where they can be."""
         return UNIT if self._unit.lifted else None
-
-    @property
-    def fault(self) -> str | None:
-        """Why the latest sample is lost; None where it is not.
-
-        "missing": no numbers; "flat" or "saturated": no change, the latter at the highest or lowest value so far.
-        """
-        if self._missing_run > self._missing_limit:
-            return "missing"
-        if self._unchanged_run < self._flat_limit:
-            return None
-        at_rail = self._last_mv in (self._lowest_mv, self._highest_mv) and self._lowest_mv < self._highest_mv
-        return "saturated" if at_rail else "flat"
 
     @property
     def lost(self) -> list[tuple[int, int]]:
@@ -89,16 +83,29 @@ class SignalWatch:
         surplus = max(bisect_right(self._ends, before) - 1, 0)
         del self._starts[:surplus], self._ends[:surplus]
 
-    def _note(self, lost: np.ndarray):
-        """Takes in the stretches of the chunk's lost samples, of which the first may go on with the latest."""
-        if not lost.any():
+    def _note(self, missing: np.ndarray, flat: np.ndarray, filled_mv: np.ndarray):
+        """Takes in which of the chunk's samples (n,) are lost because they are `missing`, or `flat`."""
+        self.changes, lost = [], missing | flat
+        if self.fault is None and not lost.any():
             return
-        starts, ends = (list(edges) for edges in zip(*stretches(lost, self._pushed)))
-        if self._ends and self._ends[-1] + 1 == starts[0]:
-            self._ends[-1] = ends.pop(0)
-            starts.pop(0)
-        self._starts += starts
-        self._ends += ends
+        before = 0 if self.fault is None else 1 if self.fault == "missing" else 2
+        kinds = np.where(missing, 1, np.where(flat, 2, 0))
+        for at in np.flatnonzero(np.diff(kinds, prepend=before)).tolist():
+            self.fault = (None, "missing", self._kind_of_flat(filled_mv[: at + 1]))[kinds[at]]
+            self.changes.append((self._pushed + at, self.fault))
+        self._keep(stretches(lost, self._pushed))
+
+    def _kind_of_flat(self, filled_mv: np.ndarray) -> str:
+        """What a stretch without change is that is one with the last of the chunk's samples so far."""
+        low_mv, high_mv = min(self._lowest_mv, filled_mv.min()), max(self._highest_mv, filled_mv.max())
+        return "saturated" if low_mv < high_mv and filled_mv[-1] in (low_mv, high_mv) else "flat"
+
+    def _keep(self, lost: list[tuple[int, int]]):
+        """Remembers the chunk's lost stretches, of which the first may go on with the latest."""
+        if lost and self._ends and self._ends[-1] + 1 == lost[0][0]:
+            self._ends[-1] = lost.pop(0)[1]
+        self._starts += [first for first, _ in lost]
+        self._ends += [last for _, last in lost]
 
 
 def pieces(signal_mv: np.ndarray, size: int) -> Iterator[np.ndarray]:

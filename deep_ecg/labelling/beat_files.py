@@ -12,6 +12,7 @@ from deep_ecg.labelling.predict import (
     Labelled,
     class_counts,
     encoded_annotations,
+    intervals_after,
     summary_of,
     table_header,
     table_lines,
@@ -22,7 +23,7 @@ from deep_ecg.labelling.trust import RATE_BEATS, graded, is_sure
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.files import GrowingFile, atomic_file
 
-SAVE_S = 10.0  # the annotation file is at most so much behind the table while samples come
+SAVE_S = 10.0  # the annotation file is at most so much behind the table
 
 
 class BeatFiles:
@@ -40,7 +41,8 @@ class BeatFiles:
         self._record, self._synthetic, self._min_confidence = record, synthetic, min_confidence
         self._counts, self._not_classified = np.zeros(len(CLASSES), int), 0
         self._wrong, self._unsure = 0.0, 0  # beats: to be expected wrong, and below trust.SURE
-        self._latest: deque[tuple[int, bool]] = deque(maxlen=RATE_BEATS + 1)  # sample and after_gap of the latest beats
+        self._told_last: int | None = None  # R-peak of the latest beat in the table
+        self._rr_ms: deque[float] = deque(maxlen=RATE_BEATS)  # the latest known intervals
         self._unreadable = 0
         self._file: GrowingFile | None = None
         self._encoded = b""  # the annotation file, up to the beat at sample `_last`
@@ -95,8 +97,10 @@ class BeatFiles:
         return Labelled(record, samples, proba, None, self._synthetic, confidence, signal=signal, after_gap=gaps)
 
     def _append(self, labelled: Labelled):
-        lines = table_lines(labelled, self._latest)
-        self._latest.extend(zip(labelled.samples.tolist(), np.asarray(labelled.after_gap).tolist()))
+        lines = table_lines(labelled, self._told_last, self._rr_ms)
+        intervals_ms = intervals_after(labelled, self._told_last)
+        self._rr_ms.extend(intervals_ms[np.isfinite(intervals_ms)].tolist())
+        self._told_last = int(labelled.samples[-1]) if len(labelled.samples) else self._told_last
         if self._file is None:
             self._file = GrowingFile(self.table)
             lines = [table_header(self._min_confidence), *lines]

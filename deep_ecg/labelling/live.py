@@ -4,6 +4,7 @@ Lines of text where the output is no terminal, else a view of trace, beats and a
 `predict` writes them, as they are told.
 """
 
+import select
 import shutil
 import signal
 import sys
@@ -18,21 +19,22 @@ import numpy as np
 
 from config import CLASSES
 from deep_ecg.beats.beat_network import ON_TIME_S
-from deep_ecg.labelling.beat_files import BeatFiles
+from deep_ecg.labelling.beat_files import SAVE_S, BeatFiles
 from deep_ecg.labelling.predict import NO_SETTINGS, open_record, print_summary
 from deep_ecg.labelling.signal_state import UNREAD_S, Stretch
-from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream
+from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream, Change
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, Classifier, check_min_confidence, is_sure
 from deep_ecg.records.formats import TextSettings
 from deep_ecg.records.text_samples import SampleLines
 from deep_ecg.records.wfdb_files import Record
+from deep_ecg.system import machine
 from deep_ecg.system.console import abandon_output, draw_in_place
 from deep_ecg.system.errors import DeepECGError, NoBeats
 from deep_ecg.system.files import check_writable
 from deep_ecg.system.stopping import Stopped, stop_signals
 from deep_ecg.system.text import clock
 
-CHUNK_S = 0.1  # of a replay
+CHUNK_S, FAST_CHUNK_S = 0.1, 10.0  # of a replay, and of one as fast as possible
 BLOCK_BYTES = 65_536  # of standard input at a time, less where less is there
 UNITS = {"mV": 1.0, "uV": 1e-3, "V": 1e3}  # what a line's value may be in, in millivolts
 RUN_BEATS = 3  # V beats in a row: a ventricular run
@@ -97,7 +99,7 @@ def follow(
                 beats = _sure(beats, min_confidence)
                 with stops.held():
                     files.add(beats)
-                view.show(chunk_mv, monitor, monitor.update(len(chunk_mv), beats, stream.quality, stream.why))
+                view.show(chunk_mv, monitor, monitor.follow(len(chunk_mv), beats, stream.changes))
             stops.hold()
         except (KeyboardInterrupt, BrokenPipeError, DeepECGError) as caught:
             stop = caught
@@ -157,7 +159,8 @@ def record_feed(
 
 
 def _replayed(record: Record, speed: float) -> Iterator[np.ndarray]:
-    step, started_s = max(round(CHUNK_S * record.fs_hz), 1), time.monotonic()
+    step = max(round((CHUNK_S if speed else FAST_CHUNK_S) * record.fs_hz), 1)
+    started_s = time.monotonic()
     for start in range(0, len(record.signal_mv), step):
         chunk_mv = record.signal_mv[start : start + step]
         if speed:
@@ -181,15 +184,27 @@ def line_feed(
 
 
 def _parsed(stream: BufferedReader, column: str | None, scale: float) -> Iterator[np.ndarray]:
-    """What is there of the lines, as soon as it is there. Raises DeepECGError at the first that holds no sample."""
+    """What is there of the lines, as soon as it is there, and nothing every SAVE_S while there is nothing.
+
+    Raises DeepECGError at the first that holds no sample.
+    """
     lines = SampleLines("standard input", column)
     try:
-        while block := stream.read1(BLOCK_BYTES):
-            yield scale * lines.push(block)
+        while (block := _next_block(stream)) != b"":
+            yield scale * lines.push(block) if block else np.empty(0)
         yield scale * lines.finish()
     except DeepECGError:
         yield scale * lines.rescued()
         raise
+
+
+def _next_block(stream: BufferedReader) -> bytes | None:
+    """What is there of `stream`, nothing at its end; None where nothing has come for SAVE_S, as far as can be told."""
+    try:
+        waits = not machine.WINDOWS and not select.select([stream], [], [], SAVE_S)[0]
+    except (OSError, ValueError):  # no file of the system
+        waits = False
+    return None if waits else stream.read1(BLOCK_BYTES)  # which leaves nothing in the reader's own buffer
 
 
 # What has been seen ----------------------------------------------------------------------------------------------
@@ -217,6 +232,15 @@ class Monitor:
         self._lost: Stretch | None = None
         self._paused_after: Beat | None = None
 
+    def follow(self, count: int, beats: Sequence[Beat], changes: Sequence[Change]) -> list[Beat | Event]:
+        """`update` with `count` more samples in the parts into which the `changes` of their quality divide them."""
+        news, end = [], self.pushed + count
+        for change in changes:
+            told = [beat for beat in beats if beat.known <= change.sample]
+            news += self.update(change.sample + 1 - self.pushed, told, change.quality, change.why)
+            beats = beats[len(told) :]
+        return news + self.update(end - self.pushed, beats, self.quality)
+
     def update(self, count: int, beats: Sequence[Beat], quality: str, why: str | None = None) -> list[Beat | Event]:
         """Takes `count` more samples, the `beats` that they made known and the signal's quality; returns the news.
 
@@ -224,12 +248,12 @@ class Monitor:
         """
         self.pushed += count
         news: list[Beat | Event] = []
-        if (quality in LOST) != (self.quality in LOST):
+        if quality != self.quality and (quality in LOST or self.quality in LOST):
             told = f"signal {quality}" + f": {why}" * bool(why)
             news.append(Event(self.pushed, told if quality in LOST else "signal is back"))
         self._note(quality, why)
-        self.quality = quality
-        if quality in LOST:
+        was_lost, self.quality = self.quality in LOST, quality
+        if quality in LOST or was_lost:
             self._lost_at, self._run = self.pushed, 0
             self._rr_s.clear()
         for beat in beats:
@@ -260,7 +284,7 @@ class Monitor:
             first, reason = (self._lost.first, self._lost.why) if self._lost else (self.pushed, why or quality)
             self._lost = Stretch(first, self.pushed, reason)
         elif self._lost:
-            self._stretches.append(self._lost)
+            self._stretches.append(replace(self._lost, last=self.pushed))
             self._lost = None
 
     def _count(self, beat: Beat) -> list[Event]:

@@ -137,8 +137,7 @@ class Labelled:
     @property
     def rr_ms(self) -> np.ndarray:
         """RR interval before each beat, (beats,); NaN where there is none."""
-        intervals_ms = rr_ms(self.samples, self.record.fs_hz)
-        return intervals_ms if self.after_gap is None else np.where(self.after_gap, np.nan, intervals_ms)
+        return intervals_after(self)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -741,8 +740,8 @@ def table_header(min_confidence: float, several_leads: bool = False) -> str:
     return ",".join([*names, *["classified"] * (min_confidence > 0), *["lead"] * several_leads])
 
 
-def table_lines(labelled: Labelled, earlier: Sequence[tuple[int, bool]] = ()) -> list[str]:
-    """The cells of each beat, one line each; `earlier` are sample and after_gap of the beats just before these.
+def table_lines(labelled: Labelled, last: int | None = None, earlier_ms: Sequence[float] = ()) -> list[str]:
+    """The cells of each beat, one line each; of the beats before, `last` is the R-peak, earlier_ms the known intervals.
 
     Sample and time at the record's own rate, class, probability of each class, RR before it, heart rate over the last
     beats, state of the signal, and whether its label is sure (1) or not (0). RR and rate are empty where there are
@@ -750,13 +749,10 @@ def table_lines(labelled: Labelled, earlier: Sequence[tuple[int, bool]] = ()) ->
     more than one lead was read, the last one names each beat's.
     """
     samples, fs_hz = labelled.samples, labelled.record.fs_hz
-    after_gap = np.zeros(len(samples), bool) if labelled.after_gap is None else labelled.after_gap
-    before = np.array(earlier, int).reshape(-1, 2)
-    intervals_ms = rr_ms(np.concatenate([before[:, 0], samples]), fs_hz)
-    intervals_ms[np.concatenate([before[:, 1] > 0, after_gap])] = np.nan
-    rates = rates_per_min(intervals_ms)[len(earlier) :]
+    intervals_ms = intervals_after(labelled, last)
+    rates = rates_per_min(np.concatenate([earlier_ms, intervals_ms]))[len(earlier_ms) :]
     state = np.full(len(samples), "ok") if labelled.signal is None else labelled.signal
-    columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms[len(earlier) :], rates]
+    columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms, rates]
     columns += [state, labelled.sure.astype(int), labelled.classified.astype(int)]
     columns.append(state if labelled.leads is None else np.char.replace(labelled.leads, ",", ";"))
     apart, several, lines = labelled.min_confidence > 0, labelled.leads is not None, []
@@ -767,6 +763,13 @@ def table_lines(labelled: Labelled, earlier: Sequence[tuple[int, bool]] = ()) ->
         cells += ["" if np.isnan(rr) else f"{rr:.0f}", "" if np.isnan(rate) else f"{rate:.0f}", signal, f"{sure}"]
         lines.append(",".join(cells + [f"{classified}"] * apart + [lead] * several))
     return lines
+
+
+def intervals_after(labelled: Labelled, last: int | None = None) -> np.ndarray:
+    """RR interval in ms before each beat, (beats,); NaN where there is none. `last` is the R-peak before the first."""
+    before = np.nan if last is None else float(last)
+    intervals_ms = rr_ms(np.concatenate([[before], labelled.samples]), labelled.record.fs_hz)[1:]
+    return intervals_ms if labelled.after_gap is None else np.where(labelled.after_gap, np.nan, intervals_ms)
 
 
 def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings, reference: Reference | None = None):

@@ -17,6 +17,7 @@ from deep_ecg.beats.beat_picking import BACK_STEPS
 from deep_ecg.beats.inputs import CHANNELS, FEATURES, BeatRecipe
 from deep_ecg.beats.rhythm import rr_interval_s
 from deep_ecg.beats.shape import cut_windows
+from deep_ecg.beats.signal_quality import QUALITIES, UNREADABLE
 from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.labelling.signal_state import noise_kind
 from deep_ecg.networks.classifier import UNREAD, Classifier, predict_proba
@@ -52,6 +53,15 @@ class Beat:
     complete: bool = True
     quality: str = "ok"
     after_gap: bool = False
+
+
+@dataclass(frozen=True)
+class Change:
+    """The signal's quality from `sample` on, see `BeatStream.quality`; `why` it is unreadable, see `BeatStream.why`."""
+
+    sample: int
+    quality: str
+    why: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,7 @@ class GivenPeaks:
     """
 
     quality = "ok"
+    changes = ()
 
     def __init__(self, samples: Iterable[int]):
         self._coming = iter(samples)
@@ -170,6 +181,7 @@ class BeatStream:
         self._due = self._source.due  # before this sample nothing can be known
         self._watch = SignalWatch(fs_hz)
         self._latest_mv = np.zeros(0)
+        self._changes: list[Change] = []
         self._last_r: int | None = None
         self._waiting: deque[_Waiting] = deque()
         self._decision = Decision(classifier.description.decision)
@@ -209,6 +221,12 @@ class BeatStream:
         return noise_kind(self._latest_mv, self.fs_hz) if self.quality == "unreadable" else None
 
     @property
+    def changes(self) -> list[Change]:
+        """Those of the signal's quality in the latest push, wherever in it they are."""
+        self._take_in()
+        return self._changes
+
+    @property
     def unit(self) -> str | None:
         """A line that says so where the signal's numbers are no millivolts."""
         return self._watch.unit
@@ -217,6 +235,7 @@ class BeatStream:
         """`push` without the network, for callers that run it for many streams at once."""
         if self._finished:
             raise DeepECGError("this stream was finished: start a new BeatStream for new samples")
+        self._changes = []
         chunk_mv = one_row(chunk_mv)
         if len(chunk_mv) == 0:
             return []
@@ -236,6 +255,7 @@ class BeatStream:
         """`finish` without the network."""
         self._finished = True
         self._take_in()
+        self._changes = []
         if self._pushed:
             for beat in self._source.finish():
                 self._expect(beat)
@@ -247,14 +267,31 @@ class BeatStream:
         """Looks at the samples that have arrived: small pushes do so once for each step of the detector."""
         if not self._arrived_mv:
             return
+        fault, quality = self._watch.fault, self._source.quality
         filled_mv, missing = self._watch(_joined(self._arrived_mv))
         self._arrived_mv = []
-        self._taken += len(filled_mv)
-        self._latest_mv = np.concatenate((self._latest_mv, filled_mv))[-round(WHY_S * self.fs_hz) :]
         self._unfiltered_mv.append(filled_mv)
         for beat in self._source.push_watched(filled_mv, missing):
             self._expect(beat)
+        latest_mv = np.concatenate((self._latest_mv, filled_mv))
+        self._note_changes(fault, quality, latest_mv)
+        self._latest_mv = latest_mv[-round(WHY_S * self.fs_hz) :]
+        self._taken += len(filled_mv)
         self._watch.forget(self._taken - round(LOOK_BACK_S * self.fs_hz))
+
+    def _note_changes(self, fault: str | None, quality: str, latest_mv: np.ndarray):
+        """Takes in how the signal, of which `latest_mv` are the latest samples, changed from `fault` and `quality`."""
+        first = self._taken - len(self._latest_mv)
+        told = fault or quality
+        of_fault, of_quality = dict(self._watch.changes), dict(self._source.changes)
+        for sample in sorted(of_fault.keys() | of_quality.keys()):
+            fault, quality = of_fault.get(sample, fault), of_quality.get(sample, quality)
+            if (fault or quality) != told:
+                told = fault or quality
+                until = sample + 1 - first
+                part_mv = latest_mv[max(until - round(WHY_S * self.fs_hz), 0) : until]
+                why = noise_kind(part_mv, self.fs_hz) if told == QUALITIES[UNREADABLE] else None
+                self._changes.append(Change(sample, told, why))
 
     def _filter_rest(self):
         """Filters what is not filtered yet: only windows need it, many steps of the detector at a time."""

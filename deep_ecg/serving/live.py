@@ -159,7 +159,7 @@ class _Live:
 
     def _message(self, chunk_mv: np.ndarray, beats: list[Beat]) -> dict:
         monitor = self._monitor
-        news = monitor.update(len(chunk_mv), beats, self._stream.quality)
+        news = monitor.follow(len(chunk_mv), beats, self._stream.changes)
         rate = monitor.heart_rate_per_min
         return {
             "samples": monitor.pushed,

@@ -256,6 +256,60 @@ def test_columns_and_units_can_be_chosen():
     assert chunk.tolist() == [2]
 
 
+def faulty(fs_hz: float = FS_HZ) -> np.ndarray:
+    """ECG with its lead off, at one value, and at a rail, and noise for a while."""
+    signal_mv = np.round(ecg(60, fs_hz), 5)
+    noisy = slice(round(30 * fs_hz), round(36 * fs_hz))
+    signal_mv[noisy] += np.random.default_rng(0).normal(0, 2, len(signal_mv[noisy])).round(5)
+    for start_s, length_s, level_mv in ((5, 0.2, np.nan), (9, 1.3, np.nan), (15, 2.1, 0.4), (21, 3, 5.0)):
+        signal_mv[round(start_s * fs_hz) : round((start_s + length_s) * fs_hz)] = level_mv
+    return signal_mv
+
+
+def told_of(capsys, out: Path, classifier, signal_mv: np.ndarray, chunk_s: float) -> tuple[list[str], bytes, bytes]:
+    """The lines that `follow` prints of `signal_mv` in chunks, and its files."""
+    step = round(chunk_s * FS_HZ)
+    follow(
+        Feed("one", "MLII", FS_HZ, [signal_mv[i : i + step] for i in range(0, len(signal_mv), step)]), classifier, out
+    )
+    return capsys.readouterr().out.splitlines(), *((out / name).read_bytes() for name in ("one.csv", "one.pred"))
+
+
+def test_what_is_told_and_written_does_not_depend_on_the_chunks(tmp_path, capsys):
+    """As fast as possible a replay is pushed in larger ones; a network in floats would round with the batch."""
+    classifier = load_classifier(Config(mode="causal", preset="edge"), runtime="onnx")
+    lines, *files = told_of(capsys, tmp_path, classifier, faulty(), live.FAST_CHUNK_S)
+    short_lines, *short_files = told_of(capsys, tmp_path, classifier, faulty(), live.CHUNK_S)
+    assert files == short_files
+    assert sorted(lines) == sorted(short_lines)
+    told = [line.partition("! ")[2] for line in lines]
+    assert [told.count(f"signal {fault}") for fault in ("missing", "flat", "saturated")] == [2, 1, 1]
+    assert any("not readable" in line for line in lines)
+
+
+def test_a_loss_within_one_block_of_lines_is_told(classifier, tmp_path, capsys):
+    text = text_of(ecg()[:2500]) + 250 * b"!\n" + text_of(ecg()[2500:])
+    follow(line_feed(io.BufferedReader(io.BytesIO(text)), FS_HZ), classifier, tmp_path)
+    told = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines() if " ! " in line]
+    assert told == [
+        ["10.032", "s", "! signal missing"],
+        ["11.004", "s", "! signal is back"],
+    ]  # after 30 ms, and at once
+
+
+@pytest.mark.skipif(machine.WINDOWS, reason="its pipes cannot be waited for")
+def test_a_source_at_rest_gives_nothing_now_and_then(monkeypatch):
+    monkeypatch.setattr(live, "SAVE_S", 0.01)
+    reading, writing = os.pipe()
+    with open(reading, "rb") as stream, open(writing, "wb", buffering=0) as source:
+        chunks_mv = line_feed(stream, FS_HZ).chunks_mv
+        source.write(b"1\n2\n")
+        assert [len(next(chunks_mv)) for _ in range(3)] == [2, 0, 0]
+        source.write(b"3\n")
+        source.close()
+        assert [value for chunk_mv in chunks_mv for value in chunk_mv] == [3.0]
+
+
 # Alarms and figures, by hand -----------------------------------------------------------------------------------------
 
 

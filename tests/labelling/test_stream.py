@@ -397,6 +397,37 @@ def test_quality_is_the_detectors(causal):
     assert stream.quality == "missing"
 
 
+@pytest.mark.parametrize("fs_hz, chunk", [(360.0, 7), (360.0, 100_000), (250.0, 7), (250.0, 901)])
+def test_changes_of_quality_are_those_seen_sample_by_sample(causal, fs_hz, chunk):
+    signal_mv = ecg(40, fs_hz=fs_hz)
+    for start_s, length_s, level_mv in ((5, 1.3, np.nan), (9, 0.02, np.nan), (12, 2.1, 0.4), (17, 1.0, 9.0)):
+        signal_mv[round(start_s * fs_hz) : round((start_s + length_s) * fs_hz)] = level_mv
+    signal_mv[round(20 * fs_hz) :] += np.random.default_rng(0).normal(0, 2, len(signal_mv) - round(20 * fs_hz))
+    expected, stream, quality = [], BeatStream(causal, fs_hz), "ok"
+    for sample, value_mv in enumerate(signal_mv):
+        stream.prepare([value_mv])
+        if stream.quality != quality:
+            quality = stream.quality
+            expected.append((sample, quality, stream.why))
+    stream, changes = BeatStream(causal, fs_hz), []
+    for start in range(0, len(signal_mv), chunk):
+        stream.prepare(signal_mv[start : start + chunk])
+        changes += [(change.sample, change.quality, change.why) for change in stream.changes]
+    assert changes == expected
+    assert {"missing", "flat", "saturated", "unreadable"} <= {quality for _, quality, _ in changes}
+
+
+def test_a_chunk_may_be_used_again(causal):
+    signal_mv, room = ecg(20), np.zeros(3)
+    expected = beats_of(BeatStream(causal, FS_HZ), signal_mv, 3)
+    stream, beats = BeatStream(causal, FS_HZ), []
+    for start in range(0, len(signal_mv), 3):
+        chunk_mv = room[: len(signal_mv[start : start + 3])]
+        chunk_mv[:] = signal_mv[start : start + 3]
+        beats += stream.push(chunk_mv)
+    assert_same_beats(beats + stream.finish(), expected)
+
+
 def test_a_stream_without_samples_has_no_beats(causal):
     assert BeatStream(causal, FS_HZ).finish() == []
     assert BeatStream(causal, FS_HZ).push(np.empty(0)) == []
