@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import wfdb
 
 from deep_ecg.labelling.predict import Labelled, summarise
 from deep_ecg.labelling.signal_state import Stretch
@@ -13,7 +12,7 @@ from deep_ecg.serving import review as reviewing
 from deep_ecg.serving.review import in_force
 from deep_ecg.serving.stored import Stored, store
 from tests.serving.conftest import client_of, files_of, labelled, two_shapes
-from tests.support.records import write_record
+from tests.support.records import write_record, written_beats
 
 CLASSES = "NSVFQ"
 
@@ -32,7 +31,7 @@ def annotations(client, number, tmp_path, kind="rev"):
     answer = client.get(f"/records/{number}/files/{kind}")
     assert answer.status_code == 200 and answer.headers["content-disposition"] == f'attachment; filename="77.{kind}"'
     (tmp_path / f"77.{kind}").write_bytes(answer.content)
-    return wfdb.rdann(str(tmp_path / "77"), kind)
+    return written_beats(tmp_path / "77", kind)
 
 
 def test_the_two_shapes_of_the_record_are_told_apart(client, number):

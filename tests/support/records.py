@@ -29,9 +29,9 @@ def assert_equal(beats: Beats, others: Beats):
         assert mine.dtype == other.dtype and np.array_equal(mine, other, equal_nan=name == "rr_s"), name
 
 
-def written_beats(path: Path) -> wfdb.Annotation:
-    """The beats of the annotation file `path`.pred, without the marks of the rhythm."""
-    found = wfdb.rdann(str(path), "pred")
+def written_beats(path: Path, extension: str = "pred") -> wfdb.Annotation:
+    """The beats of the annotation file `path`.`extension`, without the marks of the rhythm."""
+    found = wfdb.rdann(str(path), extension)
     beats = [number for number, symbol in enumerate(found.symbol) if symbol != "+"]
     found.symbol, found.aux_note = ([column[k] for k in beats] for column in (found.symbol, found.aux_note))
     found.sample = found.sample[beats]
