@@ -31,6 +31,7 @@ EXPERIMENTS = {  # each name, whose module has _ for -, and what is said after C
     "calibration": console.NOTHING_WRITTEN,
     "trust": console.NOTHING_WRITTEN,
     "rhythm": console.FILES_WHOLE,
+    "outside": console.NOTHING_WRITTEN,
     "noise-stress": console.NOTHING_WRITTEN,
     "embedded": console.NOTHING_WRITTEN,
     "archive-speed": console.NOTHING_WRITTEN,

@@ -7,13 +7,17 @@ is in results/measured/ stays: every file there has an experiment of its own. Ta
 import argparse
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from config import Config
+from deep_ecg.networks.classifier import load_network
+from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records.database import real_source
 from deep_ecg.scoring.report import elsewhere, render_markdown
 from deep_ecg.system.files import atomic_file, write_text
 from deep_ecg.system.json_files import read_json, write_json
+from deep_ecg.training.experiment import hybrid_arguments
 from experimental_transformer import benchmark
 from experiments import ROOT
 from experiments.programs import MAIN, run_python
@@ -54,12 +58,24 @@ def reproduce(root: Path, train: Callable[[str, str], None] = train):
 
 
 def keep_network(mode: str, preset: str, root: Path):
-    """The report of a network that is trained, and the weights of the seed that it shows."""
+    """The report of a network that is trained, and the weights of the seed that it shows, which hear the rhythm."""
     name = f"{mode}-{preset}"
     report = elsewhere(read_json(BASE / name / "report.json"))
     write_json(root / "results" / "networks" / f"{name}.json", report)
     write_text(root / "results" / "networks" / f"{name}.md", render_markdown(report))
-    _copy(BASE / name / f"seed-{report['seed']}" / "checkpoint.pt", root / "pretrained" / f"{name}.pt")
+    pretrained = root / "pretrained" / f"{name}.pt"
+    _copy(BASE / name / f"seed-{report['seed']}" / "checkpoint.pt", pretrained)
+    let_rhythm_speak(pretrained, _config(mode, preset))
+
+
+def let_rhythm_speak(checkpoint: Path, config: Config):
+    """Gives the rhythm its say in the labels of a `checkpoint` that ships.
+
+    In a report of DS1 -> DS2 it has none, for its network learned from other databases.
+    """
+    model, description = load_network(config, checkpoint)
+    decision = replace(description.decision, rhythm_weight=config.rhythm_weight)
+    save_checkpoint(checkpoint, model, hybrid_arguments(config), replace(description, decision=decision))
 
 
 def keep_artefacts(mode: str, preset: str, root: Path):

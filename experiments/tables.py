@@ -25,6 +25,7 @@ from experiments import (
     growth,
     look_ahead,
     noise_stress,
+    outside,
     rhythm,
     speed,
     streaming,
@@ -71,6 +72,7 @@ MEASUREMENTS = {  # the tables that an experiment makes of its own report
     "torchrun": torchrun,
     "growth": growth,
     "rhythm": rhythm,
+    "outside": outside,
 }
 MARK = re.compile(r"<!-- (\w+): rebuilt by `python -m experiments tables` -->")
 BLOCK = re.compile(rf"({MARK.pattern}\n).*?(<!-- end of \2 -->)", re.DOTALL)

@@ -1,0 +1,75 @@
+"""The networks that ship on DS2 and on held-out patients of other databases, with and without a say of the rhythm.
+
+R-peaks of the databases; in CinC 2017, of which a label a record is known, those of the detector. Where the other
+databases are is said by DEEP_ECG_SVDB_DIR and DEEP_ECG_CINC2017_DIR or config.py. Takes some minutes.
+"""
+
+import argparse
+from dataclasses import replace
+from functools import partial
+from itertools import product
+
+import numpy as np
+
+from config import DS2, MODES, PRESETS, Config, with_overrides
+from data_loader import load_beats, load_database
+from deep_ecg.beats.arrays import Beats
+from deep_ecg.networks.classifier import Classifier, load_classifier, predict_proba
+from deep_ecg.networks.prior import with_running_prior
+from deep_ecg.records.database import real_source
+from deep_ecg.records.databases import DATABASES, fetched
+from deep_ecg.scoring.held_out import beat_scores, called_by_record_label
+from deep_ecg.system.machine import versions
+from deep_ecg.system.text import markdown_table, percent
+
+REPORT = "outside.json"
+OTHERS = ("svdb", "cinc2017")
+
+
+def run(options: argparse.Namespace) -> dict:
+    """The report: of each network the scores on each set, with and without the rhythm."""
+    config = Config()
+    source = real_source(config)
+    folders = {name: fetched(DATABASES[name], with_overrides(config, data_source="local")) for name in OTHERS}
+    labels = DATABASES["cinc2017"].labels_of_records(folders["cinc2017"])
+    networks = {}
+    for mode, preset in product(MODES, PRESETS):
+        own = Config(mode=mode, preset=preset)
+        classifier = load_classifier(own)
+        ds2 = load_beats(source, DS2, own)
+        svdb, cinc = (load_database(DATABASES[name], DATABASES[name].held_out, own) for name in OTHERS)
+        network = partial(predict_proba, classifier.model)
+        of_ds2, of_svdb, of_cinc = (network(one.windows, one.features) for one in (ds2, svdb, cinc))
+        networks[f"{mode}, {preset}"] = {
+            told: {
+                "DS2": _scores(ds2, decided(ds2, of_ds2, classifier, weight)),
+                "svdb": _scores(svdb, decided(svdb, of_svdb, classifier, weight)),
+                "cinc2017": called_by_record_label(cinc.records, decided(cinc, of_cinc, classifier, weight), labels),
+            }
+            for told, weight in (("without", 0.0), ("with", classifier.description.decision.rhythm_weight))
+        }
+    return {"versions": versions(), "networks": networks}
+
+
+def decided(beats: Beats, proba: np.ndarray, classifier: Classifier, rhythm_weight: float) -> np.ndarray:
+    """`proba` (beats, 5) of the network with each patient's priors, the rhythm counted as `rhythm_weight` says."""
+    decision = replace(classifier.description.decision, rhythm_weight=rhythm_weight)
+    return with_running_prior(proba, beats.groups, beats.rr_s, beats.records, decision)
+
+
+def _scores(beats: Beats, proba: np.ndarray) -> dict:
+    scores = beat_scores(beats.labels, proba)
+    return {"n": scores["n"], "accuracy": scores["accuracy"], "f1": {c: scores["per_class"][c]["f1"] for c in "SVF"}}
+
+
+def table(report: dict) -> list[str]:
+    """Markdown lines: two rows a network."""
+    rows = []
+    for name, told in report["networks"].items():
+        for which, found in told.items():
+            ds2, svdb, cinc = found["DS2"], found["svdb"], found["cinc2017"]
+            row = [f"{name}, {which} the rhythm", percent(ds2["accuracy"], 2), *(percent(ds2["f1"][c]) for c in "SVF")]
+            row += [percent(svdb["accuracy"], 2), *(percent(svdb["f1"][c]) for c in "SV")]
+            rows.append([*row, *(percent(cinc[label][c], 2) for label in "NA" for c in "VS")])
+    header = ["network", "DS2 accuracy %", "S F1 %", "V F1 %", "F F1 %", "svdb accuracy %", "S F1 %", "V F1 %"]
+    return markdown_table([*header, *(f"cinc2017 {label}, called {c} %" for label in "NA" for c in "VS")], rows)
