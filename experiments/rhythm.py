@@ -73,19 +73,11 @@ def add_options(parser: argparse.ArgumentParser):
     """Where the network goes, and by which random numbers it is trained."""
     parser.add_argument("--weights", type=Path, default=WEIGHTS, metavar="FILE", help="the network")
     parser.add_argument("--seed", type=int, default=0)
-    about = "folder of the report (default runs)"
-    parser.add_argument("--out", type=Path, default=Path("runs"), metavar="DIR", help=about)
     parser.add_argument("--folds", action="store_true", help="test on DS1 too, by networks without half of its folds")
 
 
-def run(options: argparse.Namespace):
-    """Trains, writes the network and the report, and prints that."""
-    report = measured(options)
-    print("\n".join(["", *table(report), "", f"report       {write_json(options.out / REPORT, report)}"]))
-
-
-def measured(options: argparse.Namespace) -> dict:
-    """The report: held-out patients of each database, and DS1 by two networks without half of its folds each."""
+def run(options: argparse.Namespace) -> dict:
+    """Trains and writes the network; the report, of DS1 by two networks without half of its folds each."""
     config = Config()
     taught = {name: patients_of(DATABASES[name], config) for name in TAUGHT_BY}
     network = train({name: _of(taught[name], DATABASES[name].train) for name in taught}, options.seed)
