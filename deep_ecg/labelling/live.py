@@ -4,7 +4,6 @@ Lines of text where the output is no terminal, else a view of trace, beats and a
 `predict` writes them, as they are told.
 """
 
-import select
 import shutil
 import signal
 import sys
@@ -200,11 +199,8 @@ def _parsed(stream: BufferedReader, column: str | None, scale: float) -> Iterato
 
 def _next_block(stream: BufferedReader) -> bytes | None:
     """What is there of `stream`, nothing at its end; None where nothing has come for SAVE_S, as far as can be told."""
-    try:
-        waits = not machine.WINDOWS and not select.select([stream], [], [], SAVE_S)[0]
-    except (OSError, ValueError):  # no file of the system
-        waits = False
-    return None if waits else stream.read1(BLOCK_BYTES)  # which leaves nothing in the reader's own buffer
+    at_rest = machine.is_at_rest(stream, SAVE_S)
+    return None if at_rest else stream.read1(BLOCK_BYTES)  # which leaves nothing in the reader's own buffer
 
 
 # What has been seen ----------------------------------------------------------------------------------------------

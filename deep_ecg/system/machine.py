@@ -2,9 +2,11 @@
 
 import os
 import platform
+import select
 import sys
 import threading
 from importlib import metadata
+from typing import IO
 
 import psutil
 
@@ -41,6 +43,14 @@ def peak_rss_mb() -> float:
         return getattr(memory, "peak_wset", memory.rss) / MB
     most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return most * (1 if MACOS else 1024) / MB
+
+
+def is_at_rest(stream: IO[bytes], seconds: float) -> bool:
+    """Whether nothing has come from `stream` for so long; False at once where the system cannot tell, as of Windows."""
+    try:
+        return not WINDOWS and not select.select([stream], [], [], seconds)[0]
+    except (OSError, ValueError):  # no file of the system
+        return False
 
 
 class Watch(threading.Thread):
