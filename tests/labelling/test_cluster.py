@@ -97,7 +97,9 @@ def data(made, tmp_path, monkeypatch) -> Path:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """What is in `folder`, without what a worker was writing when it was killed: the next command there sweeps that."""
+    found = [path for path in folder.rglob("*") if path.is_file() and ".unfinished-" not in path.name]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 def notes(folder: Path) -> int:
