@@ -348,7 +348,7 @@ def tables(inputs: InputSettings, rate_hz: Fraction) -> str:
     nearness = 1 - templates.SHIFT_COST * np.abs(shifts_of(inputs)) / inputs.fs_hz
     return (
         _sections("BEAT_BAND", bandpass_sos(net.BAND_HZ, net.BAND_ORDER, float(rate_hz)))
-        + _sections("BAND", bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz))
+        + _sections("BAND", inputs.sos())
         + f"static const float R_KERNEL[] = {_row(kernel[len(kernel) // 2 :])}; /* from its middle on */\n"
         + f"static const float NEARNESS[] = {_row(nearness)};\n"
         + f"#if P_WAVE_FEATURES\nstatic const float P_MEMORIES[] = {_row(shape.P_MEMORIES_BEATS)};\n#endif\n"

@@ -24,7 +24,6 @@ from deep_ecg.networks.description import Description
 from deep_ecg.networks.torch_network import predict_proba
 from deep_ecg.scoring.measures import score_changes
 from deep_ecg.system.files import atomic_file, write_text
-from dsp_filters import bandpass_sos
 from model import FEATURE_LIMIT, HybridECGNet
 
 GOLDEN_OF_CLASS = 6  # beats of each class
@@ -237,7 +236,7 @@ def _preprocessing(description: Description) -> dict:
         "sampling_rate_hz": inputs.fs_hz,
         "filter": f"Butterworth band-pass of order {inputs.filter_order}",
         "filter_band_hz": list(inputs.band_hz),
-        "filter_sos": bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz).tolist(),
+        "filter_sos": inputs.sos().tolist(),
         "filter_runs": "one pass from the first sample" if inputs.causal else "zero phase, both ways",
         "window_samples_before_r": inputs.window_samples - inputs.look_ahead_samples,
         "window_samples_from_r": inputs.look_ahead_samples,

@@ -23,7 +23,7 @@ from deep_ecg.labelling.signal_state import noise_kind
 from deep_ecg.networks.classifier import UNREAD, Classifier, predict_proba
 from deep_ecg.networks.decision import Decision
 from deep_ecg.system.errors import DeepECGError
-from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
+from dsp_filters import CausalResampler, OnePassFilter
 
 # Diagnostic mode filters backward too, over the window and so long after it: at the order and band of config.py what
 # the filter still remembers after that is below 1e-4 of the signal.
@@ -168,7 +168,7 @@ class BeatStream:
         self._settle = round(SETTLE_S * inputs.fs_hz) if self._zero_phase else 0
         self._reach = self._before + self._after + self._settle + round(LOOK_BACK_S * inputs.fs_hz)
         self._resample = CausalResampler(fs_hz, inputs.fs_hz)
-        self._sos = bandpass_sos(inputs.band_hz, inputs.filter_order, inputs.fs_hz)
+        self._sos = inputs.sos()
         self._filter = OnePassFilter(self._sos)
         self._recipe = BeatRecipe(inputs)
         shape = (CHANNELS, inputs.window_samples)
