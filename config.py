@@ -44,7 +44,7 @@ class ModelPreset:
     flatten_dropout: float
     wave_dropout: float  # share of the training beats for which the head sees the features alone
     epochs: int
-    open_epochs: int  # in the open protocol, whose epochs are twice as long: with more passes, held-out patients lose
+    open_epochs: int  # of the second training of the open protocol
     learning_rate: float
 
 
@@ -73,7 +73,7 @@ PRESETS = {
         flatten_dropout=0.0,
         wave_dropout=0.5,
         epochs=8,
-        open_epochs=4,
+        open_epochs=3,
         learning_rate=3e-3,
     ),
 }
@@ -135,11 +135,15 @@ class Config:
     look_ahead_ms: float = 150.0  # causal mode only: the window ends this long after R
 
     # Training ---------------------------------------------------------------------------------------------------
-    epochs: int = 0  # 0: as many as the preset has
+    epochs: int = 0  # of each training; 0: as many as the preset has
     focal_gamma: float = 1.0  # 0 is cross entropy
     replays: int = 6  # of each training record, in other rhythms (deep_ecg/beats/replays.py)
     record_shares: tuple[float, ...] = (0.5, 1.0, 1.0, 1.0, 1.0)  # of the recorded N S V F Q that an epoch shows
     replay_shares: tuple[float, ...] = (0.16, 0.08, 0.12, 0.02, 0.0)  # of the replayed ones; both drawn anew each time
+    # The second training of the open protocol goes on from the first, on all databases
+    open_replay_shares: tuple[float, ...] = (0.16, 0.16, 0.12, 0.02, 0.0)
+    open_rate: float = 0.3  # its learning rate, of that of the first
+    open_weight: float = 0.7  # of what it learned, in the mean of the weights before and after it
     batch_size: int = 128
     weight_decay: float = 1e-3
     dropout: float = 0.3
@@ -178,8 +182,7 @@ class Config:
     def model(self) -> ModelPreset:
         """The network preset in use, with the epochs that are set."""
         preset = PRESETS[self.preset]
-        usual = preset.open_epochs if self.protocol == "open" else preset.epochs
-        return replace(preset, epochs=self.epochs or usual)
+        return replace(preset, epochs=self.epochs or preset.epochs, open_epochs=self.epochs or preset.open_epochs)
 
     @property
     def temperature(self) -> float:

@@ -20,10 +20,18 @@ from deep_ecg.records.database import real_source
 from deep_ecg.records.databases import DATABASES, fetched
 from deep_ecg.scoring.held_out import beat_scores, called_by_record_label
 from deep_ecg.system.machine import versions
-from deep_ecg.system.text import markdown_table, percent
+from deep_ecg.system.text import markdown_table, number, percent
 
 REPORT = "outside.json"
-OTHERS = ("svdb", "cinc2017")
+OTHERS, SHOWN = ("svdb", "cinc2017"), (Config.mode, Config.preset)
+GROUPS = {  # patients of DS2 by the headers of their records, and by the database's directory
+    "women": "105 111 113 121 123 212 222 228 231 232 234",
+    "men": "100 103 117 200 202 210 213 214 219 221 233",
+    "below 60 years": "111 113 212 214 233 234",
+    "60 years and older": "100 105 117 121 123 200 202 210 213 221 222 228 231 232",
+    "fibrillation or flutter": "202 210 219 221 222",
+    "bundle branch block": "111 212 214 231 232",
+}
 
 
 def run(options: argparse.Namespace) -> dict:
@@ -40,15 +48,28 @@ def run(options: argparse.Namespace) -> dict:
         svdb, cinc = (load_database(DATABASES[name], DATABASES[name].held_out, own) for name in OTHERS)
         network = partial(predict_proba, classifier.model)
         of_ds2, of_svdb, of_cinc = (network(one.windows, one.features) for one in (ds2, svdb, cinc))
+        usual = classifier.description.decision.rhythm_weight
         networks[f"{mode}, {preset}"] = {
             told: {
                 "DS2": _scores(ds2, decided(ds2, of_ds2, classifier, weight)),
                 "svdb": _scores(svdb, decided(svdb, of_svdb, classifier, weight)),
                 "cinc2017": called_by_record_label(cinc.records, decided(cinc, of_cinc, classifier, weight), labels),
             }
-            for told, weight in (("without", 0.0), ("with", classifier.description.decision.rhythm_weight))
+            for told, weight in (("without", 0.0), ("with", usual))
         }
-    return {"versions": versions(), "networks": networks}
+        if (mode, preset) == SHOWN:
+            groups = by_group(ds2, decided(ds2, of_ds2, classifier, usual))
+    return {"versions": versions(), "networks": networks, "groups": groups}
+
+
+def by_group(beats: Beats, proba: np.ndarray) -> dict[str, dict]:
+    """The scores of the `beats` of each of GROUPS by their probabilities `proba` (beats, 5)."""
+    found = {}
+    for name, records in GROUPS.items():
+        rows = np.isin(beats.records, records.split())
+        scores = beat_scores(beats.labels[rows], proba[rows])
+        found[name] = {"patients": len(records.split()), **scores}
+    return found
 
 
 def decided(beats: Beats, proba: np.ndarray, classifier: Classifier, rhythm_weight: float) -> np.ndarray:
@@ -73,3 +94,15 @@ def table(report: dict) -> list[str]:
             rows.append([*row, *(percent(cinc[label][c], 2) for label in "NA" for c in "VS")])
     header = ["network", "DS2 accuracy %", "S F1 %", "V F1 %", "F F1 %", "svdb accuracy %", "S F1 %", "V F1 %"]
     return markdown_table([*header, *(f"cinc2017 {label}, called {c} %" for label in "NA" for c in "VS")], rows)
+
+
+def groups_table(report: dict) -> str:
+    """Markdown: a row a group of patients of DS2, by the network SHOWN."""
+    rows = []
+    for name, scores in report["groups"].items():
+        row = [name, number(scores["patients"]), number(scores["n"]), percent(scores["accuracy"], 2)]
+        for letter in "SV":
+            row += [number(scores["per_class"][letter]["n"]), percent(scores["per_class"][letter]["f1"])]
+        rows.append(row)
+    header = ["patients of DS2", "patients", "beats", "accuracy %", "S n", "S F1 %", "V n", "V F1 %"]
+    return "\n".join(markdown_table(header, rows))

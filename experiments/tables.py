@@ -112,6 +112,7 @@ def filled(text: str, tables: dict[str, str], page: Path) -> str:
 def all_tables(results: Path) -> dict[str, str]:
     """Every table by the name of its block, as Markdown, from the files in the folder `results`."""
     reports = {variant: read_json(results / "networks" / f"{'-'.join(variant)}.json") for variant in VARIANTS}
+    of_open = {variant: read_json(results / "open" / f"{'-'.join(variant)}.json") for variant in VARIANTS}
     int8 = [read_json(results / "int8" / f"quantization-{'-'.join(variant)}.json") for variant in VARIANTS]
     ablation, swept = read_ablation(results), read_look_ahead(results)
     return {
@@ -121,6 +122,9 @@ def all_tables(results: Path) -> dict[str, str]:
         "published": published_table(reports),
         "classes": classes_table(reports[SHOWN]),
         "records": per_record_table(reports[SHOWN]["ds2"]["per_record"]),
+        "open": open_table(of_open),
+        "shipped": shipped_table(of_open),
+        "groups": outside.groups_table(read_json(results / "measured" / outside.REPORT)),
         "transformer": benchmark_table(read_json(results / "networks" / "transformer.json")),
         "artefacts": artefacts_table(int8),
         "ablation": ideas_table(ablation),
@@ -234,3 +238,36 @@ def classes_table(report: dict) -> str:
         rows.append([name, n, *(mean_sd_text(rates[rate], spread["n"]) for rate in ("se", "ppv", "f1")), shown])
     header = ["class", "n", "Se %", "+P %", "F1 %", f"95 % interval of F1 (seed {report['seed']}, by record)"]
     return "\n".join(markdown_table(header, rows))
+
+
+# Tables of the open protocol, apart from those of DS1 -> DS2 ---------------------------------------------------------
+
+
+def open_table(reports: dict) -> str:
+    """Every network of the open protocol on DS2, and without the patients who hold most of its S beats or errors."""
+    rows = []
+    for variant, report in reports.items():
+        spread, seeds = report["over_seeds"], report["over_seeds"]["n"]
+        without = [mean_sd_text(spread["without"][k]["per_class"]["S"]["f1"], seeds) for k in ("232", "202+232")]
+        rows.append([", ".join(variant), *_open_scores(spread, "SVF"), *without])
+    header = ["open protocol, DS2", "accuracy %", "S F1 %", "V F1 %", "F F1 %", "S F1 % without 232"]
+    return _open_lines([*header, "S F1 % without 202 and 232"], rows, reports)
+
+
+def shipped_table(reports: dict) -> str:
+    """The same, short."""
+    rows = [[", ".join(variant), *_open_scores(report["over_seeds"], "SV")] for variant, report in reports.items()]
+    return _open_lines(["open, DS2", "accuracy %", "S F1 %", "V F1 %"], rows, reports)
+
+
+def _open_scores(spread: dict, classes: str) -> list[str]:
+    f1 = [mean_sd_text(spread["per_class"][name]["f1"], spread["n"]) for name in classes]
+    return [mean_sd_text(spread["accuracy"], spread["n"]), *f1]
+
+
+def _open_lines(header: list[str], rows: list[list[str]], reports: dict) -> str:
+    shown = reports[SHOWN]
+    databases = ", ".join(shown["config"]["databases"])
+    seeds = shown["over_seeds"]["n"]
+    note = f"Trained on {databases}, without DS2 and held-out patients; mean ± sd of {seeds} trainings."
+    return "\n".join([*markdown_table(header, rows), "", note])

@@ -2,8 +2,8 @@
 
 Patients of DS1, each labelled by a network of the preset `edge` that was trained without it (four folds, one seed), and
 those of a folder of other people's records (`--folder`, default: the MIT-BIH Supraventricular Arrhythmia Database in
-svdb/ beside the data folder), labelled by the pretrained network; R-peaks of the databases. Spearman's rank
-correlation of the expected with the real share. Takes some minutes.
+svdb/ beside the data folder) that it was not trained on, labelled by the pretrained network; R-peaks of the databases.
+Spearman's rank correlation of the expected with the real share. Takes some minutes.
 """
 
 import argparse
@@ -54,12 +54,12 @@ def held_out(source: Source) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 def of_folder(folder: Path, preset: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The same of each record of `folder`, by a pretrained diagnostic network."""
+    """The same of each record of `folder` that it was not trained on, by a pretrained diagnostic network."""
     classifier, found = load_classifier(Config(preset=preset)), {}
     for name in (folder / "RECORDS").read_text(encoding="utf-8").split():
         with redirect_stdout(StringIO()):
             labelled = label_record(folder / name, classifier, Config(), "atr")
-        if labelled.reference is not None:
+        if labelled.reference is not None and not labelled.trained_on:
             found[name] = (labelled.reference, labelled.proba)
     return found
 

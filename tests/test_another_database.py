@@ -184,7 +184,8 @@ def svdb(monkeypatch, tmp_path) -> Database:
 
 
 def test_by_the_open_protocol_other_databases_teach_and_their_held_out_patients_are_scored(config, svdb, monkeypatch):
-    monkeypatch.setitem(settings.PRESETS, "edge", dataclasses.replace(settings.PRESETS["edge"], epochs=2))
+    short = dataclasses.replace(settings.PRESETS["edge"], epochs=2, open_epochs=2)
+    monkeypatch.setitem(settings.PRESETS, "edge", short)
     monkeypatch.setattr(synthetic, "is_synthetic", lambda *where: False)
     report = main.run(dataclasses.replace(config, databases=("mitdb", "svdb")))
     folder = Path(config.runs_dir) / "open-diagnostic-edge"

@@ -3,10 +3,11 @@
 `main.py` runs them for the hybrid network, `experimental_transformer.py` for the Transformer.
 """
 
+import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -33,6 +34,8 @@ from deep_ecg.system.machine import versions
 from deep_ecg.training import engine, processes
 from loss import FocalLoss
 from model import FeatureMLP, HybridECGNet
+
+STATES = ("resume.pt", "resume-open.pt")  # of a training that is not done: on DS1, then on all databases
 
 
 @dataclass(frozen=True)
@@ -84,11 +87,14 @@ def train(
 ) -> Trained:
     """Trains one network on the patients of DS1 and their `replays`, for the fixed number of epochs of the preset.
 
-    `others` are beats of other databases, those of `config.databases`; the features are normalised by DS1 all the same.
-    The patients `held_out` are left out of it, replays too, and scored after each epoch; nothing is chosen by that.
-    Where processes train together (processes.py), this one has its share of the patients, and the first one writes.
-    Writes `folder`/checkpoint.pt, and `folder`/resume.pt after every epoch: a training that was interrupted goes on
-    from there when nothing that it depends on has changed. `say` gets a line after each epoch, and every few seconds.
+    `others` are beats of other databases, those of `config.databases`. With these the network is then trained on
+    everything, at a lower rate, and its weights become the mean of those before and after, `config.open_weight` of the
+    latter: so it does not forget what DS1 alone shows (Wortsman et al., CVPR 2022: robust fine-tuning). The features
+    are normalised by DS1 all the same. The patients `held_out` are left out of it, replays too, and scored after each
+    epoch; nothing is chosen by that. Where processes train together (processes.py), this one has its share of the
+    patients, and the first one writes. Writes `folder`/checkpoint.pt, and one of STATES after every epoch: a training
+    that was interrupted goes on from there when nothing that it depends on has changed. `say` gets a line after each
+    epoch, and every few seconds.
     """
     start, first = time.perf_counter(), processes.is_first()
     engine.seed_everything(seed)
@@ -99,36 +105,66 @@ def train(
     normalised = cast(FeatureMLP, model.features)
     normalised.set_normalisation(torch.from_numpy(features))
     processes.pool_normalisation(normalised, len(features))
-    train_on = training_tensors(ds1, replays, patients, others)
     unseen = ds1.of(held_out)
-    history = engine.fit(
-        model,
-        train_on,
-        engine.BeatTensors(unseen.windows, unseen.features, unseen.labels) if held_out and first else None,
-        FocalLoss(config.focal_gamma),
-        schedule_of(config),
-        seed,
-        state_path=folder / "resume.pt",
-        fingerprint=_fingerprint(config, train_on, seed, network, arguments),
-        tell=say,
-        on_epoch=lambda entry: say(epoch_line(entry)),
-    )
+    validation = engine.BeatTensors(unseen.windows, unseen.features, unseen.labels) if held_out and first else None
+    identity = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
+
+    def learn(train_on: engine.BeatTensors, schedule: engine.Schedule, state: str, about: str) -> list[dict]:
+        return engine.fit(
+            model,
+            train_on,
+            validation,
+            FocalLoss(config.focal_gamma),
+            schedule,
+            seed,
+            state_path=folder / state,
+            fingerprint=_fingerprint(train_on, [*identity, repr(schedule)]),
+            tell=lambda line: say(about + line),
+            on_epoch=lambda entry: say(about + epoch_line(entry)),
+        ).epochs
+
+    epochs = learn(training_tensors(ds1, replays, patients), schedule_of(config), STATES[0], "")
+    if others:
+        before = copy.deepcopy(model.state_dict())
+        train_on = training_tensors(ds1, replays, patients, others)
+        more = learn(train_on, open_schedule_of(config), STATES[1], "all databases, ")
+        epochs += [entry | {"epoch": number} for number, entry in enumerate(more, len(epochs) + 1)]
+        _mix(model, before, config.open_weight)
     torch_network.round_to_half(model)
     description = describe(config, source, seed, network)
     if first:
         torch_network.save_checkpoint(folder / "checkpoint.pt", model, arguments, description)
-    return Trained(model, description, folder, history, time.perf_counter() - start)
+    return Trained(model, description, folder, engine.History(epochs), time.perf_counter() - start)
+
+
+@torch.no_grad()
+def _mix(model: nn.Module, before: Mapping[str, torch.Tensor], weight: float):
+    """Gives `model` the mean of its weights, `weight` of them, and those `before`; BatchNorm's statistics too."""
+    for now, old in zip(model.state_dict().values(), before.values()):
+        if now.is_floating_point():
+            now.lerp_(old, 1 - weight)
 
 
 def schedule_of(config: Config) -> engine.Schedule:
-    """The training schedule of the preset of `config`."""
-    preset, shares = config.model, [other.shares for other in classifying(config.databases[1:])]
+    """The training schedule of the preset of `config`, on DS1."""
+    preset = config.model
     return engine.Schedule(
         epochs=preset.epochs,
         learning_rate=preset.learning_rate,
         batch_size=config.batch_size,
         weight_decay=config.weight_decay,
-        shares=sum(shares, config.record_shares + config.replay_shares),
+        shares=config.record_shares + config.replay_shares,
+    )
+
+
+def open_schedule_of(config: Config) -> engine.Schedule:
+    """That of the second training of the open protocol, on all databases of `config`."""
+    usual, shares = schedule_of(config), [other.shares for other in classifying(config.databases[1:])]
+    return replace(
+        usual,
+        epochs=config.model.open_epochs,
+        learning_rate=usual.learning_rate * config.open_rate,
+        shares=sum(shares, config.record_shares + config.open_replay_shares),
     )
 
 
@@ -241,9 +277,8 @@ def network_proba(model: nn.Module, decision: DecisionSettings, beats: Beats) ->
     return with_running_prior(proba, beats.groups, beats.rr_s, beats.records, decision)
 
 
-def _fingerprint(config: Config, data: engine.BeatTensors, seed: int, network: type, arguments: dict) -> str:
+def _fingerprint(data: engine.BeatTensors, settings: list) -> str:
     hashes = [_digest(part) for part in (data.windows, data.features, data.labels, data.strata)]
-    settings = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
     return hashlib.sha256(json.dumps([processes.gathered(hashes), settings]).encode()).hexdigest()
 
 

@@ -18,7 +18,7 @@ from deep_ecg.system.machine import peak_rss_mb
 from deep_ecg.system.progress import repeated
 from deep_ecg.system.workers import Run
 from deep_ecg.training import processes
-from deep_ecg.training.experiment import Trained, assess, train
+from deep_ecg.training.experiment import STATES, Trained, assess, train
 
 # The beats to train on, their replays, and those of other databases, in any process
 Load = Callable[[], tuple[Beats, Beats | None, list[Beats]]]
@@ -37,9 +37,9 @@ def train_all(
     jobs = [(first, folder / "validation" / f"seed-{first}", f"without {', '.join(unseen)}", unseen)]
     jobs += [(seed, folder / f"seed-{seed}", f"seed {seed}", ()) for seed in config.seeds]
     for _, own, title, _ in jobs:
-        state = own / "resume.pt"
-        if processes.is_first() and state.exists() and not _goes_on(state, fresh):
-            state.unlink()
+        states = [own / name for name in STATES if (own / name).exists()]
+        if processes.is_first() and states and not _goes_on(states[-1], fresh):
+            _remove_states(own)
         print(f"      {title} -> {own}", flush=True)
     if processes.size() > 1 or workers is None:
         return [train_one(config, source, load, *job) for job in jobs]
@@ -49,6 +49,11 @@ def train_all(
 def _goes_on(state: Path, fresh: bool) -> bool:
     """Whether to go on from the interrupted training in `state`."""
     return not fresh and (not console.interactive() or console.ask(f"Go on from {state}?"))
+
+
+def _remove_states(folder: Path):
+    for name in STATES:
+        (folder / name).unlink(missing_ok=True)
 
 
 def train_one(
@@ -92,7 +97,7 @@ def finish(folder: Path, trained: Sequence[Trained], reports: list[dict], shown:
     write_json(folder / "report.json", report)
     write_text(folder / "report.md", render_markdown(report))
     for network in trained:
-        (network.folder / "resume.pt").unlink(missing_ok=True)
+        _remove_states(network.folder)
     print(f"\n{results_table(report)}\n")
     print(f"int8: {int8_line(report['int8'])}")
     print(f"{timings_s['total']:.0f} s in all, {report['peak_rss_mb']:.0f} MB at the most\n")

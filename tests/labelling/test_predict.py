@@ -406,8 +406,8 @@ def test_a_record_of_the_training_is_known_by_its_samples(mitdb, tmp_path, capsy
         (tmp_path / f"x.{ending}").write_bytes(content.replace(record.encode(), b"x") if ending == "hea" else content)
     config = Config(preset="edge")
     [summary] = predict.predict_records([str(tmp_path / "x")], config, tmp_path / "out", runtime="onnx", report=False)
-    assert summary.get("trained_on") == ("MIT-BIH 208" if said else None)
-    assert ("the network was trained on this record (MIT-BIH 208)" in capsys.readouterr().out) == said
+    assert summary.get("trained_on") == ("mitdb 208" if said else None)
+    assert ("the network was trained on this record (mitdb 208)" in capsys.readouterr().out) == said
 
 
 def test_causal_mode_finds_its_r_peaks_causally(spike_record, tmp_path):

@@ -30,7 +30,7 @@ EDGE = Config(preset="edge", threads=1)  # one thread: a second one waits for a 
 def short(monkeypatch):
     """Presets that train for two epochs."""
     for name, preset in settings.PRESETS.items():
-        monkeypatch.setitem(settings.PRESETS, name, dataclasses.replace(preset, epochs=2))
+        monkeypatch.setitem(settings.PRESETS, name, dataclasses.replace(preset, epochs=2, open_epochs=2))
 
 
 def beats_of(records: tuple[str, ...], each: int = 40, seed: int = 0, mode: str = "diagnostic") -> Beats:
@@ -59,7 +59,8 @@ def replays() -> Beats:
 
 
 def train(config: Config, ds1: Beats, folder, replays: Beats | None = None, **options) -> experiment.Trained:
-    return experiment.train(config, SOURCE, ds1, replays, 0, folder, say=lambda line: None, **options)
+    quiet = {"say": lambda line: None}
+    return experiment.train(config, SOURCE, ds1, replays, 0, folder, **(quiet | options))
 
 
 @pytest.fixture
@@ -158,23 +159,60 @@ def test_recorded_and_replayed_beats_of_a_class_have_their_own_shares(ds1, repla
     assert schedule.shares == (0.5,) * 5 + (0.25,) * 5
 
 
-def test_beats_of_other_databases_have_shares_of_their_own(ds1, replays, tmp_path, short, trained_on):
+def test_other_databases_are_trained_on_after_ds1_with_shares_of_their_own(ds1, replays, tmp_path, short, trained_on):
     others = [beats_of(("801",), 40, 2), beats_of(("A00001",), 20, 3)]
-    train(EDGE, ds1, tmp_path, replays, others=others)
-    [(training, _)] = trained_on
-    assert np.bincount(training.strata[1320:]).tolist() == [0] * 10 + [20, 4, 8, 4, 4, 10, 2, 4, 2, 2]
-    assert len(training.labels) == len(ds1) + len(replays) + 60
+    trained = train(EDGE, ds1, tmp_path, replays, others=others)
+    (first, _), (second, _) = trained_on
+    assert len(first.labels) == len(ds1) + len(replays)
+    assert np.bincount(second.strata[1320:]).tolist() == [0] * 10 + [20, 4, 8, 4, 4, 10, 2, 4, 2, 2]
+    assert len(second.labels) == len(first.labels) + 60
+    assert [entry["epoch"] for entry in trained.history.epochs] == [1, 2, 3, 4]
     config = dataclasses.replace(EDGE, databases=("mitdb", "afdb", "svdb", "cinc2017"))
-    assert experiment.schedule_of(config).shares == (
-        *EDGE.record_shares, *EDGE.replay_shares, *DATABASES["svdb"].shares, *DATABASES["cinc2017"].shares
+    assert experiment.open_schedule_of(config).shares == (
+        *EDGE.record_shares, *EDGE.open_replay_shares, *DATABASES["svdb"].shares, *DATABASES["cinc2017"].shares
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.7, 1.0])
+def test_weights_are_the_mean_of_those_before_and_after_the_other_databases(ds1, replays, tmp_path, short, weight):
+    """Of the first training alone, of the second alone, and between: w = 0.7 w2 + 0.3 w1, to half precision."""
+
+    def weights(name: str, open_weight: float, others=()) -> torch.Tensor:
+        config = dataclasses.replace(EDGE, databases=("mitdb", "svdb"), open_weight=open_weight)
+        model = train(config, ds1, tmp_path / name, replays, others=others).model
+        return torch.cat([value.flatten() for value in model.state_dict().values() if value.is_floating_point()])
+
+    others = [beats_of(("801",), 40, 2)]
+    before, after = weights("first", 0.7), weights("second", 1.0, others)
+    assert not torch.equal(before, after)
+    mixed = weights("mixed", weight, others)
+    torch.testing.assert_close(mixed, (1 - weight) * before + weight * after, rtol=2e-3, atol=1e-6)
+
+
+def test_a_training_on_other_databases_goes_on_where_it_was_interrupted(ds1, replays, tmp_path, short):
+    """Interrupted after the first epoch on all databases: DS1 is not trained on again, and the weights are the same."""
+    config = dataclasses.replace(EDGE, databases=("mitdb", "svdb"))
+    others, said = [beats_of(("801",), 40, 2)], []
+
+    def stop(line: str):
+        if line.startswith("all databases, epoch  1"):
+            raise KeyboardInterrupt
+
+    whole = train(config, ds1, tmp_path / "whole", replays, others=others).model.state_dict()
+    with pytest.raises(KeyboardInterrupt):
+        train(config, ds1, tmp_path / "cut", replays, others=others, say=stop)
+    assert {path.name for path in (tmp_path / "cut").iterdir()} == set(experiment.STATES)
+    again = train(config, ds1, tmp_path / "cut", replays, others=others, say=said.append).model.state_dict()
+    assert all(torch.equal(again[name], value) for name, value in whole.items())
+    [line] = [line for line in said if "training loss" in line]
+    assert line.startswith("all databases, epoch  2")
 
 
 def test_beats_without_a_signal_have_the_features_of_a_usual_normal_beat(ds1, tmp_path, short, trained_on):
     blind = beats_of(("7",), 10)
     blind.windows[:], blind.features[:] = 0, 0.25
     train(EDGE, ds1, tmp_path, others=[blind])
-    [(training, _)] = trained_on
+    _, (training, _) = trained_on
     of_signal = len(SHAPE + P_WAVE)
     found, normal = training.features[-10:].numpy(), ds1.features[ds1.labels == 0].mean(axis=0)
     assert (found[:, :-of_signal] == 0.25).all() and np.allclose(found[:, -of_signal:], normal[-of_signal:])
