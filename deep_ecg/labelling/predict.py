@@ -17,10 +17,11 @@ import numpy as np
 import wfdb
 
 from config import CLASSES, Config
+from deep_ecg.beats.beat_network import check_rate
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, input_blocks
 from deep_ecg.beats.signal_watch import SignalWatch
-from deep_ecg.labelling.lead_beats import LeadBeats, detected_beats
+from deep_ecg.labelling.lead_beats import LeadBeats, detected_beats, told
 from deep_ecg.labelling.reference import labels_at, reference_beside
 from deep_ecg.labelling.signal_state import (
     Stretch,
@@ -62,7 +63,7 @@ from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
 from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.text import number
-from dsp_filters import resample
+from dsp_filters import SETTLE_CYCLES, rate_ratio, resample
 
 ECTOPIC = [CLASSES.index(name) for name in "SVF"]
 NO_BEATS_MEND = "choose another lead with --lead, or give the R-peaks with --peaks"
@@ -218,15 +219,21 @@ def label_record(
 
 
 def label_opened(
-    file: AnyRecord, classifier: Classifier, config: Config, peaks: str | None = None, lead: str | None = None
+    file: AnyRecord,
+    classifier: Classifier,
+    config: Config,
+    peaks: str | None = None,
+    lead: str | None = None,
+    tell: bool = False,
 ) -> Labelled:
-    """`label_record` of a record whose header has been read."""
+    """`label_record` of a record whose header has been read; `tell` as in `detected_beats`."""
     record, synthetic = read_lead(file, classifier, lead)
     annotation = None if peaks is None else _read_peaks(file, record, peaks, config)
     if annotation is None:
-        labelled = _labelled(record, _detected(file, record, classifier), classifier)
+        found = _detected(file, record, classifier, tell)
     else:
-        labelled = label_lead(record, classifier, annotation)
+        found = _given(record, annotation, classifier, tell)
+    labelled = _labelled(record, found, classifier)
     symbols = () if annotation is None else annotation.symbols
     return replace(
         labelled,
@@ -298,7 +305,7 @@ def read_lead(file: AnyRecord, classifier: Classifier, lead: str | None = None) 
     else:
         number = file.number_of(lead)
         _check_rate(file, number)
-        record = file.lead(number)
+        record = file.lead(number, in_parts=True)
     return record, classifier.synthetic or file.synthetic
 
 
@@ -312,7 +319,7 @@ def choose_lead(file: AnyRecord, preferred: Sequence[str]) -> tuple[int, Record]
         there = ", ".join(f"{name} ({unit})" for name, unit in zip(file.leads, file.units))
         why = "has no signal that is an ECG by name and unit: name one with --lead"
         raise DeepECGError(f"record {file.path} {why}: {there}")
-    number, record = file.first_usable(numbers, partial(_check_rate, file))
+    number, record = file.first_usable(numbers, partial(_check_rate, file), in_parts=True)
     name = file.leads[number]
     if name not in preferred or number != numbers[0]:
         there = ", ".join(file.leads)
@@ -359,13 +366,14 @@ def _check_names(paths: Sequence[Path]):
         seen[name] = path
 
 
-def _detected(file: AnyRecord, record: Record, classifier: Classifier) -> LeadBeats:
+def _detected(file: AnyRecord, record: Record, classifier: Classifier, tell: bool) -> LeadBeats:
     if len(record.signal_mv) < record.fs_hz:
         raise DeepECGError(f"record {file.path} lasts less than a second: a longer one is needed")
     try:
-        return detected_beats(record, classifier, _other_leads(file, record, classifier.description.leads))
+        check_rate(record.fs_hz)
     except DeepECGError as error:
         raise DeepECGError(f"record {file.path}: {error}: resample it, or give the R-peaks with --peaks") from None
+    return detected_beats(record, classifier, _other_leads(file, record, classifier.description.leads), tell)
 
 
 def _other_leads(file: AnyRecord, record: Record, preferred: Sequence[str]) -> Iterator[Record]:
@@ -373,17 +381,18 @@ def _other_leads(file: AnyRecord, record: Record, preferred: Sequence[str]) -> I
     for candidate in leads.candidates(file.leads, file.units, preferred):
         if leads.in_millivolts(file.units[candidate]) and file.fs_hz(candidate) == record.fs_hz:
             try:
-                other = file.lead(candidate)
+                other = file.lead(candidate, in_parts=True)
             except DeepECGError:  # flat, or not to be read: no help
                 continue
             if other.lead != record.lead and len(other.signal_mv) == len(record.signal_mv):
                 yield other
 
 
-def _given(record: Record, annotation: Annotation, classifier: Classifier) -> LeadBeats:
+def _given(record: Record, annotation: Annotation, classifier: Classifier, tell: bool = False) -> LeadBeats:
     """The beats at R-peaks that were given: whoever gave them could read the signal."""
     samples, watch = annotation.samples, watched(record)
-    blocks = input_blocks(record, annotation, classifier.inputs, watch) if len(samples) else ()
+    followed = told(record, "labels") if tell else record
+    blocks = input_blocks(followed, annotation, classifier.inputs, watch) if len(samples) else ()
     proba, groups = classifier.probabilities(blocks)
     after_gap = annotation.after_gap | lost_before(watch, samples)
     return LeadBeats(samples, proba, groups, after_gap, signal_at(watch, samples, record.fs_hz), watch)
@@ -420,7 +429,7 @@ def _predict_to_files(
     keep_identity: bool,
 ) -> dict:
     name, identity = file.base.name, file.identity if keep_identity else {}
-    labelled = label_opened(file, classifier, config, peaks, lead)
+    labelled = label_opened(file, classifier, config, peaks, lead, tell=True)
     labelled = replace(labelled, min_confidence=min_confidence, identity=identity)
     reference = reference_beside(file, labelled.record, config)
     files = result_files(name, out, labelled.synthetic)
@@ -779,22 +788,19 @@ def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings, reference:
     """
     from deep_ecg.scoring.strips import predictions_figure
 
-    record = labelled.record
-    filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)
-    raw_mv = resample(filled_mv, record.fs_hz, inputs.fs_hz, inputs.causal)
-    clean_mv = cleaned(raw_mv, inputs)
-    peaks_s = labelled.samples / record.fs_hz
-    start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], len(clean_mv) / inputs.fs_hz)
-    first, labels = round(start_s * inputs.fs_hz), labelled.reference
+    record, labels = labelled.record, labelled.reference
+    peaks_s, length = labelled.samples / record.fs_hz, len(record.signal_mv)
+    start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], length / record.fs_hz)
+    start_s, clean_mv = cleaned_strip(record, start_s, inputs)
     if labels is None and reference is not None:
         labels = labels_at(labelled.samples, reference, record.fs_hz)
-    series = BeatSeries(labelled.samples, labelled.predicted, record.fs_hz, len(filled_mv), started=labelled.started)
-    at = f" at {series.time_text(first / inputs.fs_hz)}" if labelled.started else ""
+    series = BeatSeries(labelled.samples, labelled.predicted, record.fs_hz, length, started=labelled.started)
+    at = f" at {series.time_text(start_s)}" if labelled.started else ""
     predictions_figure(
         path,
-        clean_mv[first : first + round(STRIP_S * inputs.fs_hz)],
+        clean_mv,
         inputs.fs_hz,
-        first / inputs.fs_hz,
+        start_s,
         peaks_s,
         labelled.predicted,
         labels,
@@ -802,6 +808,21 @@ def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings, reference:
         labelled.synthetic,
         mode=inputs.mode,
     )
+
+
+def cleaned_strip(record: Record, start_s: float, inputs: InputSettings) -> tuple[float, np.ndarray]:
+    """STRIP_S seconds of `record`, (n,) in mV at the rate of the `inputs`, filtered as those are, and their start in s.
+
+    Of the signal before and after, the filter sees so much that more would change nothing.
+    """
+    step, settle_s = rate_ratio(record.fs_hz, inputs.fs_hz).denominator, SETTLE_CYCLES / inputs.band_hz[0]
+    before = max(round((start_s - settle_s) * record.fs_hz), 0) // step * step  # a sample at both rates
+    after = round((start_s + STRIP_S + settle_s) * record.fs_hz)
+    filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv[before:after])
+    clean_mv = cleaned(resample(filled_mv, record.fs_hz, inputs.fs_hz, inputs.causal), inputs)
+    length, zero = round(STRIP_S * inputs.fs_hz), round(before * inputs.fs_hz / record.fs_hz)
+    first = min(round(start_s * inputs.fs_hz) - zero, max(len(clean_mv) - length, 0))
+    return (zero + first) / inputs.fs_hz, clean_mv[first : first + length]
 
 
 def busiest_start_s(events_s: np.ndarray, duration_s: float) -> float:
