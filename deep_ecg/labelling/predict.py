@@ -6,10 +6,11 @@ report for a reader; for one that came as EDF or BDF also as EDF+ annotations.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,7 +61,7 @@ from deep_ecg.report.recording import Recording, Reference
 from deep_ecg.report.report import Report
 from deep_ecg.scoring.ec57 import percentage
 from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
-from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
+from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_lines
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.text import number
 from dsp_filters import SETTLE_CYCLES, rate_ratio, resample
@@ -75,6 +76,7 @@ WITH_EDF_LABELS = ("EDF", "BDF")  # formats of records whose labels are written 
 NO_SETTINGS = TextSettings()
 NOBODY: Mapping[str, str] = {}
 STRIP_S = 20.0  # length of the picture
+BLOCK_BEATS = 4096  # of a table, made at once
 STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
 
 
@@ -737,10 +739,8 @@ def check_apart(results: Sequence[Path], file: AnyRecord):
 
 def write_table(path: Path, labelled: Labelled):
     """Writes one line a beat, after a line with the names of the columns (`table_lines`)."""
-    write_text(
-        path,
-        "\n".join([table_header(labelled.min_confidence, labelled.leads is not None), *table_lines(labelled)]) + "\n",
-    )
+    header = table_header(labelled.min_confidence, labelled.leads is not None)
+    write_lines(path, chain([header], table_lines(labelled)))
 
 
 def table_header(min_confidence: float, several_leads: bool = False) -> str:
@@ -749,7 +749,7 @@ def table_header(min_confidence: float, several_leads: bool = False) -> str:
     return ",".join([*names, *["classified"] * (min_confidence > 0), *["lead"] * several_leads])
 
 
-def table_lines(labelled: Labelled, last: int | None = None, earlier_ms: Sequence[float] = ()) -> list[str]:
+def table_lines(labelled: Labelled, last: int | None = None, earlier_ms: Sequence[float] = ()) -> Iterable[str]:
     """The cells of each beat, one line each; of the beats before, `last` is the R-peak, earlier_ms the known intervals.
 
     Sample and time at the record's own rate, class, probability of each class, RR before it, heart rate over the last
@@ -764,14 +764,15 @@ def table_lines(labelled: Labelled, last: int | None = None, earlier_ms: Sequenc
     columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms, rates]
     columns += [state, labelled.sure.astype(int), labelled.classified.astype(int)]
     columns.append(state if labelled.leads is None else np.char.replace(labelled.leads, ",", ";"))
-    apart, several, lines = labelled.min_confidence > 0, labelled.leads is not None, []
-    for sample, time_s, label, proba, rr, rate, signal, sure, classified, lead in zip(
-        *(one.tolist() for one in columns)
-    ):
+    apart, several = labelled.min_confidence > 0, labelled.leads is not None
+
+    def line(sample, time_s, label, proba, rr, rate, signal, sure, classified, lead) -> str:
         cells = [f"{sample}", f"{time_s:.4f}", CLASSES[label], *(f"{p:.6f}" for p in proba)]
         cells += ["" if np.isnan(rr) else f"{rr:.0f}", "" if np.isnan(rate) else f"{rate:.0f}", signal, f"{sure}"]
-        lines.append(",".join(cells + [f"{classified}"] * apart + [lead] * several))
-    return lines
+        return ",".join(cells + [f"{classified}"] * apart + [lead] * several)
+
+    blocks = (slice(start, start + BLOCK_BEATS) for start in range(0, len(samples), BLOCK_BEATS))
+    return chain.from_iterable(map(line, *(one[block].tolist() for one in columns)) for block in blocks)
 
 
 def intervals_after(labelled: Labelled, last: int | None = None) -> np.ndarray:

@@ -38,6 +38,7 @@ def test_results_are_those_of_the_record_read_at_once(record, tmp_path, monkeypa
     for module in (long_signal, any_record):
         monkeypatch.setattr(module, "READ_SAMPLES", 7_001)
     monkeypatch.setattr(LongSignal, "__array__", lambda self, *_: pytest.fail("all of the signal was asked for"))
+    monkeypatch.setattr(predict, "BLOCK_BEATS", 50)
     monkeypatch.setattr(inputs, "PIECE_SAMPLES", 7_001)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
