@@ -88,6 +88,10 @@ class CausalCleaner:
         """Those that are owed when the signal has ended."""
         return self._band_pass(self._resampler.finish())
 
+    def needed(self, sample: int) -> int:
+        """The input sample that makes output `sample` known."""
+        return self._resampler.needed(sample)
+
 
 class ZeroPhaseCleaner:
     """`resample` and `clean` in their forms that look both ways, in chunks of any size, in flat memory.

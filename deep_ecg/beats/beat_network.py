@@ -187,6 +187,13 @@ def _as_matrix(weights: np.ndarray) -> np.ndarray:
     return np.concatenate([np.diag(row) for row in weights])
 
 
+def check_rate(fs_hz: float):
+    """DeepECGError where the detector cannot run at `fs_hz`."""
+    low, high = RATES_HZ
+    if not low <= fs_hz <= high:
+        raise DeepECGError(f"the R-peak detector cannot run at {fs_hz!r} Hz: {low:g} to {high:g} Hz are needed")
+
+
 class LogitStream:
     """The network's answers to one lead, samples at `fs_hz` in and logits out, in chunks of any size.
 
@@ -194,9 +201,7 @@ class LogitStream:
     """
 
     def __init__(self, fs_hz: float, arrays: Mapping[str, np.ndarray], gain: RunningGain | None = None):
-        low, high = RATES_HZ
-        if not low <= fs_hz <= high:
-            raise DeepECGError(f"the R-peak detector cannot run at {fs_hz!r} Hz: {low:g} to {high:g} Hz are needed")
+        check_rate(fs_hz)
         self._network, self._gain = BeatNetwork(arrays), gain or RunningGain()
         self._band_pass = OnePassFilter(bandpass_sos(BAND_HZ, BAND_ORDER, fs_hz))
         self._resampler = CausalResampler(fs_hz, NETWORK_HZ)

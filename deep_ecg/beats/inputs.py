@@ -14,8 +14,9 @@ from deep_ecg.beats.arrays import Beats, NetworkInputs
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.rhythm import RHYTHM, RhythmMemory, rhythm_features, rr_intervals
 from deep_ecg.beats.shape import P_WAVE, SHAPE, PWaveMemory, cut_windows, p_wave_span, qrs_span, shape_inputs
-from deep_ecg.beats.signal_watch import SignalWatch, pieces
+from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.beats.templates import RunningTemplate
+from deep_ecg.records.long_signal import pieces
 from deep_ecg.records.wfdb_files import Annotation, Record
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import CausalCleaner, ZeroPhaseCleaner, clean

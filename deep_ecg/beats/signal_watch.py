@@ -5,7 +5,7 @@ The same rules hold for whole records and for live streams, in whatever chunks t
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -106,11 +106,6 @@ class SignalWatch:
             self._ends[-1] = lost.pop(0)[1]
         self._starts += [first for first, _ in lost]
         self._ends += [last for _, last in lost]
-
-
-def pieces(signal_mv: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """The signal (n,) in pieces of `size` samples, of which the last one may be shorter."""
-    return (signal_mv[start : start + size] for start in range(0, len(signal_mv), size))
 
 
 def stretches(flags: np.ndarray, offset: int = 0) -> list[tuple[int, int]]:

@@ -24,7 +24,8 @@ from deep_ecg.beats.beat_network import (
 )
 from deep_ecg.beats.beat_picking import AROUND_STEPS, StrongestPeaks, record_beats
 from deep_ecg.beats.signal_quality import LOST, NOISY, SETTLE_STEPS, UNREADABLE
-from deep_ecg.beats.signal_watch import Runs, SignalWatch, pieces, stretches
+from deep_ecg.beats.signal_watch import Runs, SignalWatch, stretches
+from deep_ecg.records.long_signal import pieces
 
 PIECE_S = 20.0  # small enough for a processor's cache
 BLOCK = 2**18  # steps or samples of known states that are worked on at once

@@ -5,7 +5,7 @@ labelled by itself, so that it is known when it is needed.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -18,7 +18,9 @@ from deep_ecg.beats.signal_watch import Runs, SignalWatch
 from deep_ecg.beats.whole_record import Reading, read_causal, read_whole
 from deep_ecg.labelling.signal_state import Stretch, lost_before, signal_at, unread_stretches
 from deep_ecg.networks.classifier import UNREAD, Classifier
+from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.wfdb_files import Annotation, Record
+from deep_ecg.system.progress import Pace
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,19 @@ class LeadBeats:
     taken_over: list[Stretch] = field(default_factory=list)
 
 
-def detected_beats(record: Record, classifier: Classifier, others: Iterable[Record] = ()) -> LeadBeats:
+def detected_beats(
+    record: Record, classifier: Classifier, others: Iterable[Record] = (), tell: bool = False
+) -> LeadBeats:
     """The beats that the detector finds in `record`: in causal mode those of a live stream, else looking both ways.
 
     `others` are further leads of the same rate and length, the preferred ones first; no more of them are read than
-    it takes.
+    it takes. With `tell`, standard error says how far a long one has come.
     """
-    records, readings = [record], [_read(record, classifier)]
+    records, readings = [record], [_read(record, classifier, tell)]
     states = readings[0].states
     taken = Runs.combined(np.zeros_like, states)  # which of the leads each sample is read from
     for other in others if (states.values >= UNREADABLE).any() else ():
-        reading = _read(other, classifier)
+        reading = _read(other, classifier, tell)
         covered = Runs.combined(lambda now, new: (now >= UNREADABLE) & (new < UNREADABLE), states, reading.states)
         if covered.values.any():
             taken = Runs.combined(partial(_replaced, value=len(records)), taken, covered)
@@ -61,7 +65,7 @@ def detected_beats(record: Record, classifier: Classifier, others: Iterable[Reco
             readings.append(reading)
         if not (states.values >= UNREADABLE).any():
             break
-    found = [_beats_of(*pair, classifier) for pair in zip(records, readings)]
+    found = [_beats_of(*pair, classifier, tell) for pair in zip(records, readings)]
     if len(found) == 1:
         return found[0]
     return _merged(records, found, taken, unread_stretches(record, states))
@@ -71,18 +75,32 @@ def _replaced(old: np.ndarray, covered: np.ndarray, value: np.ndarray | int) -> 
     return np.where(covered, value, old).astype(old.dtype)
 
 
-def _read(record: Record, classifier: Classifier) -> Reading:
-    return (read_causal if classifier.inputs.causal else read_whole)(record.signal_mv, record.fs_hz)
+def told(record: Record, work: str) -> Record:
+    """The `record`, of whose signal is said on standard error how much the `work` has taken, if it lasts."""
+    samples_h = 3600 * record.fs_hz
+    pace = Pace(f"{record.name}, lead {record.lead}: {work}", len(record.signal_mv) / samples_h, "h")
+
+    def read(first: int, last: int) -> np.ndarray:
+        pace(first / samples_h)
+        return record.signal_mv[first:last]
+
+    return replace(record, signal_mv=LongSignal(len(record.signal_mv), read).as_array())
 
 
-def _beats_of(record: Record, reading: Reading, classifier: Classifier) -> LeadBeats:
+def _read(record: Record, classifier: Classifier, tell: bool) -> Reading:
+    read = read_causal if classifier.inputs.causal else read_whole
+    return read((told(record, "R-peaks") if tell else record).signal_mv, record.fs_hz)
+
+
+def _beats_of(record: Record, reading: Reading, classifier: Classifier, tell: bool) -> LeadBeats:
     """The beats of one lead; what cannot be read is shown to no network."""
     readable, count = reading.readable, len(reading.samples)
     proba, groups = np.tile(UNREAD, (count, 1)).reshape(-1, len(CLASSES)), np.zeros(count, np.int64)
     if readable.any():
         samples = reading.samples[readable]
         annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
-        blocks = input_blocks(record, annotation, classifier.inputs, reading.watch)
+        followed = told(record, "labels") if tell else record
+        blocks = input_blocks(followed, annotation, classifier.inputs, reading.watch)
         proba[readable], groups[readable] = classifier.probabilities(blocks)
     signal = signal_at(reading.watch, reading.samples, record.fs_hz, reading.states)
     after_gap = reading.after_gap | lost_before(reading.watch, reading.samples)

@@ -24,6 +24,7 @@ from deep_ecg.labelling.signal_state import UNREAD_S, Stretch
 from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream, Change
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, Classifier, check_min_confidence, is_sure
 from deep_ecg.records.formats import TextSettings
+from deep_ecg.records.long_signal import pieces
 from deep_ecg.records.text_samples import SampleLines
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system import machine
@@ -159,11 +160,11 @@ def record_feed(
 
 def _replayed(record: Record, speed: float) -> Iterator[np.ndarray]:
     step = max(round((CHUNK_S if speed else FAST_CHUNK_S) * record.fs_hz), 1)
-    started_s = time.monotonic()
-    for start in range(0, len(record.signal_mv), step):
-        chunk_mv = record.signal_mv[start : start + step]
+    started_s, sent = time.monotonic(), 0
+    for chunk_mv in pieces(record.signal_mv, step):
+        sent += len(chunk_mv)
         if speed:
-            due_s = started_s + (start + len(chunk_mv)) / record.fs_hz / speed
+            due_s = started_s + sent / record.fs_hz / speed
             time.sleep(max(due_s - time.monotonic(), 0))
         yield chunk_mv
 

@@ -6,10 +6,11 @@ report for a reader; for one that came as EDF or BDF also as EDF+ annotations.
 
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,10 +18,11 @@ import numpy as np
 import wfdb
 
 from config import CLASSES, Config
+from deep_ecg.beats.beat_network import check_rate
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import cleaned, input_blocks
 from deep_ecg.beats.signal_watch import SignalWatch
-from deep_ecg.labelling.lead_beats import LeadBeats, detected_beats
+from deep_ecg.labelling.lead_beats import LeadBeats, detected_beats, told
 from deep_ecg.labelling.reference import labels_at, reference_beside
 from deep_ecg.labelling.signal_state import (
     Stretch,
@@ -59,10 +61,10 @@ from deep_ecg.report.recording import Recording, Reference
 from deep_ecg.report.report import Report
 from deep_ecg.scoring.ec57 import percentage
 from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
-from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
+from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_lines
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.text import number
-from dsp_filters import resample
+from dsp_filters import SETTLE_CYCLES, rate_ratio, resample
 
 ECTOPIC = [CLASSES.index(name) for name in "SVF"]
 NO_BEATS_MEND = "choose another lead with --lead, or give the R-peaks with --peaks"
@@ -74,6 +76,7 @@ WITH_EDF_LABELS = ("EDF", "BDF")  # formats of records whose labels are written 
 NO_SETTINGS = TextSettings()
 NOBODY: Mapping[str, str] = {}
 STRIP_S = 20.0  # length of the picture
+BLOCK_BEATS = 4096  # of a table, made at once
 STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
 
 
@@ -218,15 +221,21 @@ def label_record(
 
 
 def label_opened(
-    file: AnyRecord, classifier: Classifier, config: Config, peaks: str | None = None, lead: str | None = None
+    file: AnyRecord,
+    classifier: Classifier,
+    config: Config,
+    peaks: str | None = None,
+    lead: str | None = None,
+    tell: bool = False,
 ) -> Labelled:
-    """`label_record` of a record whose header has been read."""
+    """`label_record` of a record whose header has been read; `tell` as in `detected_beats`."""
     record, synthetic = read_lead(file, classifier, lead)
     annotation = None if peaks is None else _read_peaks(file, record, peaks, config)
     if annotation is None:
-        labelled = _labelled(record, _detected(file, record, classifier), classifier)
+        found = _detected(file, record, classifier, tell)
     else:
-        labelled = label_lead(record, classifier, annotation)
+        found = _given(record, annotation, classifier, tell)
+    labelled = _labelled(record, found, classifier)
     symbols = () if annotation is None else annotation.symbols
     return replace(
         labelled,
@@ -298,7 +307,7 @@ def read_lead(file: AnyRecord, classifier: Classifier, lead: str | None = None) 
     else:
         number = file.number_of(lead)
         _check_rate(file, number)
-        record = file.lead(number)
+        record = file.lead(number, in_parts=True)
     return record, classifier.synthetic or file.synthetic
 
 
@@ -312,7 +321,7 @@ def choose_lead(file: AnyRecord, preferred: Sequence[str]) -> tuple[int, Record]
         there = ", ".join(f"{name} ({unit})" for name, unit in zip(file.leads, file.units))
         why = "has no signal that is an ECG by name and unit: name one with --lead"
         raise DeepECGError(f"record {file.path} {why}: {there}")
-    number, record = file.first_usable(numbers, partial(_check_rate, file))
+    number, record = file.first_usable(numbers, partial(_check_rate, file), in_parts=True)
     name = file.leads[number]
     if name not in preferred or number != numbers[0]:
         there = ", ".join(file.leads)
@@ -359,13 +368,14 @@ def _check_names(paths: Sequence[Path]):
         seen[name] = path
 
 
-def _detected(file: AnyRecord, record: Record, classifier: Classifier) -> LeadBeats:
+def _detected(file: AnyRecord, record: Record, classifier: Classifier, tell: bool) -> LeadBeats:
     if len(record.signal_mv) < record.fs_hz:
         raise DeepECGError(f"record {file.path} lasts less than a second: a longer one is needed")
     try:
-        return detected_beats(record, classifier, _other_leads(file, record, classifier.description.leads))
+        check_rate(record.fs_hz)
     except DeepECGError as error:
         raise DeepECGError(f"record {file.path}: {error}: resample it, or give the R-peaks with --peaks") from None
+    return detected_beats(record, classifier, _other_leads(file, record, classifier.description.leads), tell)
 
 
 def _other_leads(file: AnyRecord, record: Record, preferred: Sequence[str]) -> Iterator[Record]:
@@ -373,17 +383,18 @@ def _other_leads(file: AnyRecord, record: Record, preferred: Sequence[str]) -> I
     for candidate in leads.candidates(file.leads, file.units, preferred):
         if leads.in_millivolts(file.units[candidate]) and file.fs_hz(candidate) == record.fs_hz:
             try:
-                other = file.lead(candidate)
+                other = file.lead(candidate, in_parts=True)
             except DeepECGError:  # flat, or not to be read: no help
                 continue
             if other.lead != record.lead and len(other.signal_mv) == len(record.signal_mv):
                 yield other
 
 
-def _given(record: Record, annotation: Annotation, classifier: Classifier) -> LeadBeats:
+def _given(record: Record, annotation: Annotation, classifier: Classifier, tell: bool = False) -> LeadBeats:
     """The beats at R-peaks that were given: whoever gave them could read the signal."""
     samples, watch = annotation.samples, watched(record)
-    blocks = input_blocks(record, annotation, classifier.inputs, watch) if len(samples) else ()
+    followed = told(record, "labels") if tell else record
+    blocks = input_blocks(followed, annotation, classifier.inputs, watch) if len(samples) else ()
     proba, groups = classifier.probabilities(blocks)
     after_gap = annotation.after_gap | lost_before(watch, samples)
     return LeadBeats(samples, proba, groups, after_gap, signal_at(watch, samples, record.fs_hz), watch)
@@ -420,7 +431,7 @@ def _predict_to_files(
     keep_identity: bool,
 ) -> dict:
     name, identity = file.base.name, file.identity if keep_identity else {}
-    labelled = label_opened(file, classifier, config, peaks, lead)
+    labelled = label_opened(file, classifier, config, peaks, lead, tell=True)
     labelled = replace(labelled, min_confidence=min_confidence, identity=identity)
     reference = reference_beside(file, labelled.record, config)
     files = result_files(name, out, labelled.synthetic)
@@ -728,10 +739,8 @@ def check_apart(results: Sequence[Path], file: AnyRecord):
 
 def write_table(path: Path, labelled: Labelled):
     """Writes one line a beat, after a line with the names of the columns (`table_lines`)."""
-    write_text(
-        path,
-        "\n".join([table_header(labelled.min_confidence, labelled.leads is not None), *table_lines(labelled)]) + "\n",
-    )
+    header = table_header(labelled.min_confidence, labelled.leads is not None)
+    write_lines(path, chain([header], table_lines(labelled)))
 
 
 def table_header(min_confidence: float, several_leads: bool = False) -> str:
@@ -740,7 +749,7 @@ def table_header(min_confidence: float, several_leads: bool = False) -> str:
     return ",".join([*names, *["classified"] * (min_confidence > 0), *["lead"] * several_leads])
 
 
-def table_lines(labelled: Labelled, last: int | None = None, earlier_ms: Sequence[float] = ()) -> list[str]:
+def table_lines(labelled: Labelled, last: int | None = None, earlier_ms: Sequence[float] = ()) -> Iterable[str]:
     """The cells of each beat, one line each; of the beats before, `last` is the R-peak, earlier_ms the known intervals.
 
     Sample and time at the record's own rate, class, probability of each class, RR before it, heart rate over the last
@@ -755,14 +764,15 @@ def table_lines(labelled: Labelled, last: int | None = None, earlier_ms: Sequenc
     columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms, rates]
     columns += [state, labelled.sure.astype(int), labelled.classified.astype(int)]
     columns.append(state if labelled.leads is None else np.char.replace(labelled.leads, ",", ";"))
-    apart, several, lines = labelled.min_confidence > 0, labelled.leads is not None, []
-    for sample, time_s, label, proba, rr, rate, signal, sure, classified, lead in zip(
-        *(one.tolist() for one in columns)
-    ):
+    apart, several = labelled.min_confidence > 0, labelled.leads is not None
+
+    def line(sample, time_s, label, proba, rr, rate, signal, sure, classified, lead) -> str:
         cells = [f"{sample}", f"{time_s:.4f}", CLASSES[label], *(f"{p:.6f}" for p in proba)]
         cells += ["" if np.isnan(rr) else f"{rr:.0f}", "" if np.isnan(rate) else f"{rate:.0f}", signal, f"{sure}"]
-        lines.append(",".join(cells + [f"{classified}"] * apart + [lead] * several))
-    return lines
+        return ",".join(cells + [f"{classified}"] * apart + [lead] * several)
+
+    blocks = (slice(start, start + BLOCK_BEATS) for start in range(0, len(samples), BLOCK_BEATS))
+    return chain.from_iterable(map(line, *(one[block].tolist() for one in columns)) for block in blocks)
 
 
 def intervals_after(labelled: Labelled, last: int | None = None) -> np.ndarray:
@@ -779,22 +789,19 @@ def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings, reference:
     """
     from deep_ecg.scoring.strips import predictions_figure
 
-    record = labelled.record
-    filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv)
-    raw_mv = resample(filled_mv, record.fs_hz, inputs.fs_hz, inputs.causal)
-    clean_mv = cleaned(raw_mv, inputs)
-    peaks_s = labelled.samples / record.fs_hz
-    start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], len(clean_mv) / inputs.fs_hz)
-    first, labels = round(start_s * inputs.fs_hz), labelled.reference
+    record, labels = labelled.record, labelled.reference
+    peaks_s, length = labelled.samples / record.fs_hz, len(record.signal_mv)
+    start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], length / record.fs_hz)
+    start_s, clean_mv = cleaned_strip(record, start_s, inputs)
     if labels is None and reference is not None:
         labels = labels_at(labelled.samples, reference, record.fs_hz)
-    series = BeatSeries(labelled.samples, labelled.predicted, record.fs_hz, len(filled_mv), started=labelled.started)
-    at = f" at {series.time_text(first / inputs.fs_hz)}" if labelled.started else ""
+    series = BeatSeries(labelled.samples, labelled.predicted, record.fs_hz, length, started=labelled.started)
+    at = f" at {series.time_text(start_s)}" if labelled.started else ""
     predictions_figure(
         path,
-        clean_mv[first : first + round(STRIP_S * inputs.fs_hz)],
+        clean_mv,
         inputs.fs_hz,
-        first / inputs.fs_hz,
+        start_s,
         peaks_s,
         labelled.predicted,
         labels,
@@ -802,6 +809,21 @@ def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings, reference:
         labelled.synthetic,
         mode=inputs.mode,
     )
+
+
+def cleaned_strip(record: Record, start_s: float, inputs: InputSettings) -> tuple[float, np.ndarray]:
+    """STRIP_S seconds of `record`, (n,) in mV at the rate of the `inputs`, filtered as those are, and their start in s.
+
+    Of the signal before and after, the filter sees so much that more would change nothing.
+    """
+    step, settle_s = rate_ratio(record.fs_hz, inputs.fs_hz).denominator, SETTLE_CYCLES / inputs.band_hz[0]
+    before = max(round((start_s - settle_s) * record.fs_hz), 0) // step * step  # a sample at both rates
+    after = round((start_s + STRIP_S + settle_s) * record.fs_hz)
+    filled_mv, _ = SignalWatch(record.fs_hz)(record.signal_mv[before:after])
+    clean_mv = cleaned(resample(filled_mv, record.fs_hz, inputs.fs_hz, inputs.causal), inputs)
+    length, zero = round(STRIP_S * inputs.fs_hz), round(before * inputs.fs_hz / record.fs_hz)
+    first = min(round(start_s * inputs.fs_hz) - zero, max(len(clean_mv) - length, 0))
+    return (zero + first) / inputs.fs_hz, clean_mv[first : first + length]
 
 
 def busiest_start_s(events_s: np.ndarray, duration_s: float) -> float:

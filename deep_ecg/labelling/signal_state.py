@@ -11,7 +11,8 @@ from scipy.signal import periodogram
 
 from deep_ecg.beats.inputs import PIECE_SAMPLES
 from deep_ecg.beats.signal_quality import LOST, STATES, UNREADABLE
-from deep_ecg.beats.signal_watch import Runs, SignalWatch, pieces
+from deep_ecg.beats.signal_watch import Runs, SignalWatch
+from deep_ecg.records.long_signal import pieces
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.text import clock
 from dsp_filters import bandpass_sos, filter_zero_phase
@@ -26,6 +27,7 @@ LEAST_MV = 0.004  # less energy of the QRS band is the last bit of a converter
 
 UNREAD_S = 1.0  # a stretch that cannot be read is told if it is as long
 AT_RAIL = 0.1  # of its samples at the record's highest or lowest value: saturated
+JUDGED_S = 3600.0  # of a stretch, from its start on: so much tells why nothing can be read, or no beats were found
 KIND_S = 60.0  # what it is told from
 MAINS_HZ = (50.0, 60.0)
 WANDER_HZ, MUSCLE_HZ = 2.0, 20.0  # the power of wander lies below, that of muscle mostly above
@@ -53,8 +55,8 @@ def silent_stretches(record: Record, samples: np.ndarray) -> list[Stretch]:
     found = [pair for pair in pairwise(edges) if pair[1] - pair[0] > SILENT_S * record.fs_hz]
     if not found:
         return []
-    span_mv = (np.fmin.reduce(record.signal_mv), np.fmax.reduce(record.signal_mv))  # NaN where all is lost
-    return [Stretch(*pair, _why(record.signal_mv[slice(*pair)], record.fs_hz, span_mv)) for pair in found]
+    parts_mv = (record.signal_mv[_judged(*pair, record.fs_hz)] for pair in found)
+    return [Stretch(*pair, _why(part_mv, record.fs_hz, record.span_mv)) for pair, part_mv in zip(found, parts_mv)]
 
 
 def watched(record: Record) -> SignalWatch:
@@ -80,14 +82,16 @@ def unread_stretches(record: Record, states: Runs) -> list[Stretch]:
     """The stretches of UNREAD_S and more in which nothing can be read by the `states` of `Reading`."""
     long = states.stretches(states.values >= UNREADABLE)
     found = [one for one in long if one[1] - one[0] >= UNREAD_S * record.fs_hz]
-    if not found:
-        return []
-    known_mv = record.signal_mv[np.isfinite(record.signal_mv)]
-    span_mv = (known_mv.min(), known_mv.max()) if len(known_mv) else ()
-    parts = ((one, slice(one[0], one[1] + 1)) for one in found)
+    parts = ((one, _judged(one[0], one[1] + 1, record.fs_hz)) for one in found)
     return [
-        Stretch(*one, why_unread(record.signal_mv[part], states[part], record.fs_hz, span_mv)) for one, part in parts
+        Stretch(*one, why_unread(record.signal_mv[part], states[part], record.fs_hz, record.span_mv))
+        for one, part in parts
     ]
+
+
+def _judged(first: int, end: int, fs_hz: float) -> slice:
+    """What a stretch from sample `first` to before `end` is judged by."""
+    return slice(first, min(end, first + round(JUDGED_S * fs_hz)))
 
 
 def why_unread(signal_mv: np.ndarray, states: np.ndarray, fs_hz: float, span_mv: Sequence[float]) -> str:
@@ -116,10 +120,11 @@ def noise_kind(signal_mv: np.ndarray, fs_hz: float) -> str:
 
 def unread_share(unread: Sequence[Stretch], silent: Sequence[Stretch], length: int) -> float:
     """The share of `length` samples in one of the stretches at least."""
-    inside = np.zeros(length, bool)
-    for one in (*unread, *silent):
-        inside[one.first : one.last + 1] = True
-    return float(inside.mean()) if length else 0.0
+    inside = end = 0
+    for one in sorted((*unread, *silent), key=lambda one: one.first):
+        inside += max(one.last + 1 - max(one.first, end), 0)
+        end = max(end, one.last + 1)
+    return inside / length if length else 0.0
 
 
 def unread_in_words(unread: Sequence[dict]) -> str | None:

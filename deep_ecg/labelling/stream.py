@@ -23,7 +23,7 @@ from deep_ecg.labelling.signal_state import noise_kind
 from deep_ecg.networks.classifier import UNREAD, Classifier, predict_proba
 from deep_ecg.networks.decision import Decision
 from deep_ecg.system.errors import DeepECGError
-from dsp_filters import CausalResampler, OnePassFilter
+from dsp_filters import CausalCleaner, OnePassFilter
 
 # Diagnostic mode filters backward too, over the window and so long after it: at the order and band of config.py what
 # the filter still remembers after that is below 1e-4 of the signal.
@@ -167,9 +167,8 @@ class BeatStream:
         self._zero_phase = not inputs.causal
         self._settle = round(SETTLE_S * inputs.fs_hz) if self._zero_phase else 0
         self._reach = self._before + self._after + self._settle + round(LOOK_BACK_S * inputs.fs_hz)
-        self._resample = CausalResampler(fs_hz, inputs.fs_hz)
         self._sos = inputs.sos()
-        self._filter = OnePassFilter(self._sos)
+        self._clean = CausalCleaner(fs_hz, inputs.fs_hz, self._sos)
         self._recipe = BeatRecipe(inputs)
         shape = (CHANNELS, inputs.window_samples)
         self._unread = np.zeros(shape, np.float32), np.zeros(len(FEATURES[inputs.mode]), np.float32), 0
@@ -260,7 +259,7 @@ class BeatStream:
             for beat in self._source.finish():
                 self._expect(beat)
         self._filter_rest()
-        self._remember(self._filter(self._resample.finish()))
+        self._remember(self._clean.finish())
         return self._prepared(ended=True)
 
     def _take_in(self):
@@ -296,7 +295,7 @@ class BeatStream:
     def _filter_rest(self):
         """Filters what is not filtered yet: only windows need it, many steps of the detector at a time."""
         if self._unfiltered_mv:
-            self._remember(self._filter(self._resample(_joined(self._unfiltered_mv))))
+            self._remember(self._clean(_joined(self._unfiltered_mv)))
             self._unfiltered_mv, self._filtered = [], self._taken
 
     def _remember(self, filtered_mv: np.ndarray):
@@ -314,7 +313,7 @@ class BeatStream:
         earlier = None if beat.after_gap else self._last_r
         rr_s = rr_interval_s(earlier, beat.sample, self.fs_hz, self._watch)
         place = round(beat.sample * self.inputs.fs_hz / self.fs_hz)
-        cut_at = self._resample.needed(place + self._after - 1 + self._settle)
+        cut_at = self._clean.needed(place + self._after - 1 + self._settle)
         self._waiting.append(_Waiting(beat, place, rr_s, cut_at))
         self._last_r = beat.sample
 

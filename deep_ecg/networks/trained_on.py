@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deep_ecg.records.long_signal import READ_SAMPLES, pieces
 from deep_ecg.system.json_files import read_json
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"  # the networks that ship
@@ -29,8 +30,11 @@ class KnownLead:
 
 def digest(signal_mv: np.ndarray) -> str:
     """What tells the samples (n,) of a lead from those of others, whatever file they lie in."""
-    steps = np.round(np.nan_to_num(signal_mv) / STEP_MV)
-    return hashlib.sha256(np.clip(steps, -(2**31), 2**31 - 1).astype("<i4").tobytes()).hexdigest()
+    found = hashlib.sha256()
+    for piece_mv in pieces(signal_mv, READ_SAMPLES):
+        steps = np.round(np.nan_to_num(piece_mv) / STEP_MV)
+        found.update(np.clip(steps, -(2**31), 2**31 - 1).astype("<i4").tobytes())
+    return found.hexdigest()
 
 
 def read_known(folder: Path) -> tuple[KnownLead, ...]:

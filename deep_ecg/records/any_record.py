@@ -4,11 +4,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from deep_ecg.records import leads
+from deep_ecg.records.long_signal import READ_SAMPLES, LongSignal, pieces
 from deep_ecg.system.errors import DeepECGError
 from dsp_filters import FLAT_MV
 
@@ -19,7 +21,8 @@ MAX_MV = 1e9  # beyond any uncalibrated signal, and still a number after filters
 class Record:
     """One lead of one record. `signal_mv` (samples,) in millivolts at `fs_hz`, as recorded.
 
-    `notes` are lines that tell of what was done to the signal while it was read.
+    `notes` are lines that tell of what was done to the signal while it was read. A `LongSignal` is read when it is
+    used, so that its files have to stay.
     """
 
     name: str
@@ -27,6 +30,15 @@ class Record:
     fs_hz: float
     signal_mv: np.ndarray
     notes: tuple[str, ...] = ()
+
+    @cached_property
+    def span_mv(self) -> tuple[float, float]:
+        """The lowest and the highest sample that is a number; inf and -inf where none is."""
+        low_mv, high_mv = np.inf, -np.inf
+        for piece_mv in pieces(self.signal_mv, READ_SAMPLES):
+            known_mv = piece_mv[np.isfinite(piece_mv)]
+            low_mv, high_mv = known_mv.min(initial=low_mv), known_mv.max(initial=high_mv)
+        return float(low_mv), float(high_mv)
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,10 @@ class AnyRecord(ABC):
         Raises DeepECGError when they cannot be read.
         """
 
+    def long_signal(self, number: int) -> LongSignal | None:
+        """Signal `number` as one that is read in parts; None where it is to be held, or can only be read at once."""
+        return None
+
     @abstractmethod
     def beats(self, extension: str, record: Record, aami: Mapping[str, str]) -> Annotation:
         """The beats of its annotation file `extension`, in samples of `record`, one of its leads.
@@ -150,27 +166,31 @@ class AnyRecord(ABC):
             raise DeepECGError(f"record {self.path} has no lead {' or '.join(map(repr, names))}: it has {there}")
         return number
 
-    def lead(self, wanted: str | int | Sequence[str]) -> Record:
+    def lead(self, wanted: str | int | Sequence[str], in_parts: bool = False) -> Record:
         """The lead `wanted`, as in `number_of`, or the signal of that index. Missing samples are NaN.
 
-        Raises DeepECGError naming the record when it is truncated, has no such lead, or its signal is flat.
+        With `in_parts` a long one comes as a `LongSignal` where its format allows that. Raises DeepECGError naming the
+        record when it is truncated, has no such lead, or its signal is flat.
         """
         number = wanted if isinstance(wanted, int) else self.number_of(wanted)
-        (signal_mv,) = self.signals_mv([number])
-        label = leads.label(self.leads, number)
-        _check_signal(signal_mv, self.path, label)
-        return Record(self.name, label, self.fs_hz(number), signal_mv, self.notes)
+        long = self.long_signal(number) if in_parts else None
+        signal_mv = self.signals_mv([number])[0] if long is None else long.as_array()
+        record = Record(self.name, leads.label(self.leads, number), self.fs_hz(number), signal_mv, self.notes)
+        _check_signal(record, self.path)
+        return record
 
-    def first_usable(self, numbers: Sequence[int], check: Callable[[int], None]) -> tuple[int, Record]:
+    def first_usable(
+        self, numbers: Sequence[int], check: Callable[[int], None], in_parts: bool = False
+    ) -> tuple[int, Record]:
         """The first of the signals `numbers` that is not flat, and its index; `check` may refuse each before.
 
-        Raises DeepECGError for the first of them where there is none.
+        `in_parts` is that of `lead`. Raises DeepECGError for the first of them where there is none.
         """
         refusal: DeepECGError | None = None
         for number in numbers:
             try:
                 check(number)
-                return number, self.lead(number)
+                return number, self.lead(number, in_parts)
             except FlatSignal as error:
                 refusal = refusal or error
         raise refusal or ValueError("no signals to choose from")
@@ -196,11 +216,11 @@ def stat_of(file: Path) -> tuple[int, int] | None:
     return stat.st_size, stat.st_mtime_ns
 
 
-def _check_signal(signal_mv: np.ndarray, path: Path, lead: str):
-    known_mv = signal_mv[np.isfinite(signal_mv)]
-    if np.abs(known_mv).max(initial=0) > MAX_MV:
-        raise DeepECGError(f"record {path}, lead {lead}: no ECG is beyond {MAX_MV:g} mV: mend its gain or units")
-    if len(known_mv) == 0:
-        raise FlatSignal(f"record {path}, lead {lead}: none of its samples is a number: choose another lead")
-    if np.ptp(known_mv) < FLAT_MV:
-        raise FlatSignal(f"record {path}, lead {lead}: the signal is flat: choose another lead")
+def _check_signal(record: Record, path: Path):
+    low_mv, high_mv = record.span_mv
+    if max(-low_mv, high_mv) > MAX_MV:
+        raise DeepECGError(f"record {path}, lead {record.lead}: no ECG is beyond {MAX_MV:g} mV: mend its gain or units")
+    if low_mv > high_mv:
+        raise FlatSignal(f"record {path}, lead {record.lead}: none of its samples is a number: choose another lead")
+    if high_mv - low_mv < FLAT_MV:
+        raise FlatSignal(f"record {path}, lead {record.lead}: the signal is flat: choose another lead")

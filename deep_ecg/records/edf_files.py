@@ -6,7 +6,7 @@ Formats: Kemp et al. 1992, Kemp and Olivan 2003 (https://www.edfplus.info/specs/
 import datetime
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
@@ -19,6 +19,7 @@ import edfio
 import numpy as np
 
 from deep_ecg.records import guard, sampling
+from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.signal_file import Contents, Signal
 
 HEADER_BYTES = 256  # of the record, and again for each signal
@@ -48,12 +49,17 @@ def read_edf(path: Path) -> Contents:
     found: list[Signal] = []
     for signal, part, count, is_mark in zip(signals, parts, samples, is_marks):
         if not is_mark:
-            scale = _scale(signal)
             fs_hz = count / duration_s
             guard.check_rate(fs_hz)
-            values = partial(_physical, part, width, *scale, starts_s, fs_hz)
+            in_unit, name = partial(_in_unit, width, *_scale(signal)), signal.label.strip()
             found.append(
-                Signal(signal.label.strip() or f"signal {len(found) + 1}", signal.physical_dimension, fs_hz, values)
+                Signal(
+                    name or f"signal {len(found) + 1}",
+                    signal.physical_dimension,
+                    fs_hz,
+                    partial(_physical, part, in_unit, starts_s, fs_hz),
+                    LongSignal(records * count, partial(_some, part, in_unit, count)) if starts_s is None else None,
+                )
             )
     identity = {"patient": file.local_patient_identification, "recording": file.local_recording_identification}
     start = _start(header, file, 0.0 if onsets_s is None else float(onsets_s[0]))
@@ -133,17 +139,29 @@ def _scale(signal) -> tuple[float, float]:
     return gain, signal.physical_min - gain * signal.digital_min
 
 
-def _physical(
-    part: np.ndarray, width: int, gain: float, offset: float, starts_s: np.ndarray | None, fs_hz: float
-) -> np.ndarray:
-    """A signal's samples (n,) in its unit, from its bytes `part` (records, bytes); gaps between records are NaN."""
+def _in_unit(width: int, gain: float, offset: float, part: np.ndarray) -> np.ndarray:
+    """Samples (n,) in their unit, from their bytes `part` (records, bytes), so many a sample."""
     raw = np.ascontiguousarray(part)
     if width == 2:
         digital = raw.view("<i2").ravel()
     else:
         low = raw.reshape(-1, 3)
         digital = low[:, 0] | low[:, 1].astype(np.int32) << 8 | low[:, 2].view(np.int8).astype(np.int32) << 16
-    values = digital * gain + offset
+    return digital * gain + offset
+
+
+def _some(
+    part: np.ndarray, in_unit: Callable[[np.ndarray], np.ndarray], each: int, first: int, last: int
+) -> np.ndarray:
+    """Those of the samples from `first` to before `last`, (n,), of which a record of `part` holds `each`."""
+    return in_unit(part[first // each : -(-last // each)])[first % each :][: last - first]
+
+
+def _physical(
+    part: np.ndarray, in_unit: Callable[[np.ndarray], np.ndarray], starts_s: np.ndarray | None, fs_hz: float
+) -> np.ndarray:
+    """All samples (n,) of a signal whose bytes are `part` (records, bytes); gaps between records are NaN."""
+    values = in_unit(part)
     if starts_s is None:
         return values
     rows = values.reshape(len(part), -1)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from deep_ecg.records import guard
+from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.signal_file import Contents, Signal
 
 MAGIC = b"ISHNE1.0"
@@ -51,10 +52,7 @@ def read_ishne(path: Path) -> Contents:
         raise ValueError(f"a sampling rate of {fs_hz} Hz cannot be")
     data = np.memmap(path, "<i2", "r", data_at, (_frames(samples, count, size - data_at), count))
     names = [LEADS[spec - 1] if spec > 0 else f"signal {place + 1}" for place, spec in enumerate(specs[:count])]
-    signals = tuple(
-        Signal(name, "nV", float(fs_hz), partial(_scaled, data[:, place], nanovolts[place]))
-        for place, name in enumerate(names)
-    )
+    signals = tuple(_signal(name, float(fs_hz), data[:, place], nanovolts[place]) for place, name in enumerate(names))
     comments = ("pacemaker",) * (pacemaker in PACEMAKERS) + (_text(recorder),)
     notes = () if crc else ("its header has no checksum",)
     identity = dict(zip(("first name", "last name", "id"), map(_text, who)))
@@ -78,8 +76,13 @@ def _frames(samples: int, leads: int, data_bytes: int) -> int:
     raise ValueError(f"{what}: {samples:,} samples of {leads} leads are announced, {data_bytes:,} bytes are there")
 
 
-def _scaled(digital: np.ndarray, nanovolts: int) -> np.ndarray:
-    return digital * float(nanovolts)
+def _signal(name: str, fs_hz: float, digital: np.ndarray, nanovolts: int) -> Signal:
+    some = partial(_scaled, digital, nanovolts)
+    return Signal(name, "nV", fs_hz, some, LongSignal(len(digital), some))
+
+
+def _scaled(digital: np.ndarray, nanovolts: int, first: int = 0, last: int | None = None) -> np.ndarray:
+    return digital[first:last] * float(nanovolts)
 
 
 def _date(day) -> datetime:

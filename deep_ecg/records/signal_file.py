@@ -10,18 +10,23 @@ import numpy as np
 
 from deep_ecg.records import guard
 from deep_ecg.records.any_record import Annotation, AnyRecord, Record, millivolts_in, stat_of
+from deep_ecg.records.long_signal import HELD_SAMPLES, LongSignal
 from deep_ecg.records.wfdb_files import beats_beside
 from deep_ecg.system.errors import DeepECGError
 
 
 @dataclass(frozen=True)
 class Signal:
-    """One signal of a file: `read` gives its samples (n,) in `unit`, NaN where nothing was recorded."""
+    """One signal of a file: `read` gives its samples (n,) in `unit`, NaN where nothing was recorded.
+
+    `parts` gives them in parts, where the format allows that.
+    """
 
     name: str
     unit: str
     fs_hz: float
     read: Callable[[], np.ndarray]
+    parts: LongSignal | None = None
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,19 @@ class SignalFile(AnyRecord):
         scales = [millivolts_in(signal.unit, self.path) for signal in signals]
         with telling(self.path, self.kind):
             return [signal.read() * scale for signal, scale in zip(signals, scales)]
+
+    def long_signal(self, number: int) -> LongSignal | None:
+        """Signal `number` as one that is read in parts; None where it is short, or of a format without them."""
+        signal = self.contents.signals[number]
+        parts, scale = signal.parts, millivolts_in(signal.unit, self.path)
+        if parts is None or len(parts) <= HELD_SAMPLES:
+            return None
+
+        def read(first: int, last: int) -> np.ndarray:
+            with telling(self.path, self.kind):
+                return parts[first:last] * scale
+
+        return LongSignal(len(parts), read)
 
     def beats(self, extension: str, record: Record, aami: Mapping[str, str]) -> Annotation:
         """`beats_beside` the file; times without a rate of their own are in samples of `record`."""

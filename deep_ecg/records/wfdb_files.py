@@ -8,6 +8,7 @@ before wfdb does.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from wfdb.io._signal import _digi_nan, _infer_sig_len, _rd_segment
 from config import AAMI_SYMBOLS, CLASSES, classes_of_symbols
 from deep_ecg.records import guard, headers, leads
 from deep_ecg.records.any_record import Annotation, AnyRecord, Record, millivolts_in, stat_of
+from deep_ecg.records.long_signal import HELD_SAMPLES, LongSignal
 from deep_ecg.system.errors import DeepECGError
 
 AAMI = classes_of_symbols(AAMI_SYMBOLS)
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
+IN_PARTS = frozenset("16 24 32 61 80 160 212 310 311".split())  # formats of which every sample can be read by itself
 SEGMENT_FIELDS = ("file_name", "fmt", "n_sig", "byte_offset", "samps_per_frame", "skew", "init_value")
 
 
@@ -132,13 +135,36 @@ class RecordFile(AnyRecord):
         parts = [self._of_segment(segment, numbers) for segment in self.segments]
         return [one[0] if len(one) == 1 else np.concatenate(one) for one in zip(*parts)]
 
-    def _of_segment(self, segment: Segment, numbers: Sequence[int]) -> list[np.ndarray]:
-        """What `segment` holds of the signals `numbers` of the record, in millivolts."""
+    def long_signal(self, number: int) -> LongSignal | None:
+        """Signal `number` as one that is read in parts; None where it is short, or its samples hang on one another."""
+        each = self.signals.samps_per_frame[number] or 1
+        length = each * sum(segment.frames or 0 for segment in self.segments)
+        described = [segment.header for segment in self.segments if segment.header]
+        in_parts = all(IN_PARTS.issuperset(header.fmt) and not any(header.skew) for header in described)
+        return LongSignal(length, partial(self._part_mv, number)) if in_parts and length > HELD_SAMPLES else None
+
+    def _part_mv(self, number: int, first: int, last: int) -> np.ndarray:
+        """The samples of signal `number` from `first` to before `last`, (n,) in millivolts."""
+        each, start, parts_mv = self.signals.samps_per_frame[number] or 1, 0, []
+        frames = first // each, -(-last // each)
+        for segment in self.segments:
+            length = segment.frames or 0
+            span = max(frames[0] - start, 0), min(frames[1] - start, length)
+            if span[0] < span[1]:
+                parts_mv += self._of_segment(segment, [number], span)
+            start += length
+        part_mv = parts_mv[0] if len(parts_mv) == 1 else np.concatenate(parts_mv)
+        return part_mv[first - frames[0] * each :][: last - first]
+
+    def _of_segment(
+        self, segment: Segment, numbers: Sequence[int], span: tuple[int, int] | None = None
+    ) -> list[np.ndarray]:
+        """What `segment`, or of it the `span` of frames, holds of the signals `numbers`, in millivolts."""
         header = segment.header
         places = [None if header is None else self._place(header, number) for number in numbers]
         held = sorted({place for place in places if place is not None})
-        read = dict(zip(held, _read_mv(segment.path, header, segment.frames, held))) if header and held else {}
-        empty = segment.frames or 0
+        read = dict(zip(held, _read_mv(segment.path, header, segment.frames, held, span))) if header and held else {}
+        empty = (segment.frames or 0) if span is None else span[1] - span[0]
         per_frame = [self.signals.samps_per_frame[number] or 1 for number in numbers]
         return [
             np.full(empty * each, np.nan) if place is None else read[place] for place, each in zip(places, per_frame)
@@ -205,19 +231,25 @@ def _segment(path: Path, name: str, frames: int, header: wfdb.Record | None, sig
     return Segment(path.with_name(name), header, frames)
 
 
-def _read_mv(path: Path, header: wfdb.Record, frames: int | None, places: list[int]) -> list[np.ndarray]:
-    """The signals at `places` of the `header` of the record at `path`, which has so many frames, in millivolts."""
+def _read_mv(
+    path: Path, header: wfdb.Record, frames: int | None, places: list[int], span: tuple[int, int] | None
+) -> list[np.ndarray]:
+    """The signals at `places` of the `header` of the record at `path`, which has so many frames, in millivolts.
+
+    `span` is the first frame and the one before which it ends; None is all.
+    """
     for place in places:
         millivolts_in(header.units[place], path)
     try:
-        guard.check_signal_files(path, header, frames)
+        if span is None or span[0] == 0:  # a file that changes later is too short for wfdb, or its samples are others
+            guard.check_signal_files(path, header, frames)
     except FileNotFoundError as error:
         raise DeepECGError(f"record {path}: signal file {error.filename} is missing beside its header") from None
     except (OSError, ValueError) as error:
         why = f"its signal file is truncated or another than its header says: {_reason(error)}"
         raise DeepECGError(f"record {path} cannot be read, {why}") from None
     try:
-        digital = _read_digital(path.absolute().parent, header, frames, places)
+        digital = _read_digital(path.absolute().parent, header, frames, places, span)
         return [_physical_mv(values, header, place) for values, place in zip(digital, places)]
     except MemoryError:
         raise
@@ -228,19 +260,22 @@ def _read_mv(path: Path, header: wfdb.Record, frames: int | None, places: list[i
         raise DeepECGError(f"record {path} cannot be read: {files} is truncated or broken") from None
 
 
-def _read_digital(folder: Path, header: wfdb.Record, frames: int | None, places: list[int]) -> list[np.ndarray]:
+def _read_digital(
+    folder: Path, header: wfdb.Record, frames: int | None, places: list[int], span: tuple[int, int] | None
+) -> list[np.ndarray]:
     """What wfdb.rdrecord gives of these signals, as numbers of the converter, by the steps that it takes (4.3.1)."""
     if frames is None:
         first = header.file_name[0]
         of_first = (count or 1 for count, file in zip(header.samps_per_frame, header.file_name) if file == first)
         frames = _infer_sig_len(first, header.fmt[0], sum(of_first), header.byte_offset[0], str(folder))
+    first_frame, end_frame = span or (0, frames)
     return _rd_segment(
         **{name: getattr(header, name) for name in SEGMENT_FIELDS},
         sig_len=frames,
         dir_name=str(folder),
         pn_dir=None,
-        sampfrom=0,
-        sampto=frames,
+        sampfrom=first_frame,
+        sampto=end_frame,
         channels=places,
         ignore_skew=False,
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from config import CLASSES
 from deep_ecg.beats.templates import GROUPS, centred_unit
+from deep_ecg.records.long_signal import around
 from deep_ecg.report.beat_series import BeatSeries
 from deep_ecg.report.recording import filled
 
@@ -77,7 +78,7 @@ class _Cut:
     def __init__(self, series: BeatSeries, signal_mv: np.ndarray):
         fs_hz = series.fs_hz
         self._samples, self._signal_mv = series.samples, signal_mv
-        self._offsets = np.arange(-round(BEFORE_S * fs_hz), round(AFTER_S * fs_hz) + 1)
+        self._reach = round(BEFORE_S * fs_hz), round(AFTER_S * fs_hz)
         self.qrs = round(QRS_S * fs_hz)
         reach = min(round(ALIGN_S * fs_hz), round(BEFORE_S * fs_hz) - self.qrs)
         step = max(reach // 8, 1)
@@ -87,8 +88,8 @@ class _Cut:
     def mean_mv(self, beats: np.ndarray, most: int) -> np.ndarray:
         """The mean of at most so many of the `beats`, (samples,), each about its own mean."""
         chosen = beats[np.linspace(0, len(beats) - 1, min(len(beats), most)).astype(int)]
-        places = np.clip(self._samples[chosen, None] + self._offsets, 0, len(self._signal_mv) - 1)
-        cut_mv = filled(self._signal_mv[places])[0]
+        cut_mv = np.stack([around(self._signal_mv, sample, *self._reach) for sample in self._samples[chosen].tolist()])
+        cut_mv = filled(cut_mv)[0]
         return (cut_mv - cut_mv.mean(axis=1, keepdims=True)).mean(axis=0)
 
     def spans(self, mean_mv: np.ndarray) -> np.ndarray:

@@ -66,7 +66,7 @@ def store(folder: Path, labelled: Labelled, network: str):
     if labelled.groups is not None and len(labelled.samples):
         shapes, shape_of_beat = shapes_of(recording.series, recording.signal_mv, labelled.groups)
     with atomic_file(folder / SIGNAL) as temporary:
-        np.save(temporary, labelled.record.signal_mv.astype(np.float32))
+        np.save(temporary, np.asarray(labelled.record.signal_mv, np.float32))
     with atomic_file(folder / BEATS) as temporary:
         means_mv = np.array([one.mean_mv for one in shapes], np.float32)
         arrays = {name: getattr(labelled, name) for name in ARRAYS}

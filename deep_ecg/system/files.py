@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -210,3 +210,9 @@ def write_text(path: Path, text: str):
     r"""Writes `text` to `path`, whole or not at all: UTF-8 and "\n" on every system."""
     with atomic_file(path) as temporary:
         temporary.write_bytes(text.encode())
+
+
+def write_lines(path: Path, lines: Iterable[str]):
+    """`write_text` of `lines`, of which one after another is made."""
+    with atomic_file(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
+        file.writelines(f"{line}\n" for line in lines)

@@ -1,11 +1,15 @@
 """How far long work has come: a bar where a person is at a terminal, else a line every few seconds."""
 
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from deep_ecg.system.text import clock
 
 EVERY_S = 8.0  # who waits sees a line at least every ten seconds, also where the processor is busy with other work
 Item = TypeVar("Item")
@@ -25,6 +29,23 @@ def telling(items: Iterable[Item], tell: Callable[[int], None], every_s: float =
         for item in items:
             yield item
             done += 1
+
+
+class Pace:
+    """Says on standard error, every EVERY_S seconds, how much of `total` is done, and when the rest will be."""
+
+    def __init__(self, title: str, total: float, units: str):
+        self._title, self._total, self._units = title, total, units
+        self._started_s = self._told_s = time.monotonic()
+
+    def __call__(self, done: float):
+        """Takes in that so much is `done`."""
+        now_s = time.monotonic()
+        if done == 0 or now_s - self._told_s < EVERY_S:
+            return
+        self._told_s, left_s = now_s, (now_s - self._started_s) * (self._total / done - 1)
+        amount = f"{done:,.1f} of {self._total:,.1f} {self._units}"
+        print(f"      {self._title}: {amount}, {clock(left_s)} left", file=sys.stderr, flush=True)
 
 
 @contextmanager

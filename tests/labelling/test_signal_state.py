@@ -17,6 +17,7 @@ from deep_ecg.labelling.signal_state import (
     unread_stretches,
     watched,
 )
+from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.wfdb_files import Record
 from tests.support.records import beat_times_s, spikes_mv
 
@@ -48,6 +49,21 @@ def test_a_pause_is_not_told(pause_s, told):
     samples = np.array([250, 500, 500 + round(pause_s * 250), 750 + round(pause_s * 250)])
     signal_mv = np.random.default_rng(1).normal(0, 0.2, samples[-1] + 100)
     assert len(silent_stretches(Record("r", "II", FS_HZ, signal_mv), samples)) == told
+
+
+def test_hours_without_beats_are_judged_by_the_first_one():
+    """Two hours at 100 Hz, of which nothing was recorded in the first; a signal that is read in parts."""
+    signal_mv, asked = np.random.default_rng(1).normal(0, 0.2, 720_000), []
+    signal_mv[:360_000] = np.nan
+
+    def read(first: int, last: int) -> np.ndarray:
+        asked.append(last - first)
+        return signal_mv[first:last]
+
+    record = Record("r", "II", 100.0, LongSignal(len(signal_mv), read).as_array())
+    assert silent_stretches(record, np.zeros(0, int)) == [Stretch(0, 719_999, "missing")]
+    unread = unread_stretches(record, Runs.of([np.full(720_000, UNREADABLE, np.int8)]))
+    assert unread == [Stretch(0, 719_999, "missing")] and max(asked) == 360_000
 
 
 def test_words_and_numbers_of_the_stretches():

@@ -46,3 +46,16 @@ def test_a_bar_prints_no_lines(capsys):
     assert list(progress.counted("ab", "beats", 2, "records", bar=True)) == ["a", "b"]
     written = capsys.readouterr()
     assert written.out == "" and "beats" in written.err
+
+
+def test_a_pace_says_what_is_left_every_few_seconds(capsys, monkeypatch):
+    now_s = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now_s[0])
+    pace = progress.Pace("r: labels", 24.0, "h")
+    for now_s[0], done in ((100.0, 0.0), (107.9, 5.0), (120.0, 6.0), (121.0, 6.5), (140.0, 16.0), (150.0, 24.0)):
+        pace(done)
+    assert capsys.readouterr().err.splitlines() == [
+        "      r: labels: 6.0 of 24.0 h, 0:01:00 left",
+        "      r: labels: 16.0 of 24.0 h, 0:00:20 left",
+        "      r: labels: 24.0 of 24.0 h, 0:00:00 left",
+    ]

@@ -1,0 +1,53 @@
+"""A long record is read in parts: its results are those of the record read at once, to the byte."""
+
+import re
+
+import numpy as np
+import pytest
+import wfdb
+
+from config import Config
+from deep_ecg.beats import inputs
+from deep_ecg.labelling import predict
+from deep_ecg.records import any_record, long_signal, wfdb_files
+from deep_ecg.records.long_signal import LongSignal
+from deep_ecg.system import progress
+from tests.support.records import beat_times_s, motion_mv, spikes_mv
+
+FS_HZ, LENGTH_S = 250, 150
+NOISE, LOST, SILENT = (slice(first * FS_HZ, last * FS_HZ) for first, last in ((40, 55), (70, 78), (100, 112)))
+
+
+@pytest.fixture
+def record(tmp_path) -> str:
+    """Two leads, the first of which cannot be read for a while, both without beats for a while, and with a gap."""
+    times_s = beat_times_s(LENGTH_S)
+    silent = (times_s > SILENT.start / FS_HZ) & (times_s < SILENT.stop / FS_HZ)
+    leads_mv = np.stack([spikes_mv(times_s[~silent], LENGTH_S, FS_HZ, height_mv) for height_mv in (1.0, 0.7)], axis=1)
+    leads_mv[NOISE, 0] += motion_mv(NOISE.stop - NOISE.start, FS_HZ)
+    leads_mv[LOST] = np.nan
+    wfdb.wrsamp("r", FS_HZ, ["mV"] * 2, ["MLII", "V1"], p_signal=leads_mv, fmt=["16"] * 2, write_dir=str(tmp_path))
+    return str(tmp_path / "r")
+
+
+@pytest.mark.parametrize("mode", ["diagnostic", "causal"])
+def test_results_are_those_of_the_record_read_at_once(record, tmp_path, monkeypatch, capsys, mode):
+    config = Config(mode=mode, preset="edge")
+    predict.predict_records([record], config, tmp_path / "whole")
+    monkeypatch.setattr(wfdb_files, "HELD_SAMPLES", 10_000)
+    for module in (long_signal, any_record):
+        monkeypatch.setattr(module, "READ_SAMPLES", 7_001)
+    monkeypatch.setattr(LongSignal, "__array__", lambda self, *_: pytest.fail("all of the signal was asked for"))
+    monkeypatch.setattr(predict, "BLOCK_BEATS", 50)
+    monkeypatch.setattr(inputs, "PIECE_SAMPLES", 7_001)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    [summary] = predict.predict_records([record], config, tmp_path / "parts")
+    assert summary["taken_over"] and summary["silent"] and summary["unread"]
+    lines = capsys.readouterr().err.splitlines()
+    for work in ("lead MLII: R-peaks", "lead V1: R-peaks", "lead MLII: labels", "lead V1: labels"):
+        assert any(re.fullmatch(f" +r, {work}: 0.0 of 0.0 h, 0:00:.. left", line) for line in lines), work
+    names = [file.name for file in sorted((tmp_path / "whole").iterdir())]
+    assert len(names) == 6 and names == [file.name for file in sorted((tmp_path / "parts").iterdir())]
+    for name in names:
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
