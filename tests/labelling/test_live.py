@@ -105,6 +105,13 @@ def test_a_replay_keeps_real_time(record, classifier, monkeypatch):
         assert seen == len(ecg())
 
 
+def test_a_stream_of_noise_is_told_as_no_ecg(classifier, tmp_path, capsys):
+    noise_mv = np.random.default_rng(0).normal(0, 0.3, round(60 * FS_HZ))
+    follow(Feed("noise", "MLII", FS_HZ, np.array_split(noise_mv, 9)), classifier, tmp_path)
+    [told] = [line for line in capsys.readouterr().out.splitlines() if "trust: low" in line]
+    assert "of the beats are like none before: is it an ECG?" in told and "noise or lost signal at" in told
+
+
 @pytest.mark.parametrize("speed", [-1.0, float("nan"), float("inf")])
 def test_a_speed_below_zero_is_refused(record, classifier, speed):
     with pytest.raises(DeepECGError, match="--speed"):
