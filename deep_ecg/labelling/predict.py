@@ -245,7 +245,6 @@ def label_opened(
         left_out=0 if annotation is None else annotation.left_out,
         started=file.started,
         kind=file.kind,
-        trained_on=found_in(classifier.trained_on, record.signal_mv),
     )
 
 
@@ -282,6 +281,7 @@ def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Label
         leads=beats.leads,
         taken_over=beats.taken_over,
         rhythm=fibrillation_in(beats, record.fs_hz),
+        trained_on=found_in(classifier.trained_on, record.signal_mv),
     )
 
 
