@@ -67,8 +67,8 @@ from deep_ecg.report.measures import rhythm_of
 from deep_ecg.report.recording import Recording, Reference
 from deep_ecg.report.report import Report
 from deep_ecg.scoring.ec57 import percentage
-from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
-from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_text
+from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
+from deep_ecg.system.files import atomic_file, check_there, check_whole, check_writable, scratch_folder, write_text
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.text import number
 from dsp_filters import resample
@@ -180,7 +180,8 @@ def predict_records(
     `keep_identity`; `text` is the user's word on records that are text. A record in which no beat is found gets an
     empty table and no annotation file.
     A record that cannot be used raises DeepECGError where it is the only one; of several it is told in one line and
-    left out, and PartlyDone is raised at the end, else NoBeats where there were records without a beat.
+    left out, and PartlyDone is raised at the end, else NoBeats where there were records without a beat. NoOutput is
+    raised at once where no more can be written.
     """
     check_min_confidence(min_confidence)
     paths = [record_path(record, config) for record in records]
@@ -196,6 +197,8 @@ def predict_records(
     for path in paths:
         try:
             summaries[path] = job(open_any(path, text, told=True))
+        except NoOutput:
+            raise
         except DeepECGError as error:
             if len(paths) == 1:
                 raise
@@ -435,6 +438,7 @@ def _predict_to_files(
     files = result_files(name, out, labelled.synthetic)
     check_apart([*files, out / f"{name}.json"], file)
     made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network), peaks))
+    check_there(out)
     written = [*write_results(files, labelled, made if report else None), files.picture]
     draw_strip(files.picture, labelled, classifier.inputs, reference)
     summary, companion = summarise(labelled), out / f"{name}.json"
