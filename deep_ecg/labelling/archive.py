@@ -51,8 +51,8 @@ from deep_ecg.records.headers import segments_named
 from deep_ecg.report.index import index_page, row_of
 from deep_ecg.report.report import Report
 from deep_ecg.system.console import describe_fault
-from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
-from deep_ecg.system.files import atomic_file, check_writable, locked, write_text
+from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
+from deep_ecg.system.files import atomic_file, check_there, check_writable, locked, write_text
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.workers import WorkerDied, run_jobs
 
@@ -320,6 +320,7 @@ def _label_all(job: Job, found: Sequence[Found], outcomes: Outcomes, progress: b
     with atomic_file(job.out / MANIFEST) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as manifest:
         manifest.write(json.dumps({"made_with": job.made_with()}) + "\n")
         for one in tqdm(outcomes(job, found), "records", len(found), unit="record", disable=None if progress else True):
+            check_there(temporary)
             manifest.write(one.line + "\n")
             rows.append(one.row)
             counts.update(name for name in ("unchanged", "no_beats", "synthetic", "other_lead") if getattr(one, name))
@@ -378,7 +379,8 @@ def _report(counts: Counter, files: Sequence[Path], others: Sequence[str]):
 def label_one(job: Job, one: Found) -> Outcome:
     """Labels a record and writes its files, unless that was done before from the same files in the same way.
 
-    DeepECGError where no record can be labelled any more: the network is gone, or there is no room for results.
+    DeepECGError where no record can be labelled any more: the network is gone; NoOutput where there is no room for
+    results, or their folder is gone.
     """
     try:
         if one.problem:
@@ -394,6 +396,8 @@ def label_one(job: Job, one: Found) -> Outcome:
         other_lead = job.lead is None and lead not in job.description.leads
         row = row_of(one.name, _page_of(job, one.results, entry), entry)
         return Outcome(json.dumps(line), row, None, unchanged, not summary["beats"], entry["synthetic"], other_lead)
+    except NoOutput:
+        raise
     except DeepECGError as error:
         why = str(error)
     except (OSError, MemoryError) as error:
@@ -485,6 +489,7 @@ def _label(job: Job, name: str, record: AnyRecord, identity: dict | None) -> dic
     files = result_files(target.name, target.parent, labelled.synthetic)
     check_apart([*files, _beside(target, ".json")], record)
     made = Report.of(recording_of(labelled, reference, in_words_of(_classifier(job), job.checkpoint.name), job.peaks))
+    check_there(job.out)
     _beside(target, ".json").unlink(missing_ok=True)  # it told of other results
     written = write_results(files, labelled, made if job.report else None)
     sizes = {file.name: file.stat().st_size for file in written}

@@ -19,7 +19,7 @@ from deep_ecg.labelling.predict import (
 )
 from deep_ecg.labelling.signal_state import Stretch
 from deep_ecg.labelling.stream import Beat
-from deep_ecg.labelling.trust import RATE_BEATS, graded, is_sure
+from deep_ecg.labelling.trust import RATE_BEATS, graded, is_sure, short_rr
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.files import GrowingFile, atomic_file
 
@@ -41,6 +41,7 @@ class BeatFiles:
         self._record, self._synthetic, self._min_confidence = record, synthetic, min_confidence
         self._counts, self._not_classified = np.zeros(len(CLASSES), int), 0
         self._wrong, self._unsure = 0.0, 0  # beats: to be expected wrong, and below trust.SURE
+        self._poor, self._alone, self._short_rr = 0, 0, 0  # as `graded` and summaries have them
         self._told_last: int | None = None  # R-peak of the latest beat in the table
         self._rr_ms: deque[float] = deque(maxlen=RATE_BEATS)  # the latest known intervals
         self._unreadable = 0
@@ -54,6 +55,8 @@ class BeatFiles:
         """Writes the next `beats`, of which there may be none. Raises DeepECGError where they cannot be written."""
         if beats:
             self._append(self._labelled(beats))
+            self._alone += sum(beat.alone for beat in beats)
+            self._poor += sum(beat.quality == "noisy" for beat in beats)
             self._unsaved += beats
         if self._unsaved and time.monotonic() - self._saved_s >= SAVE_S:
             self._save()
@@ -73,7 +76,9 @@ class BeatFiles:
         not_classified = self._not_classified if self._min_confidence else None
         files = {"files": [str(self.annotations), str(self.table)]}
         readable = self.beats - self._unreadable
-        trust = graded(readable, self._wrong / max(readable, 1), self._unsure / max(readable, 1), None)
+        parts = (self._wrong, self._unsure, self._poor, self._alone)
+        wrong, unsure, poor, alone = (part / max(readable, 1) for part in parts)
+        trust = graded(readable, wrong, unsure, None, poor_share=poor, alone_share=alone)
         summary = summary_of(
             self._record,
             self._counts,
@@ -83,6 +88,7 @@ class BeatFiles:
             unit=unit,
             unreadable=self._unreadable,
             unread=unread,
+            short_rr=self._short_rr,
         )
         return summary | files
 
@@ -100,6 +106,7 @@ class BeatFiles:
         lines = table_lines(labelled, self._told_last, self._rr_ms)
         intervals_ms = intervals_after(labelled, self._told_last)
         self._rr_ms.extend(intervals_ms[np.isfinite(intervals_ms)].tolist())
+        self._short_rr += short_rr(intervals_ms)
         self._told_last = int(labelled.samples[-1]) if len(labelled.samples) else self._told_last
         if self._file is None:
             self._file = GrowingFile(self.table)

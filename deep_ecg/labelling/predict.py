@@ -36,7 +36,16 @@ from deep_ecg.labelling.signal_state import (
     unread_share,
     watched,
 )
-from deep_ecg.labelling.trust import Trust, rates_per_min, rr_ms, speaks_of_pacing, trust_of
+from deep_ecg.labelling.trust import (
+    Trust,
+    is_poor,
+    rates_per_min,
+    rr_ms,
+    short_rr,
+    short_rr_line,
+    speaks_of_pacing,
+    trust_of,
+)
 from deep_ecg.labelling.trust import is_sure as is_trusted
 from deep_ecg.networks.classifier import (
     SYNTHETIC_NETWORK,
@@ -60,8 +69,8 @@ from deep_ecg.report.measures import rhythm_of
 from deep_ecg.report.recording import Recording, Reference
 from deep_ecg.report.report import Report
 from deep_ecg.scoring.ec57 import percentage
-from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
-from deep_ecg.system.files import atomic_file, check_whole, check_writable, scratch_folder, write_lines
+from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
+from deep_ecg.system.files import atomic_file, check_there, check_whole, check_writable, scratch_folder, write_lines
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.text import number
 from dsp_filters import SETTLE_CYCLES, rate_ratio, resample
@@ -174,7 +183,8 @@ def predict_records(
     `keep_identity`; `text` is the user's word on records that are text. A record in which no beat is found gets an
     empty table and no annotation file.
     A record that cannot be used raises DeepECGError where it is the only one; of several it is told in one line and
-    left out, and PartlyDone is raised at the end, else NoBeats where there were records without a beat.
+    left out, and PartlyDone is raised at the end, else NoBeats where there were records without a beat. NoOutput is
+    raised at once where no more can be written.
     """
     check_min_confidence(min_confidence)
     paths = [record_path(record, config) for record in records]
@@ -190,6 +200,8 @@ def predict_records(
     for path in paths:
         try:
             summaries[path] = job(open_any(path, text, told=True))
+        except NoOutput:
+            raise
         except DeepECGError as error:
             if len(paths) == 1:
                 raise
@@ -245,7 +257,6 @@ def label_opened(
         left_out=0 if annotation is None else annotation.left_out,
         started=file.started,
         kind=file.kind,
-        trained_on=found_in(classifier.trained_on, record.signal_mv),
     )
 
 
@@ -282,6 +293,7 @@ def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Label
         leads=beats.leads,
         taken_over=beats.taken_over,
         rhythm=fibrillation_in(beats, record.fs_hz),
+        trained_on=found_in(classifier.trained_on, record.signal_mv),
     )
 
 
@@ -437,6 +449,7 @@ def _predict_to_files(
     files = result_files(name, out, labelled.synthetic)
     check_apart([*files, out / f"{name}.json"], file)
     made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network), peaks))
+    check_there(out)
     written = [*write_results(files, labelled, made if report else None), files.picture]
     draw_strip(files.picture, labelled, classifier.inputs, reference)
     summary, companion = summarise(labelled), out / f"{name}.json"
@@ -475,8 +488,9 @@ def recording_of(labelled: Labelled, reference: Reference | None, network: str, 
     """`labelled` as its report takes it: by which `network`, in words, and the R-peaks of which annotation file."""
     record = labelled.record
     taken_over = taken_over_in_words(as_json(labelled.taken_over, record.fs_hz))
-    lines = (labelled.unit, taken_over, *record.notes, trained_on_line(labelled.trained_on))
-    notes = [f"{line[0].upper()}{line[1:]}." for line in lines if line]
+    short = short_rr_line(short_rr(labelled.rr_ms))
+    lines = (labelled.unit, taken_over, short, *record.notes, trained_on_line(labelled.trained_on))
+    notes = [f"{line[0].upper()}{line[1:]}{'.' * (line[-1] != '?')}" for line in lines if line]
     if labelled.left_out:
         notes.append(f"{labelled.left_out} annotated beats lie outside the signal and are left out.")
     return Recording(
@@ -560,7 +574,8 @@ def summarise(labelled: Labelled) -> dict:
     None where no beat is left, are of the others. "silent" are the long stretches without beats; "unit" is there where
     the unit was taken from the signal itself. "left_out" counts those of an annotation file outside the signal.
     "unreadable" counts beats of signal that could not be read, which are in no class, and "unread" are its stretches.
-    "taken_over" are those in which another lead could, and is labelled; its name is their why. "rhythm" has for each
+    "taken_over" are those in which another lead could, and is labelled; its name is their why. "short_rr" counts RR
+    intervals that no heart has. "rhythm" has for each
     kind of rhythm that was found its episodes, their beats and seconds, and their share of what was read in percent; it
     is None where there are too few beats to judge the rhythm.
     """
@@ -579,6 +594,7 @@ def summarise(labelled: Labelled) -> dict:
         unread=labelled.unread,
         taken_over=labelled.taken_over,
         rhythm=rhythm_of(series_of(labelled)),
+        short_rr=short_rr(labelled.rr_ms),
     )
 
 
@@ -602,6 +618,7 @@ def summary_of(
     unread: Sequence[Stretch] = (),
     taken_over: Sequence[Stretch] = (),
     rhythm: dict | None = None,
+    short_rr: int = 0,
 ) -> dict:
     """`summarise` of so many `beats`, from the `counts` (5,) of the classified ones."""
     apart = {} if not_classified is None else {"not_classified": not_classified}
@@ -621,6 +638,7 @@ def summary_of(
         "silent": as_json(silent, record.fs_hz),
         "unread": as_json(unread, record.fs_hz),
         **({"taken_over": as_json(taken_over, record.fs_hz)} if taken_over else {}),
+        **({"short_rr": short_rr} if short_rr else {}),
         **({"unit": unit} if unit else {}),
         **({"notes": list(record.notes)} if record.notes else {}),
         **({"identity": dict(identity)} if identity else {}),
@@ -635,7 +653,11 @@ def trust(labelled: Labelled) -> Trust:
     rate = 60_000 / float(np.nanmedian(rr)) if np.isfinite(rr).any() else None
     length = len(labelled.record.signal_mv) or int(samples[-1] if len(samples) else 0) + 1
     silent = unread_share(labelled.unread, labelled.silent, length)
-    return trust_of(labelled.proba[labelled.readable], rate, silent, labelled.paced)
+    read = labelled.readable
+    count = max(int(read.sum()), 1)
+    poor = 0 if labelled.signal is None else is_poor(labelled.signal[read]).sum()
+    alone = 0 if labelled.groups is None else (labelled.groups[read] < 0).sum()
+    return trust_of(labelled.proba[read], rate, silent, labelled.paced, poor / count, alone / count)
 
 
 def print_summary(summary: dict, source: str, synthetic: bool):
@@ -647,7 +669,7 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     ectopic, ventricular = (number(summary[name], ".2f") for name in ("ectopic_percent", "v_percent"))
     silent, unread, taken_over = (summary.get(name, ()) for name in ("silent", "unread", "taken_over"))
     told = [rhythm_in_words(summary["rhythm"]), in_words(silent), unread_in_words(unread)]
-    told += [taken_over_in_words(taken_over), summary.get("unit")]
+    told += [taken_over_in_words(taken_over), short_rr_line(summary.get("short_rr", 0)), summary.get("unit")]
     told += [*summary.get("notes", ()), trained_on_line(summary.get("trained_on"))]
     said = [line for line in told if line]
     said.append(trust_in_words(summary["trust"]))

@@ -62,10 +62,12 @@ def label(
     network for small machines; `runtime` is "fp32", "int8" or "torch", the only one that needs torch. `checkpoint` is
     the file of the network, by default the pretrained one of these; it is read once in a process.
 
-    A flat or very short signal has no beats. Raises DeepECGError where the signal, the rate or the peaks cannot be
-    used, or there is no such network.
+    A flat signal has no beats. Raises DeepECGError where the signal, the rate or the peaks cannot be used, the signal
+    lasts less than a second, or there is no such network.
     """
     record = Record("signal", "unnamed", _rate(fs_hz), checked(signal_mv))
+    if len(record.signal_mv) < record.fs_hz:
+        raise DeepECGError("the signal lasts less than a second: a longer one is needed")
     classifier = classifier_of(mode, preset, runtime, None if checkpoint is None else Path(checkpoint))
     annotation = None if peaks is None else _given(peaks, len(record.signal_mv))
     return as_arrays(label_lead(record, classifier, annotation))

@@ -42,7 +42,7 @@ class Beat:
     than ON_TIME_S after its R-peak. `complete` is False where the stream ended before the window or, in diagnostic
     mode, the next beat had come: the label was then made of what there was. `quality` is that of the signal, one of
     QUALITIES: a beat of unreadable signal is Q, and shown to no network. `after_gap` tells that the signal was lost or
-    unreadable since the beat before it: there is no RR interval.
+    unreadable since the beat before it: there is no RR interval; `alone` that its shape is like that of no beat before.
     """
 
     sample: int
@@ -53,6 +53,7 @@ class Beat:
     complete: bool = True
     quality: str = "ok"
     after_gap: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,17 @@ class BeatStream:
         rows = iter(self._decision(proba, groups, rr_s))
         proba_of = [next(rows) if beat.readable else UNREAD for beat in prepared]
         return [
-            Beat(one.sample, int(row.argmax()), row, one.known, one.late, one.complete, one.quality, one.after_gap)
+            Beat(
+                one.sample,
+                int(row.argmax()),
+                row,
+                one.known,
+                one.late,
+                one.complete,
+                one.quality,
+                one.after_gap,
+                one.group < 0,
+            )
             for one, row in zip(prepared, proba_of)
         ]
 

@@ -14,6 +14,10 @@ SURE = 0.6  # a label with less is as likely as not among the wrong ones of a pa
 UNSURE_SHARE = 0.1  # of the beats: more than so many below SURE are named
 FAIR, LOW = 0.04, 0.1  # expected share of wrong labels from which the grade is no longer high, and is low
 SILENT_SHARE = (0.1, 0.3)  # of the record without beats: the same
+FEW_BEATS = (25, 8)  # fewer: one wrong label alone is more than FAIR, and no heart rate is told over them
+POOR_SHARE = (0.5, 0.8)  # of the beats in noise or beside lost signal: as FAIR and LOW
+ALONE_SHARE = 0.3  # of the beats alike no beat before: no heart has so many shapes, noise has
+SHORT_RR_MS = 200.0  # no ventricle beats twice within it: a QRS has two marks, or one of them is none
 RATES_PER_MIN = (30.0, 200.0)  # a median heart rate beyond is a detector's error as likely as the patient's
 FAST_PER_MIN = 120.0  # where most beats come so fast, early ones are the usual ones, and S is not told from N
 RATE_BEATS = 8  # over which a heart rate is told
@@ -47,38 +51,77 @@ def is_sure(proba: np.ndarray) -> np.ndarray:
     return proba.max(axis=1) >= SURE
 
 
-def trust_of(proba: np.ndarray, rate_per_min: float | None, silent_share: float = 0.0, paced: bool = False) -> Trust:
+def trust_of(
+    proba: np.ndarray,
+    rate_per_min: float | None,
+    silent_share: float = 0.0,
+    paced: bool = False,
+    poor_share: float = 0.0,
+    alone_share: float = 0.0,
+) -> Trust:
     """What is to be thought of labels with the calibrated probabilities `proba` (beats, classes).
 
     `rate_per_min` is the median heart rate, None where there is none; `silent_share` the share of the record in which
-    no beat was found for long; `paced` whether spikes, notes or annotations speak of a pacemaker.
+    no beat was found for long; `paced` whether spikes, notes or annotations speak of a pacemaker; `poor_share` the
+    share of the beats in noise or beside lost signal, `alone_share` of those whose shape is like none before.
     """
     unsure = 1 - float(is_sure(proba).mean()) if len(proba) else 1.0
-    return graded(len(proba), expected_wrong(proba), unsure, rate_per_min, silent_share, paced)
+    wrong = expected_wrong(proba)
+    return graded(len(proba), wrong, unsure, rate_per_min, silent_share, paced, poor_share, alone_share)
 
 
 def graded(
-    beats: int, wrong: float, unsure: float, rate_per_min: float | None, silent_share: float = 0.0, paced: bool = False
+    beats: int,
+    wrong: float,
+    unsure: float,
+    rate_per_min: float | None,
+    silent_share: float = 0.0,
+    paced: bool = False,
+    poor_share: float = 0.0,
+    alone_share: float = 0.0,
 ) -> Trust:
     """`trust_of` by the shares of the beats whose labels are to be expected wrong, and that are below SURE."""
-    found: list[tuple[int, str]] = []
+    told = [_of_beats(beats)]
+    if beats:
+        told.append(_of_confidence(unsure))
+        told.append((_level(wrong, FAIR, LOW), f"about {_percent(wrong)} of the labels to be expected wrong"))
+    told += [
+        (_level(poor_share, *POOR_SHARE), f"noise or lost signal at {_percent(poor_share)} of the beats"),
+        (2 * (alone_share > ALONE_SHARE), f"{_percent(alone_share)} of the beats are like none before: is it an ECG?"),
+        (_level(silent_share, *SILENT_SHARE), f"no beats in {_percent(silent_share)} of the record"),
+        _of_rate(rate_per_min),
+        (2 * paced, PACED),
+    ]
+    return Trust(GRADES[max(level for level, _ in told)], wrong, tuple(why for level, why in told if level))
+
+
+def _level(value: float, fair: float, low: float) -> int:
+    """The place in GRADES of a share, or of a shortage, above these limits."""
+    return int(value > fair) + int(value > low)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _of_beats(beats: int) -> tuple[int, str]:
     if not beats:
-        found.append((2, "no beat was found"))
-    elif unsure > 0.5:
-        found.append((2, f"most beats below {100 * SURE:.0f} % sure"))
-    elif unsure > UNSURE_SHARE:
-        found.append((1, f"{100 * unsure:.0f} % of the beats below {100 * SURE:.0f} % sure"))
-    if beats and wrong > FAIR:
-        found.append((1 + (wrong > LOW), f"about {100 * wrong:.0f} % of the labels to be expected wrong"))
-    if silent_share > SILENT_SHARE[0]:
-        found.append((1 + (silent_share > SILENT_SHARE[1]), f"no beats in {100 * silent_share:.0f} % of the record"))
-    if rate_per_min is not None and not RATES_PER_MIN[0] <= rate_per_min <= RATES_PER_MIN[1]:
-        found.append((2, f"a heart rate of {rate_per_min:.0f}/min is hardly one"))
-    elif rate_per_min is not None and rate_per_min > FAST_PER_MIN:
-        found.append((1, f"a heart rate of {rate_per_min:.0f}/min throughout, in which S is hardly told from N"))
-    if paced:
-        found.append((2, PACED))
-    return Trust(GRADES[max((level for level, _ in found), default=0)], wrong, tuple(why for _, why in found))
+        return 2, "no beat was found"
+    return _level(-beats, -FEW_BEATS[0], -FEW_BEATS[1]), f"only {beats} beat{'s' * (beats > 1)}, too few to judge by"
+
+
+def _of_confidence(unsure: float) -> tuple[int, str]:
+    level = _level(unsure, UNSURE_SHARE, 0.5)
+    return level, f"{'most beats' if level == 2 else f'{_percent(unsure)} of the beats'} below {_percent(SURE)} sure"
+
+
+def _of_rate(rate_per_min: float | None) -> tuple[int, str]:
+    if rate_per_min is None:
+        return 0, ""
+    if not RATES_PER_MIN[0] <= rate_per_min <= RATES_PER_MIN[1]:
+        return 2, f"a heart rate of {rate_per_min:.0f}/min is hardly one"
+    fast = rate_per_min > FAST_PER_MIN
+    return int(fast), f"a heart rate of {rate_per_min:.0f}/min throughout, in which S is hardly told from N"
 
 
 def rates_per_min(rr_ms: np.ndarray) -> np.ndarray:
@@ -95,6 +138,22 @@ def rr_ms(samples: np.ndarray, fs_hz: float) -> np.ndarray:
     """RR interval before each beat in ms, (beats,); NaN before the first and where none is known to be one."""
     intervals_ms = 1000 * np.diff(samples, prepend=np.nan) / fs_hz
     return np.where(intervals_ms <= LONGEST_RR_MS, intervals_ms, np.nan)
+
+
+def short_rr(rr_ms: np.ndarray) -> int:
+    """How many of the RR intervals `rr_ms` (beats,) are below SHORT_RR_MS."""
+    return int((rr_ms < SHORT_RR_MS).sum())
+
+
+def short_rr_line(count: int) -> str | None:
+    """What has to be known of so many RR intervals below SHORT_RR_MS; None where there are none."""
+    many = f"{count:,} RR interval{'s' * (count != 1)} below {SHORT_RR_MS:.0f} ms"
+    return f"{many}, in which no heart beats twice: marks of one beat, or of none?" if count else None
+
+
+def is_poor(signal: np.ndarray) -> np.ndarray:
+    """Whether each beat is in noise or beside lost signal by the states `signal` (beats,) of STATES, (beats,) bool."""
+    return np.isin(signal, ("noisy", "lost"))
 
 
 def speaks_of_pacing(comments: list[str]) -> bool:

@@ -16,6 +16,7 @@ from deep_ecg.system.json_files import read_json
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"  # the networks that ship
 TRAINED_ON = "trained_on.json"
 STEP_MV = 0.005  # to which samples are rounded: those of MIT-BIH are multiples of it
+ZERO = 1024  # of MIT-BIH's converter, in its steps
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,11 @@ def read_known(folder: Path) -> tuple[KnownLead, ...]:
 
 
 def found_in(known: Sequence[KnownLead], signal_mv: np.ndarray) -> str | None:
-    """The record of `known` of which `signal_mv` (n,) is a lead, None where it is none."""
-    if len(signal_mv) not in {one.samples for one in known}:
-        return None
-    mine = digest(signal_mv)
-    return next((one.record for one in known if one.sha256 == mine), None)
+    """The record of `known` of which `signal_mv` (n,) is a lead, None where it is none.
+
+    More samples may follow: EDF fills its last block. Samples may be steps of the converter, as exports have them.
+    """
+    lengths = {one.samples for one in known if one.samples <= len(signal_mv)}
+    parts = [part for length in lengths for part in (signal_mv[:length], (signal_mv[:length] - ZERO) * STEP_MV)]
+    digests = {digest(part) for part in parts}
+    return next((one.record for one in known if one.sha256 in digests), None)

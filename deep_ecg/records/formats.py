@@ -17,6 +17,7 @@ from deep_ecg.records.ishne_files import MAGIC, read_ishne
 from deep_ecg.records.kardia_files import read_atc, read_json
 from deep_ecg.records.signal_file import Contents, SignalFile
 from deep_ecg.records.text_files import NoTable, is_table, read_text, tells_ecg
+from deep_ecg.records.text_samples import utf_16_of
 from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.system.errors import DeepECGError
 
@@ -111,6 +112,8 @@ def kind_of(path: Path) -> str | None:
         return "EDF"
     known = {"DICOM": head[128:132] == b"DICM", "ISHNE": head[:8] == MAGIC, "ATC": head[:8] == kardia_files.MAGIC}
     kind = next((kind for kind, found in known.items() if found), None)
+    encoding = utf_16_of(head)
+    head = head.decode(encoding, "ignore").encode() if encoding else head
     if kind or not head.strip() or not _is_text(head):
         return kind
     if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
@@ -119,7 +122,7 @@ def kind_of(path: Path) -> str | None:
 
 
 def _is_text(head: bytes) -> bool:
-    """Whether these first bytes of a file are letters, in UTF-8 or Latin-1, and ends of lines."""
+    """Whether these first bytes of a text are letters, in UTF-8 or Latin-1, and ends of lines."""
     return not any((byte < 32 and byte not in b"\t\n\r\f\v") or byte == 127 for byte in head)
 
 

@@ -36,7 +36,7 @@ TIME_UNITS = re.compile(
     r"|(?P<s>s|secs?|seconds?))([^a-z].*|$)"
 )
 IN_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
-STEPS_S = (5e-5, 0.05)  # between samples: tell the unit of times that name none
+STEPS_S = (4e-4, 0.024)  # between samples of an ECG: tell the unit of times that name none; 0.05 is 20 Hz or 20 kHz
 COUNTS = re.compile(r"'?(sample|samples|index|nr|no|number|#|sample number|sample #)?\.?'?")  # that may count samples
 UNIX_S = (1e9, 4e9)  # times since 1970, 2001 to 2096: others are since some start
 DAY_S = 86_400.0
@@ -256,7 +256,7 @@ def _as_times(table: Table, place: int, values: np.ndarray) -> _Clock | None:
     steps = np.diff(times_s)
     if (steps <= 0).any():
         raise ValueError(f"they go back after sample {int((steps <= 0).argmax()) + 1:,}")
-    scale = 1.0 if is_clock else _scale(table, place, float(np.median(steps)), bool((steps == steps[0]).all()))
+    scale = 1.0 if is_clock else _scale(table, place, float(times_s[0]), steps)
     if scale is None:
         return None
     start = None
@@ -273,19 +273,27 @@ def _unwrapped(clock_s: np.ndarray) -> np.ndarray:
     return clock_s + DAY_S * np.cumsum(back)
 
 
-def _scale(table: Table, place: int, step: float, constant: bool) -> float | None:
-    """Seconds in one unit of a column of times whose steps are `step` in the median; None where it only counts."""
+def _scale(table: Table, place: int, first: float, steps: np.ndarray) -> float | None:
+    """Seconds in one unit of a column of times from `first` on, of such `steps`; None where it only counts.
+
+    ValueError where neither its name nor its numbers tell.
+    """
     name = table.names[place].lower().strip("'\" ")
     for said in (table.units[place].lower(), name):
         found = TIME_UNITS.fullmatch(said)
         if found:
             count = re.match(r"[\d.]+", said)
             return float(count[0] if count else 1) * next(IN_S[unit] for unit in IN_S if found[unit])
-    if constant and step == 1:
+    since_1970 = [scale for scale in IN_S.values() if UNIX_S[0] <= first * scale <= UNIX_S[1]]
+    if since_1970:
+        return since_1970[0]
+    if (steps == 1).all() or (COUNTS.fullmatch(name) and name):
         return None
-    if COUNTS.fullmatch(name) and name:
-        return None
-    return next((scale for scale in IN_S.values() if STEPS_S[0] <= step * scale < STEPS_S[1]), None)
+    step = float(np.median(steps))
+    likely = [scale for scale in IN_S.values() if STEPS_S[0] <= step * scale <= STEPS_S[1]]
+    if not likely:
+        raise ValueError(f"steps of {step:g} in a unit that is not told")
+    return likely[0]
 
 
 def _unevenness(clock: _Clock) -> float:

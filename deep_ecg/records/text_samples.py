@@ -4,6 +4,7 @@ A line is one value, or several of which one is the ECG's: `time,value` with or 
 comma may be a decimal one. A line that says that nothing was measured (LOST_WORDS) is a lost sample.
 """
 
+import codecs
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -79,8 +80,23 @@ class Table:
         return list(zip(*(row for row in rows if len(row) == len(self.names))))
 
 
+def utf_16_of(head: bytes) -> str | None:
+    """Which UTF-16 the text is in that begins with `head`, as spreadsheets write it; None where it is in none.
+
+    By its mark, or by the empty bytes of its first letters where these are plain ones.
+    """
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    first = head[:2]
+    if len(first) < 2 or (first[0] == 0) == (first[1] == 0):
+        return None
+    return "utf-16-le" if first[1] == 0 else "utf-16-be"
+
+
 class TextLines:
     """Reads rows of values from blocks of bytes of any size; a line that ends in the next block waits for it.
+
+    They are of UTF-8, Latin-1 or UTF-16.
 
     `source` is what messages call the text; `choose` says which columns are to be read, and which are times, once
     `wait` lines of values have come, or, where `soon`, as soon as one is enough to choose one column by. Raises
@@ -97,6 +113,8 @@ class TextLines:
     ):
         self._source, self._choose, self._wait, self._soon = source, choose, wait, soon
         self._rest, self._number = b"", 0
+        self._first: bytes | None = b""  # bytes that do not tell yet whether it is UTF-16; None when that is known
+        self._decoder: codecs.IncrementalDecoder | None = None
         self._layout: Layout | None = None
         self.headings: list[str] = []  # lines before the values, and remarks before and among them
         self.remarks: list[str] = []
@@ -106,7 +124,7 @@ class TextLines:
 
     def push(self, block: bytes) -> np.ndarray:
         """The rows (n, columns) that `block` completes, float64, NaN where a value is lost."""
-        *lines, self._rest = (self._rest + block).split(b"\n")
+        *lines, self._rest = (self._rest + self._utf_8(block)).split(b"\n")
         plain = self._plain(lines)
         if plain is None:
             for line in lines:
@@ -119,9 +137,9 @@ class TextLines:
 
     def finish(self) -> np.ndarray:
         """The rows of a last line without an end, and of lines that waited for their layout to be known."""
-        if self._rest:
-            self._take(self._rest)
-            self._rest = b""
+        last, self._rest, self._first = self._rest or self._first or b"", b"", None
+        if last:
+            self._take(last)
         self._settle()
         if self.headings and self._layout is None:
             self._refuse(self._number, self.headings[-1])
@@ -132,6 +150,17 @@ class TextLines:
         width = 1 if self._layout is None else len(self._layout.chosen)
         rows, self._rows = self._rows, []
         return np.array([[np.nan] * width if row is None else row for row in rows], float).reshape(len(rows), width)
+
+    def _utf_8(self, block: bytes) -> bytes:
+        """The next `block`; that of a text in UTF-16, which its first two bytes tell, in UTF-8."""
+        if self._first is not None:
+            block = self._first + block
+            self._first = None if len(block) > 1 else block
+            if self._first is not None:
+                return b""
+            encoding = utf_16_of(block)
+            self._decoder = codecs.getincrementaldecoder(encoding)("replace") if encoding else None
+        return block if self._decoder is None else self._decoder.decode(block).encode()
 
     def _plain(self, lines: list[bytes]) -> np.ndarray | None:
         """The rows of `lines`, read at once, where each is plainly of the layout; else None."""

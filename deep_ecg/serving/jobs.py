@@ -11,10 +11,10 @@ import numpy as np
 
 from config import CLASSES, Config, with_overrides
 from deep_ecg.labelling.live import UNITS
-from deep_ecg.labelling.predict import Labelled, in_words_of, label_record, write_annotations, write_table
-from deep_ecg.labelling.signals import LabelledSignal, as_arrays, classifier_of, label
+from deep_ecg.labelling.predict import Labelled, in_words_of, label_lead, label_record, write_annotations, write_table
+from deep_ecg.labelling.signals import LabelledSignal, as_arrays, classifier_of
 from deep_ecg.networks.classifier import network_path
-from deep_ecg.records.any_record import MAX_MV
+from deep_ecg.records.any_record import MAX_MV, Record
 from deep_ecg.records.formats import TextSettings
 from deep_ecg.records.synthetic import write_database
 from deep_ecg.report.report import Report
@@ -122,15 +122,8 @@ def label_json(body: bytes, network: Network) -> bytes:
     """The answer to a request with samples, as the OpenAPI description has them."""
     asked = _asked(body)
     signal_mv = np.array(asked["signal"], float) * UNITS[asked.get("unit", "mV")]
-    labelled = label(
-        np.where(np.abs(signal_mv) <= MAX_MV, signal_mv, np.nan),
-        asked["fs"],
-        mode=network.mode,
-        preset=network.preset,
-        runtime=network.runtime,
-        checkpoint=network.checkpoint,
-    )
-    return encoded(as_json(labelled, asked["fs"]))
+    record = Record("signal", "unnamed", asked["fs"], np.where(np.abs(signal_mv) <= MAX_MV, signal_mv, np.nan))
+    return encoded(as_json(as_arrays(label_lead(record, network.loaded())), record.fs_hz))
 
 
 def _asked(body: bytes) -> dict[str, Any]:

@@ -16,6 +16,10 @@ class DeepECGError(ValueError):
         super().__init__(line + "..." * (len(message) > LONGEST_MESSAGE))
 
 
+class NoOutput(DeepECGError):
+    """No results can be written any more: the disk is full, or their folder is gone. More work would be lost."""
+
+
 class PartlyDone(DeepECGError):
     """Some of many inputs were wrong and left out, the others are done; entry points exit with 3."""
 

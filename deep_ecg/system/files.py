@@ -19,9 +19,10 @@ from tempfile import TemporaryFile
 from filelock import lock_descriptor
 
 from deep_ecg.system import machine
-from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.errors import DeepECGError, NoOutput
 
 UNFINISHED = re.compile(r"(\..*\.unfinished-[0-9a-f]{16})(\.[^.]*)?")
+NO_ROOM = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # Windows has no quota of this name
 LOCK_ENDING = ".lock"  # of the files that are locked on Windows, see _Lock
 
 
@@ -29,7 +30,8 @@ LOCK_ENDING = ".lock"  # of the files that are locked on Windows, see _Lock
 def atomic_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, with its ending; put in the place of `path` when the block ends well.
 
-    Folders are made as needed. Raises DeepECGError naming the path when it cannot be written.
+    Folders are made as needed. Raises DeepECGError naming the path when it cannot be written, NoOutput where the disk
+    is full.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -160,8 +162,10 @@ class GrowingFile:
             raise _not_written(path, error) from None
 
     def append(self, text: str):
-        """Adds `text`, whole or not at all."""
+        """Adds `text`, whole or not at all. Raises NoOutput where the file was deleted meanwhile."""
         data = text.encode()
+        if os.fstat(self._file.fileno()).st_nlink == 0:
+            raise _gone(self._path)
         try:
             check_whole(self._file.write(data) == len(data))
         except OSError as error:
@@ -184,7 +188,20 @@ def _locks(descriptor: int) -> bool:
 
 
 def _not_written(path: Path, error: OSError) -> DeepECGError:
-    return DeepECGError(f"{path} cannot be written ({error.strerror or error}): choose another folder")
+    why = f"{path} cannot be written ({error.strerror or error})"
+    if error.errno in NO_ROOM:
+        return NoOutput(f"{why}: make room, or choose another folder")
+    return DeepECGError(f"{why}: choose another folder")
+
+
+def _gone(path: Path) -> NoOutput:
+    return NoOutput(f"{path} was deleted while results were being written: run the command again")
+
+
+def check_there(path: Path):
+    """Raises NoOutput unless `path`, a folder or file that was made for results, is there: it would be made anew."""
+    if not path.exists():
+        raise _gone(path)
 
 
 def check_whole(whole: bool):

@@ -1,5 +1,6 @@
 """Archives: every record of a folder or list labelled once, whatever happens, and the bad ones told apart."""
 
+import errno
 import json
 import os
 import shutil
@@ -439,6 +440,43 @@ def test_where_no_result_can_be_written_the_run_ends(made, tmp_path, monkeypatch
     monkeypatch.setattr(archive, "write_results", fills_up)
     assert predict(made, "--out", tmp_path / "out") == 2
     assert capsys.readouterr().err == "error: no room\n"
+
+
+def test_a_full_disk_ends_the_run_at_its_first_record(made, tmp_path, monkeypatch, capsys):
+    """Though a small file still fits, as beside a report that did not."""
+    tried = []
+
+    def fails(self, data):
+        tried.append(self.name)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for arguments in ([made], [made / "100", made / "203"]):
+        tried.clear()
+        monkeypatch.setattr(Path, "write_bytes", fails)
+        options = OPTIONS if len(arguments) == 1 else OPTIONS[:4]
+        assert predict(*arguments, "--out", tmp_path / "out", options=options) == 2
+        monkeypatch.undo()
+        [line] = capsys.readouterr().err.splitlines()
+        assert "(No space left on device): make room, or choose another folder" in line and len(tried) == 1
+        assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("anew", [False, True], ids=["gone", "made anew"])
+def test_an_output_folder_that_is_deleted_ends_the_run_at_the_next_record(made, tmp_path, monkeypatch, capsys, anew):
+    out, done, label = tmp_path / "out", [], archive._label
+
+    def label_and_delete(*arguments):
+        entry = label(*arguments)
+        done.append(arguments[1])
+        shutil.rmtree(out)
+        out.mkdir() if anew else None
+        return entry
+
+    monkeypatch.setattr(archive, "_label", label_and_delete)
+    assert predict(made, "--out", out) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {out}") and "was deleted while results were being written: run" in line
+    assert len(done) == 1 and not list(tmp_path.rglob("*.csv"))
 
 
 def test_a_record_that_kills_its_worker_is_told_apart(monkeypatch):

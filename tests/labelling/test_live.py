@@ -24,7 +24,7 @@ from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records.database import Source
 from deep_ecg.system import machine
-from deep_ecg.system.errors import DeepECGError, NoBeats
+from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput
 from deep_ecg.system.files import GrowingFile
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
@@ -105,10 +105,28 @@ def test_a_replay_keeps_real_time(record, classifier, monkeypatch):
         assert seen == len(ecg())
 
 
+def test_a_stream_of_noise_is_told_as_no_ecg(classifier, tmp_path, capsys):
+    noise_mv = np.random.default_rng(0).normal(0, 0.3, round(60 * FS_HZ))
+    follow(Feed("noise", "MLII", FS_HZ, np.array_split(noise_mv, 9)), classifier, tmp_path)
+    [told] = [line for line in capsys.readouterr().out.splitlines() if "trust: low" in line]
+    assert "of the beats are like none before: is it an ECG?" in told and "noise or lost signal at" in told
+
+
 @pytest.mark.parametrize("speed", [-1.0, float("nan"), float("inf")])
 def test_a_speed_below_zero_is_refused(record, classifier, speed):
     with pytest.raises(DeepECGError, match="--speed"):
         record_feed(record, classifier, speed=speed)
+
+
+def test_a_stream_whose_table_is_deleted_ends_at_the_next_beat(classifier, tmp_path):
+    def chunks_mv():
+        yield ecg()[: round(8 * FS_HZ)]
+        (tmp_path / "x.csv").unlink()
+        yield ecg()[round(8 * FS_HZ) :]
+
+    with pytest.raises(NoOutput, match=r"x\.csv was deleted while results were being written"):
+        follow(Feed("x", "MLII", FS_HZ, chunks_mv()), classifier, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.pred"]
 
 
 def test_synthetic_is_said_and_stamped(classifier, tmp_path, capsys):

@@ -59,11 +59,28 @@ def test_lost_signal_is_told_and_gives_no_beats():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("signal_mv", [np.zeros(2500), [0.1], np.full(2500, np.nan)], ids=["flat", "one", "lost"])
+@pytest.mark.parametrize("signal_mv", [np.zeros(2500), np.full(2500, np.nan)], ids=["flat", "lost"])
 @pytest.mark.filterwarnings("error")
 def test_where_nothing_beats_there_are_no_beats(signal_mv):
     beats = deep_ecg.label(signal_mv, 250, **EDGE)
     assert len(beats) == 0 and beats.probabilities.shape == (0, 5) and beats.summary["trust"]["grade"] == "low"
+
+
+TIMES_S = np.arange(60 * 250) / 250
+NO_ECG = {
+    "white noise": (np.random.default_rng(0).normal(0, 0.3, len(TIMES_S)), "like none before: is it an ECG?"),
+    "a saw": (1 - 2 * (1.1 * TIMES_S % 1), "noise or lost signal at"),
+    "pulses": ((TIMES_S % 0.8 < 0.1).astype(float), "noise or lost signal at"),
+    "hum": (np.sin(2 * np.pi * 50 * TIMES_S), "no beats in 100 % of the record"),
+    "a sine": (np.sin(2 * np.pi * 1.2 * TIMES_S), "no beats in 100 % of the record"),
+}
+
+
+@pytest.mark.parametrize("name", NO_ECG)
+def test_what_is_no_ecg_is_told_in_words(name):
+    signal_mv, told = NO_ECG[name]
+    trust = deep_ecg.label(signal_mv, 250, **EDGE).summary["trust"]
+    assert trust["grade"] == "low" and told in "; ".join(trust["reasons"])
 
 
 @pytest.mark.parametrize(
@@ -76,7 +93,8 @@ def test_where_nothing_beats_there_are_no_beats(signal_mv):
         (([0.0], 0), "rate"),
         (([0.0], float("nan")), "rate"),
         (([0.0], "250"), "rate"),
-        (([0.0], 60), "100 to 1000 Hz"),
+        (([0.0] * 60, 60), "100 to 1000 Hz"),
+        (([0.1] * 249, 250), "less than a second"),
     ],
 )
 def test_what_is_no_signal_is_refused_in_one_line(arguments, named):
@@ -90,7 +108,7 @@ def test_wrong_peaks_are_refused(peaks):
 
 def test_a_wrong_choice_is_refused():
     for choice in ({"mode": "x"}, {"preset": "x"}, {"runtime": "x"}):
-        refused(lambda choice=choice: deep_ecg.label([0.0], 250, **(EDGE | choice)), "x")
+        refused(lambda choice=choice: deep_ecg.label(np.zeros(250), 250, **(EDGE | choice)), "x")
 
 
 def test_the_package_is_light_until_it_is_asked():

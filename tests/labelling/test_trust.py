@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from deep_ecg.labelling.trust import PACED, rates_per_min, rr_ms, speaks_of_pacing, trust_of
+from deep_ecg.labelling.trust import PACED, rates_per_min, rr_ms, short_rr, short_rr_line, speaks_of_pacing, trust_of
 from deep_ecg.system.json_files import read_json
 from tests.support import ROOT
 
 
-def proba(*of_label: float) -> np.ndarray:
-    """One beat for each probability of its label; the rest is N's neighbour's."""
-    return np.array([[p, 1 - p, 0, 0, 0] for p in of_label])
+def proba(*of_label: float, times: int = 25) -> np.ndarray:
+    """So many beats for each probability of their label; the rest is N's neighbour's."""
+    return np.array([[p, 1 - p, 0, 0, 0] for p in of_label] * times)
 
 
 def test_a_network_that_is_sure_of_all_beats_is_trusted_without_a_word():
@@ -58,6 +58,29 @@ def test_paced_rhythm_is_named():
 def test_a_record_without_a_beat():
     found = trust_of(np.empty((0, 5)), None)
     assert (found.grade, found.expected_wrong, found.reasons) == ("low", 1.0, ("no beat was found",))
+
+
+@pytest.mark.parametrize("beats, grade", [(1, "low"), (3, "low"), (7, "low"), (8, "fair"), (24, "fair"), (25, "high")])
+def test_few_beats_are_a_reason_by_themselves(beats, grade):
+    found = trust_of(proba(0.99, times=beats), 72.0)
+    told = f"only {beats} beat{'s' * (beats > 1)}, too few to judge by"
+    assert (found.grade, found.reasons) == (grade, () if grade == "high" else (told,))
+
+
+@pytest.mark.parametrize(
+    "poor, alone, grade", [(0.5, 0.3, "high"), (0.6, 0.0, "fair"), (0.9, 0.0, "low"), (0, 0.4, "low")]
+)
+def test_noise_and_beats_that_are_like_no_others(poor, alone, grade):
+    found = trust_of(proba(0.99), 72.0, poor_share=poor, alone_share=alone)
+    assert found.grade == grade
+    assert len(found.reasons) == (grade != "high")
+    assert all(why.startswith(("noise or lost signal at", "40 % of the beats are like none")) for why in found.reasons)
+
+
+def test_intervals_that_no_heart_has_are_counted():
+    assert short_rr(np.array([np.nan, 199.0, 200.0, 120.0, 800.0])) == 2
+    assert short_rr_line(0) is None
+    assert short_rr_line(2).startswith("2 RR intervals below 200 ms") and "1 RR interval below" in short_rr_line(1)
 
 
 def test_intervals_and_rates_by_hand():

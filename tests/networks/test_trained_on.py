@@ -17,6 +17,8 @@ def test_a_lead_is_known_by_all_of_its_samples():
     signal_mv = np.round(np.sin(np.arange(1000) / 7) / 0.005) * 0.005
     known = [KnownLead("mitdb 101", "MLII", 1000, digest(signal_mv))]
     assert found_in(known, signal_mv + 1e-9) == "mitdb 101"  # as another format's steps round it
+    assert found_in(known, np.append(signal_mv, np.zeros(80))) == "mitdb 101"  # a block of EDF, filled
+    assert found_in(known, np.round(signal_mv / 0.005) + 1024) == "mitdb 101"  # steps of the converter
     other = signal_mv.copy()
     other[500] += 0.005
     assert (

@@ -323,6 +323,31 @@ def test_latin_letters_of_a_unit_are_read(tmp_path):
     np.testing.assert_allclose(record.signals_mv([0])[0], VALUES / 1000)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_in_utf_16_is_read_as_it_is_in_utf_8(tmp_path, encoding):
+    text = "Zeit [ms];EKG [\u00b5V]\r\n" + commas(lines("{ms};{v}")).replace("\n", "\r\n")
+    record = opened(write_text(tmp_path / "r.csv", text.replace("Zeit", "time"), encoding))
+    assert (record.leads, record.fs_hz(0)) == (["EKG"], 250)
+    np.testing.assert_allclose(record.signals_mv([0])[0], VALUES / 1000)
+
+
+@pytest.mark.parametrize("fs_hz", [20, 25, 50, 100, 125, 250, 360, 500, 1000])
+@pytest.mark.parametrize("unit, scale, digits", [("s", 1, 6), ("ms", 1e3, 3), ("us", 1e6, 0), ("ns", 1e9, 0)])
+def test_times_without_a_unit_are_those_of_an_ecg_or_not_taken(tmp_path, fs_hz, unit, scale, digits):
+    """0.05 is 20 Hz in s and 20 kHz in ms; 1, 2, 3 are samples or ms. Told, any rate is read."""
+
+    def written(name: str, start: float = 0.0) -> Path:
+        rows = (f"{i / fs_hz * scale + start:.{digits}f},{v}\n" for i, v in enumerate(VALUES[:500]))
+        return write_text(tmp_path / "r.csv", f"{name},ecg\n" + "".join(rows))
+
+    if fs_hz <= 25 or (fs_hz, unit) == (1000, "ms"):
+        refused(lambda: opened(written("time")), "--fs HZ", *["in a unit that is not told"] * (fs_hz <= 25))
+    else:
+        assert opened(written("time")).fs_hz(0) == pytest.approx(fs_hz, rel=1e-4)
+    assert opened(written(f"time [{unit}]")).fs_hz(0) == pytest.approx(fs_hz, rel=1e-4)
+    assert opened(written("time", 1_299_038_706 * scale)).fs_hz(0) == pytest.approx(fs_hz, rel=1e-4)  # since 1970
+
+
 def test_a_sketch_for_the_ad8232_marks_leads_off(tmp_path):
     text = "".join("!\n" if 100 <= i < 110 else f"{512 + i % 50}\n" for i in range(1000))
     (signal,) = signals(write_text(tmp_path / "r.txt", text), fs_hz=200)

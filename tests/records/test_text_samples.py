@@ -21,7 +21,10 @@ def comma(value: float) -> str:
     return f"{value:g}".replace(".", ",")
 
 
+UTF_16 = "time\tECG\n" + "".join(f"{4 * place}\t{value}\n" for place, value in enumerate(VALUES))
 FORMS = {
+    "UTF-16": UTF_16.encode("utf-16"),
+    "UTF-16 without a mark": UTF_16.encode("utf-16-le"),
     "one value a line": "".join(f"{value}\n" for value in VALUES),
     "no last line end": "\n".join(map(str, VALUES)),
     "CRLF": "".join(f"{value}\r\n" for value in VALUES),

@@ -63,12 +63,16 @@
   function burdens() {
     const { bin_s, percent } = data.burden;
     const names = Object.keys(percent).filter((name) => percent[name].some((value) => value > 0));
-    const x = percent.V.map((unused, i) => offset + i * bin_s);
+    if (!names.length) {
+      document.getElementById("burden").textContent = "No beat is S, V or F.";
+      return;
+    }
+    const x = [...percent.V.map((unused, i) => offset + i * bin_s), offset + data.duration_s]; // the last bin ends there
     const most = Math.max(1, ...names.map((name) => Math.max(...percent[name].map((value) => value || 0))));
     draw("burden", {
       scales: { x: whole, y: { range: [0, most * 1.05] } }, axes: [timeAxis(), valueAxis()], cursor: { drag: { x: false, y: false } },
       series: [timeSeries, ...names.map((name) => labelled(name, { ...width(name, 1.6), paths: uPlot.paths.stepped({ align: 1 }) }, 1))],
-    }, [x, ...names.map((name) => percent[name])], 180);
+    }, [x, ...names.map((name) => [...percent[name], percent[name].at(-1)])], 180);
   }
 
   const envelope = {
