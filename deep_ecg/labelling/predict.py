@@ -4,6 +4,7 @@ For each record it writes the labels as a WFDB annotation file, as a table with 
 report for a reader; for one that came as EDF or BDF also as EDF+ annotations.
 """
 
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -85,7 +86,8 @@ WITH_EDF_LABELS = ("EDF", "BDF")  # formats of records whose labels are written 
 NO_SETTINGS = TextSettings()
 NOBODY: Mapping[str, str] = {}
 STRIP_S = 20.0  # length of the picture
-BLOCK_BEATS = 4096  # of a table, made at once
+BLOCK_BEATS = 2**14  # that are written at once
+END_MARK = b"\0\0"  # of an annotation file
 STRIP_LEAD_IN_S = 1.0  # how much of it comes before its first ectopic beat
 
 
@@ -714,17 +716,32 @@ def encoded_annotations(labelled: Labelled, parent: Path, after: int | None = No
 
     With `after`, what is to follow the annotations of a file whose last beat is at that sample.
     """
-    spans = [(one.first, one.last) for one in labelled.rhythm or ()]
+    spans, parts = [(one.first, one.last) for one in labelled.rhythm or ()], []
     marks = [] if labelled.rhythm is None else rhythm_annotations(labelled.samples, spans)
-    classes = [CLASSES[label] for label in labelled.predicted]
-    rows = [(sample, "+", note) for sample, note in marks]
-    rows += zip(labelled.samples.tolist(), classes, labelled.notes)
-    rows.sort(key=lambda row: row[0])  # a mark stands before its beat
-    if labelled.synthetic and after is None:
-        rows.insert(0, (0, '"', "SYNTHETIC"))
-    samples = np.array([sample for sample, *_ in rows]) - (after or 0)
+    for start in range(0, len(labelled.samples), BLOCK_BEATS):
+        rows = _annotations(labelled, slice(start, start + BLOCK_BEATS), marks)
+        if labelled.synthetic and after is None:
+            rows.insert(0, (0, '"', "SYNTHETIC"))
+        parts.append(_encoded(rows, parent, after or 0, labelled.record.fs_hz if after is None else None))
+        after = rows[-1][0]
+    return b"".join(part.removesuffix(END_MARK) for part in parts) + END_MARK
+
+
+def _annotations(labelled: Labelled, block: slice, marks: Sequence[tuple[int, str]]) -> list[tuple[int, str, str]]:
+    """Sample, symbol and note of the beats of `block`, and of those of the `marks` that lie among them."""
+    signal = None if labelled.signal is None else labelled.signal[block]
+    beats = replace(labelled, samples=labelled.samples[block], proba=labelled.proba[block], signal=signal)
+    first = beats.samples[0] if block.start else 0
+    following = labelled.samples[block.stop] if block.stop < len(labelled.samples) else math.inf
+    rows = [(sample, "+", note) for sample, note in marks if first <= sample < following]
+    rows += zip(beats.samples.tolist(), (CLASSES[label] for label in beats.predicted), beats.notes)
+    return sorted(rows, key=lambda row: row[0])  # a mark stands before its beat
+
+
+def _encoded(rows: Sequence[tuple[int, str, str]], parent: Path, zero: int, fs_hz: float | None) -> bytes:
+    """The annotation file of `rows` of sample, symbol and note, which count from sample `zero` on."""
+    samples = np.array([sample for sample, *_ in rows]) - zero
     symbols, notes = [symbol for _, symbol, _ in rows], [note for *_, note in rows]
-    fs_hz = labelled.record.fs_hz if after is None else None
     with scratch_folder(parent) as folder:
         # wfdb takes only plain names, so the file gets its own afterwards: the name is not part of its contents.
         wfdb.wrann("beats", "pred", samples, symbols, aux_note=notes, fs=fs_hz, write_dir=str(folder))
@@ -738,7 +755,7 @@ def _check_written(path: Path, last: int):
         whole = wfdb.rdann(str(path.with_suffix("")), path.suffix[1:]).sample[-1] == last
     except Exception:  # its end is missing, and the parser stumbles over that somehow
         whole = False
-    check_whole(whole and path.read_bytes().endswith(b"\0\0"))
+    check_whole(whole and path.read_bytes().endswith(END_MARK))
 
 
 def write_edf_labels(path: Path, labelled: Labelled):

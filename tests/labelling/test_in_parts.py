@@ -10,7 +10,9 @@ from config import Config
 from deep_ecg.beats import inputs
 from deep_ecg.labelling import predict
 from deep_ecg.records import any_record, long_signal, wfdb_files
+from deep_ecg.records.any_record import Record
 from deep_ecg.records.long_signal import LongSignal
+from deep_ecg.report.beat_series import RhythmEpisode
 from deep_ecg.system import progress
 from tests.support.records import beat_times_s, motion_mv, spikes_mv
 
@@ -51,3 +53,18 @@ def test_results_are_those_of_the_record_read_at_once(record, tmp_path, monkeypa
     assert len(names) == 6 and names == [file.name for file in sorted((tmp_path / "parts").iterdir())]
     for name in names:
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("beats_at_once", [1, 2, 3, 9])
+def test_annotations_of_blocks_of_beats_are_one_file(tmp_path, monkeypatch, beats_at_once):
+    """Seven beats, of which the third to the fifth fibrillate; marks stand before their beats."""
+    monkeypatch.setattr(predict, "BLOCK_BEATS", beats_at_once)
+    samples, proba = 1000 * np.arange(1, 8), np.eye(5)[[0, 0, 2, 0, 1, 0, 4]]
+    record = Record("r", "MLII", 250.0, np.zeros(8000))
+    rhythm = [RhythmEpisode(3000, 5000, "atrial fibrillation or flutter")]
+    predict.write_annotations(tmp_path / "r.pred", predict.Labelled(record, samples, proba, None, True, rhythm=rhythm))
+    found = wfdb.rdann(str(tmp_path / "r"), "pred")
+    assert found.fs == 250 and "".join(found.symbol) == "+NN+VN+SNQ"
+    assert found.sample.tolist() == [1000, 1000, 2000, 3000, 3000, 4000, 5000, 5000, 6000, 7000]
+    assert [note.strip("\0") for note in found.aux_note if note] == ["(N", "(AFIB", "(N"]
+    assert (tmp_path / "r.pred").read_bytes().count(b"SYNTHETIC") == 1
