@@ -83,9 +83,7 @@ def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
     [summary] = predict.predict_records([spike_record], Config(), tmp_path, checkpoint=checkpoint)
     rows = read_table(tmp_path / "spikes.csv")
     written = written_beats(tmp_path / "spikes")
-    assert list(rows[0]) == (
-        "sample time_s class p_N p_S p_V p_F p_Q rr_ms rate_per_min signal sure".split()
-    )
+    assert list(rows[0]) == ("sample time_s class p_N p_S p_V p_F p_Q rr_ms rate_per_min signal sure rhythm".split())
     assert [int(row["sample"]) for row in rows] == list(written.sample)
     assert [row["class"] for row in rows] == written.symbol
     proba = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
@@ -137,6 +135,12 @@ def labelled_beats(samples: np.ndarray, signal: np.ndarray | None = None) -> pre
     return predict.LeadBeats(samples, np.eye(5)[nothing], nothing, nothing > 0, signal, SignalWatch(250.0))
 
 
+def rhythm_column(folder: Path, labelled: predict.Labelled) -> list[str]:
+    predict.write_table(folder / "made.csv", labelled)
+    with open(folder / "made.csv", newline="") as file:
+        return [row["rhythm"] for row in csv.DictReader(file)]
+
+
 def test_an_episode_of_fibrillation_is_marked_and_counted(tmp_path):
     """Beats every 0.8 s, from beat 300 on without order; the mark is where that begins, and is read back."""
     rr_s = np.concatenate([np.full(300, 0.8), np.random.default_rng(3).gamma(12, 0.65 / 12, 300)])
@@ -161,6 +165,10 @@ def test_an_episode_of_fibrillation_is_marked_and_counted(tmp_path):
     assert marks == [(samples[0], "(N"), (one.first, "(AFIB")]
     assert found.sample[np.array(found.symbol) == "N"].tolist() == samples.tolist()
     assert ec57.read_marks(tmp_path / "made", "pred", 250.0).rhythms == [(samples[0], "N"), (one.first, "AFIB")]
+    assert rhythm_column(tmp_path, labelled) == np.where(samples < one.first, "N", "AFIB").tolist()
+    within = [dataclasses.replace(one, first=int(samples[10]), last=int(samples[20]))]
+    expected = ["N"] * 10 + ["AFIB"] * 10 + ["N"] * 580
+    assert rhythm_column(tmp_path, dataclasses.replace(labelled, rhythm=within)) == expected
 
 
 def test_of_too_few_readable_beats_no_rhythm_is_said(tmp_path):
@@ -173,6 +181,7 @@ def test_of_too_few_readable_beats_no_rhythm_is_said(tmp_path):
     record = wfdb_files.Record("r", "MLII", 250.0, np.zeros(9000))
     silent = predict.Labelled(record, samples, np.eye(5)[np.zeros(40, int)], None, False)
     assert predict.summarise(silent)["rhythm"] is None and predict.rhythm_in_words(None) is None
+    assert rhythm_column(tmp_path, silent) == [""] * 40
     predict.write_annotations(tmp_path / "r.pred", silent)
     assert set(wfdb.rdann(str(tmp_path / "r"), "pred").symbol) == {"N"}
 
@@ -237,9 +246,7 @@ def test_ec57_sees_an_unclassified_beat_as_found_and_neither_v_nor_s(tmp_path):
 @pytest.mark.parametrize("value", [-0.1, 1.01, float("nan"), float("inf")])
 def test_a_least_confidence_that_is_no_probability_is_refused(spike_record, tmp_path, checkpoint, value):
     with pytest.raises(DeepECGError, match="--min-confidence .* 0 .* to 1"):
-        predict.predict_records(
-            [spike_record], Config(), tmp_path / "out", checkpoint=checkpoint, min_confidence=value
-        )
+        predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint, min_confidence=value)
     assert not (tmp_path / "out").exists()
 
 
@@ -627,7 +634,7 @@ def test_a_record_without_beats_gets_an_empty_table_and_its_own_status(tmp_path,
         f"{name}{ending}" for name in ("off", "spikes") for ending in ("-events.csv", ".csv", ".html", ".json", ".png")
     }
     assert (tmp_path / "out" / "off.csv").read_text() == (
-        "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure\n"
+        "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure,rhythm\n"
     )
     assert "no beats for 30 s: 0:00:00-0:00:29 (signal too small: lead off?)" in capsys.readouterr().out
 
