@@ -398,6 +398,17 @@ def test_the_picture_shows_the_reference_beside_detected_beats(spike_record, tmp
     assert drawn == {"reference": pytest.approx(np.array([-1, *[2] * (len(samples) - 1)])), "record": "spikes"}
 
 
+def test_marks_that_no_heart_can_make_are_told(spike_record, tmp_path, checkpoint, capsys):
+    """A second mark 160 ms after the third beat, and 200 ms after the fifth, which is no less than the least."""
+    samples = np.round(beat_times_s(30) * 250).astype(int)
+    marks = np.sort(np.append(samples, [samples[2] + 40, samples[4] + 50]))
+    wfdb.wrann("spikes", "atr", marks, ["N"] * len(marks), fs=250, write_dir=str(tmp_path))
+    [summary] = predict.predict_records([spike_record], Config(), tmp_path / "out", peaks="atr", checkpoint=checkpoint)
+    told = "1 RR interval below 200 ms, in which no heart beats twice"
+    assert summary["short_rr"] == 1 and told in capsys.readouterr().out
+    assert told in (tmp_path / "out" / "spikes.html").read_text(encoding="utf-8")
+
+
 def test_without_a_report_the_figures_stay(spike_record, tmp_path, checkpoint):
     predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
     predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint, report=False)
