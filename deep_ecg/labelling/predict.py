@@ -435,13 +435,14 @@ def _predict_to_files(
     labelled = label_opened(file, classifier, config, peaks, lead)
     labelled = replace(labelled, min_confidence=min_confidence, identity=identity)
     reference = reference_beside(file, labelled.record, config)
-    files = result_files(name, out, labelled.synthetic)
-    check_apart([*files, out / f"{name}.json"], file)
+    files, companion = result_files(name, out, labelled.synthetic), out / f"{name}.json"
+    check_apart([*files, companion], file)
     made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network), peaks))
     check_there(out)
+    companion.unlink(missing_ok=True)  # it told of other results
     written = [*write_results(files, labelled, made if report else None), files.picture]
     draw_strip(files.picture, labelled, classifier.inputs, reference)
-    summary, companion = summarise(labelled), out / f"{name}.json"
+    summary = summarise(labelled)
     names = {file.name: file.stat().st_size for file in written}
     told = {"synthetic": labelled.synthetic, "files": names, "summary": summary, "measures": made.measures}
     write_json(companion, told)  # as archives do, which also keep from what it was made

@@ -23,7 +23,7 @@ from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records import synthetic, wfdb_files
 from deep_ecg.records.database import Source
 from deep_ecg.scoring import ec57, strips
-from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
+from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
 from tests.support.records import beat_times_s, spikes_mv, written_beats
@@ -407,6 +407,18 @@ def test_marks_that_no_heart_can_make_are_told(spike_record, tmp_path, checkpoin
     told = "1 RR interval below 200 ms, in which no heart beats twice"
     assert summary["short_rr"] == 1 and told in capsys.readouterr().out
     assert told in (tmp_path / "out" / "spikes.html").read_text(encoding="utf-8")
+
+
+def test_a_run_that_fails_leaves_no_summary_of_another(spike_record, tmp_path, checkpoint, monkeypatch):
+    def full(*unused):
+        raise NoOutput("no room")
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "spikes.json").write_text("{}")
+    monkeypatch.setattr(predict, "write_results", full)
+    with pytest.raises(NoOutput):
+        predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_without_a_report_the_figures_stay(spike_record, tmp_path, checkpoint):
