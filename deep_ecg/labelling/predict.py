@@ -448,13 +448,14 @@ def _predict_to_files(
     labelled = label_opened(file, classifier, config, peaks, lead, tell=True)
     labelled = replace(labelled, min_confidence=min_confidence, identity=identity)
     reference = reference_beside(file, labelled.record, config)
-    files = result_files(name, out, labelled.synthetic)
-    check_apart([*files, out / f"{name}.json"], file)
+    files, companion = result_files(name, out, labelled.synthetic), out / f"{name}.json"
+    check_apart([*files, companion], file)
     made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network), peaks))
     check_there(out)
+    companion.unlink(missing_ok=True)  # it told of other results
     written = [*write_results(files, labelled, made if report else None), files.picture]
     draw_strip(files.picture, labelled, classifier.inputs, reference)
-    summary, companion = summarise(labelled), out / f"{name}.json"
+    summary = summarise(labelled)
     names = {file.name: file.stat().st_size for file in written}
     told = {"synthetic": labelled.synthetic, "files": names, "summary": summary, "measures": made.measures}
     write_json(companion, told)  # as archives do, which also keep from what it was made
@@ -716,8 +717,7 @@ def encoded_annotations(labelled: Labelled, parent: Path, after: int | None = No
 
     With `after`, what is to follow the annotations of a file whose last beat is at that sample.
     """
-    spans, parts = [(one.first, one.last) for one in labelled.rhythm or ()], []
-    marks = [] if labelled.rhythm is None else rhythm_annotations(labelled.samples, spans)
+    marks, parts = rhythm_marks(labelled), []
     for start in range(0, len(labelled.samples), BLOCK_BEATS):
         rows = _annotations(labelled, slice(start, start + BLOCK_BEATS), marks)
         if labelled.synthetic and after is None:
@@ -747,6 +747,19 @@ def _encoded(rows: Sequence[tuple[int, str, str]], parent: Path, zero: int, fs_h
         wfdb.wrann("beats", "pred", samples, symbols, aux_note=notes, fs=fs_hz, write_dir=str(folder))
         _check_written(folder / "beats.pred", samples[-1])
         return (folder / "beats.pred").read_bytes()
+
+
+def rhythm_marks(labelled: Labelled) -> list[tuple[int, str]]:
+    """The marks (sample, note) of the rhythm that annotation files have; none where it was not judged."""
+    spans = [(one.first, one.last) for one in labelled.rhythm or ()]
+    return [] if labelled.rhythm is None else rhythm_annotations(labelled.samples, spans)
+
+
+def rhythm_at_beats(labelled: Labelled) -> np.ndarray:
+    """The rhythm at each beat, (beats,) text, by the last mark before it: AFIB or N; "" where it was not judged."""
+    marks = rhythm_marks(labelled)
+    names = np.array(["", *(note.removeprefix("(") for _, note in marks)])
+    return names[np.searchsorted([sample for sample, _ in marks], labelled.samples, side="right")]
 
 
 def _check_written(path: Path, last: int):
@@ -784,7 +797,8 @@ def write_table(path: Path, labelled: Labelled):
 
 def table_header(min_confidence: float, several_leads: bool = False) -> str:
     """The names of the columns of the table of beats."""
-    names = ["sample", "time_s", "class", *(f"p_{name}" for name in CLASSES), "rr_ms", "rate_per_min", "signal", "sure"]
+    names = ["sample", "time_s", "class", *(f"p_{name}" for name in CLASSES)]
+    names += ["rr_ms", "rate_per_min", "signal", "sure", "rhythm"]
     return ",".join([*names, *["classified"] * (min_confidence > 0), *["lead"] * several_leads])
 
 
@@ -792,22 +806,24 @@ def table_lines(labelled: Labelled, last: int | None = None, earlier_ms: Sequenc
     """The cells of each beat, one line each; of the beats before, `last` is the R-peak, earlier_ms the known intervals.
 
     Sample and time at the record's own rate, class, probability of each class, RR before it, heart rate over the last
-    beats, state of the signal, and whether its label is sure (1) or not (0). RR and rate are empty where there are
-    none. Where a least confidence is asked for, a column says whether the beat is classified (1) or not (0); where
-    more than one lead was read, the last one names each beat's.
+    beats, state of the signal, whether its label is sure (1) or not (0), and the rhythm: AFIB for fibrillation or
+    flutter, else N. RR, rate and rhythm are empty where there are none. Where a least confidence is asked for, a column
+    says whether the beat is classified (1) or not (0); where more than one lead was read, the last one names each
+    beat's.
     """
     samples, fs_hz = labelled.samples, labelled.record.fs_hz
     intervals_ms = intervals_after(labelled, last)
     rates = rates_per_min(np.concatenate([earlier_ms, intervals_ms]))[len(earlier_ms) :]
     state = np.full(len(samples), "ok") if labelled.signal is None else labelled.signal
     columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms, rates]
-    columns += [state, labelled.sure.astype(int), labelled.classified.astype(int)]
+    columns += [state, labelled.sure.astype(int), rhythm_at_beats(labelled), labelled.classified.astype(int)]
     columns.append(state if labelled.leads is None else np.char.replace(labelled.leads, ",", ";"))
     apart, several = labelled.min_confidence > 0, labelled.leads is not None
 
-    def line(sample, time_s, label, proba, rr, rate, signal, sure, classified, lead) -> str:
+    def line(sample, time_s, label, proba, rr, rate, signal, sure, rhythm, classified, lead) -> str:
         cells = [f"{sample}", f"{time_s:.4f}", CLASSES[label], *(f"{p:.6f}" for p in proba)]
-        cells += ["" if np.isnan(rr) else f"{rr:.0f}", "" if np.isnan(rate) else f"{rate:.0f}", signal, f"{sure}"]
+        cells += ["" if np.isnan(rr) else f"{rr:.0f}", "" if np.isnan(rate) else f"{rate:.0f}"]
+        cells += [signal, f"{sure}", rhythm]
         return ",".join(cells + [f"{classified}"] * apart + [lead] * several)
 
     blocks = (slice(start, start + BLOCK_BEATS) for start in range(0, len(samples), BLOCK_BEATS))

@@ -142,7 +142,7 @@ def test_where_nothing_beats_that_is_told_and_the_table_is_empty(classifier, tmp
     with pytest.raises(NoBeats, match=r"flat: no beat was found in 20.0 s of signal"):
         follow(Feed("flat", "MLII", FS_HZ, [np.zeros(5000)]), classifier, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["flat.csv"]
-    names = "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure\n"
+    names = "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure,rhythm\n"
     assert (tmp_path / "flat.csv").read_text() == names
 
 

@@ -23,7 +23,7 @@ from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records import synthetic, wfdb_files
 from deep_ecg.records.database import Source
 from deep_ecg.scoring import ec57, strips
-from deep_ecg.system.errors import DeepECGError, NoBeats, PartlyDone
+from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
 from tests.support.records import beat_times_s, spikes_mv, written_beats
@@ -83,9 +83,7 @@ def test_table_agrees_with_annotations(spike_record, tmp_path, checkpoint):
     [summary] = predict.predict_records([spike_record], Config(), tmp_path, checkpoint=checkpoint)
     rows = read_table(tmp_path / "spikes.csv")
     written = written_beats(tmp_path / "spikes")
-    assert list(rows[0]) == (
-        "sample time_s class p_N p_S p_V p_F p_Q rr_ms rate_per_min signal sure".split()
-    )
+    assert list(rows[0]) == ("sample time_s class p_N p_S p_V p_F p_Q rr_ms rate_per_min signal sure rhythm".split())
     assert [int(row["sample"]) for row in rows] == list(written.sample)
     assert [row["class"] for row in rows] == written.symbol
     proba = np.array([[float(row[f"p_{name}"]) for name in CLASSES] for row in rows])
@@ -137,6 +135,12 @@ def labelled_beats(samples: np.ndarray, signal: np.ndarray | None = None) -> pre
     return predict.LeadBeats(samples, np.eye(5)[nothing], nothing, nothing > 0, signal, SignalWatch(250.0))
 
 
+def rhythm_column(folder: Path, labelled: predict.Labelled) -> list[str]:
+    predict.write_table(folder / "made.csv", labelled)
+    with open(folder / "made.csv", newline="") as file:
+        return [row["rhythm"] for row in csv.DictReader(file)]
+
+
 def test_an_episode_of_fibrillation_is_marked_and_counted(tmp_path):
     """Beats every 0.8 s, from beat 300 on without order; the mark is where that begins, and is read back."""
     rr_s = np.concatenate([np.full(300, 0.8), np.random.default_rng(3).gamma(12, 0.65 / 12, 300)])
@@ -161,6 +165,10 @@ def test_an_episode_of_fibrillation_is_marked_and_counted(tmp_path):
     assert marks == [(samples[0], "(N"), (one.first, "(AFIB")]
     assert found.sample[np.array(found.symbol) == "N"].tolist() == samples.tolist()
     assert ec57.read_marks(tmp_path / "made", "pred", 250.0).rhythms == [(samples[0], "N"), (one.first, "AFIB")]
+    assert rhythm_column(tmp_path, labelled) == np.where(samples < one.first, "N", "AFIB").tolist()
+    within = [dataclasses.replace(one, first=int(samples[10]), last=int(samples[20]))]
+    expected = ["N"] * 10 + ["AFIB"] * 10 + ["N"] * 580
+    assert rhythm_column(tmp_path, dataclasses.replace(labelled, rhythm=within)) == expected
 
 
 def test_of_too_few_readable_beats_no_rhythm_is_said(tmp_path):
@@ -173,6 +181,7 @@ def test_of_too_few_readable_beats_no_rhythm_is_said(tmp_path):
     record = wfdb_files.Record("r", "MLII", 250.0, np.zeros(9000))
     silent = predict.Labelled(record, samples, np.eye(5)[np.zeros(40, int)], None, False)
     assert predict.summarise(silent)["rhythm"] is None and predict.rhythm_in_words(None) is None
+    assert rhythm_column(tmp_path, silent) == [""] * 40
     predict.write_annotations(tmp_path / "r.pred", silent)
     assert set(wfdb.rdann(str(tmp_path / "r"), "pred").symbol) == {"N"}
 
@@ -237,9 +246,7 @@ def test_ec57_sees_an_unclassified_beat_as_found_and_neither_v_nor_s(tmp_path):
 @pytest.mark.parametrize("value", [-0.1, 1.01, float("nan"), float("inf")])
 def test_a_least_confidence_that_is_no_probability_is_refused(spike_record, tmp_path, checkpoint, value):
     with pytest.raises(DeepECGError, match="--min-confidence .* 0 .* to 1"):
-        predict.predict_records(
-            [spike_record], Config(), tmp_path / "out", checkpoint=checkpoint, min_confidence=value
-        )
+        predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint, min_confidence=value)
     assert not (tmp_path / "out").exists()
 
 
@@ -389,6 +396,29 @@ def test_the_picture_shows_the_reference_beside_detected_beats(spike_record, tmp
     wfdb.wrann("spikes", "atr", samples[1:], ["V"] * (len(samples) - 1), fs=250, write_dir=str(tmp_path))
     predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
     assert drawn == {"reference": pytest.approx(np.array([-1, *[2] * (len(samples) - 1)])), "record": "spikes"}
+
+
+def test_marks_that_no_heart_can_make_are_told(spike_record, tmp_path, checkpoint, capsys):
+    """A second mark 160 ms after the third beat, and 200 ms after the fifth, which is no less than the least."""
+    samples = np.round(beat_times_s(30) * 250).astype(int)
+    marks = np.sort(np.append(samples, [samples[2] + 40, samples[4] + 50]))
+    wfdb.wrann("spikes", "atr", marks, ["N"] * len(marks), fs=250, write_dir=str(tmp_path))
+    [summary] = predict.predict_records([spike_record], Config(), tmp_path / "out", peaks="atr", checkpoint=checkpoint)
+    told = "1 RR interval below 200 ms, in which no heart beats twice"
+    assert summary["short_rr"] == 1 and told in capsys.readouterr().out
+    assert told in (tmp_path / "out" / "spikes.html").read_text(encoding="utf-8")
+
+
+def test_a_run_that_fails_leaves_no_summary_of_another(spike_record, tmp_path, checkpoint, monkeypatch):
+    def full(*unused):
+        raise NoOutput("no room")
+
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "spikes.json").write_text("{}")
+    monkeypatch.setattr(predict, "write_results", full)
+    with pytest.raises(NoOutput):
+        predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_without_a_report_the_figures_stay(spike_record, tmp_path, checkpoint):
@@ -627,7 +657,7 @@ def test_a_record_without_beats_gets_an_empty_table_and_its_own_status(tmp_path,
         f"{name}{ending}" for name in ("off", "spikes") for ending in ("-events.csv", ".csv", ".html", ".json", ".png")
     }
     assert (tmp_path / "out" / "off.csv").read_text() == (
-        "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure\n"
+        "sample,time_s,class,p_N,p_S,p_V,p_F,p_Q,rr_ms,rate_per_min,signal,sure,rhythm\n"
     )
     assert "no beats for 30 s: 0:00:00-0:00:29 (signal too small: lead off?)" in capsys.readouterr().out
 
