@@ -395,12 +395,13 @@ def _detected(file: AnyRecord, record: Record, classifier: Classifier, tell: boo
 def _other_leads(file: AnyRecord, record: Record, preferred: Sequence[str]) -> Iterator[Record]:
     """The leads of `file` beside `record` that can be read in its place: voltages of its rate and length."""
     for candidate in leads.candidates(file.leads, file.units, preferred):
-        if leads.in_millivolts(file.units[candidate]) and file.fs_hz(candidate) == record.fs_hz:
+        is_other = leads.label(file.leads, candidate) != record.lead and file.fs_hz(candidate) == record.fs_hz
+        if is_other and leads.in_millivolts(file.units[candidate]):
             try:
                 other = file.lead(candidate, in_parts=True)
             except DeepECGError:  # flat, or not to be read: no help
                 continue
-            if other.lead != record.lead and len(other.signal_mv) == len(record.signal_mv):
+            if len(other.signal_mv) == len(record.signal_mv):
                 yield other
 
 
