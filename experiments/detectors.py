@@ -143,6 +143,7 @@ def streamed(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
     detector, watch, step = RPeakNetwork(fs_hz), SignalWatch(fs_hz), round(CHUNK_S * fs_hz)
     chunks_mv = (signal_mv[start : start + step] for start in range(0, len(signal_mv), step))
     beats = [beat for chunk_mv in chunks_mv for beat in detector.push_watched(*watch(chunk_mv))]
+    beats += detector.finish()
     return np.array([(beat.sample, beat.known) for beat in beats if beat.readable], np.int64).reshape(-1, 2)
 
 

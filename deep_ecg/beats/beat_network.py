@@ -3,7 +3,8 @@
 A band-passed signal at NETWORK_HZ is divided by a running gain, squashed into int8 and read by dilated convolutions at
 STEP_HZ, in whole numbers throughout: sums of products have no order, so that nothing depends on the size of the chunks
 nor on the library that multiplies. The network answers a fixed delay late. That of the causal form is short enough for
-a beat to be told within 150 ms of its R-peak; that of the whole-record form lets it see as far ahead as back.
+a beat to be told within 150 ms of its R-peak; that of the whole-record form lets it see as far ahead as back. Over a
+whole record both are asked (`BothForms`).
 """
 
 from bisect import bisect_right
@@ -174,6 +175,23 @@ class BeatNetwork:
         return found
 
 
+class BothForms:
+    """The mean of what the whole record's form and the causal one say; answers as late as the former does."""
+
+    def __init__(self, whole: Mapping[str, np.ndarray], causal: Mapping[str, np.ndarray]):
+        self._whole, self._causal = BeatNetwork(whole), BeatNetwork(causal)
+        self._halves = whole["logit_scales"] / 2, causal["logit_scales"] / 2
+        self.delay_steps = self._whole.delay_steps
+        self._early = np.full((self.delay_steps - self._causal.delay_steps, 2), -np.inf)  # of steps before the signal
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Natural logits (steps, 2) of beat and of unreadable signal for the steps that `samples` (n,) complete."""
+        late = self._whole.push(samples) * self._halves[0]
+        early = np.concatenate((self._early, self._causal.push(samples) * self._halves[1]))
+        self._early = early[len(late) :]
+        return late + early[: len(late)]
+
+
 def _layer(arrays: Mapping[str, np.ndarray], name: str) -> Layer:
     weights, biases = (arrays[f"{name}_{part}"].astype(float) for part in ("weights", "biases"))
     if f"{name}_multipliers" not in arrays:
@@ -197,15 +215,15 @@ def check_rate(fs_hz: float):
 class LogitStream:
     """The network's answers to one lead, samples at `fs_hz` in and logits out, in chunks of any size.
 
-    `fs_hz` is 100 to 1000 Hz, DeepECGError outside; `arrays` hold a network (`load_network`).
+    `fs_hz` is 100 to 1000 Hz, DeepECGError outside.
     """
 
-    def __init__(self, fs_hz: float, arrays: Mapping[str, np.ndarray], gain: RunningGain | None = None):
+    def __init__(self, fs_hz: float, network: BeatNetwork | BothForms, gain: RunningGain | None = None):
         check_rate(fs_hz)
-        self._network, self._gain = BeatNetwork(arrays), gain or RunningGain()
+        self._network, self._gain = network, gain or RunningGain()
         self._band_pass = OnePassFilter(bandpass_sos(BAND_HZ, BAND_ORDER, fs_hz))
         self._resampler = CausalResampler(fs_hz, NETWORK_HZ)
-        self.delay_steps = self._network.delay_steps
+        self.delay_steps = network.delay_steps
 
     def push(self, filled_mv: np.ndarray) -> np.ndarray:
         """Logits (steps, 2) of beat and of unreadable signal for the steps that `filled_mv` (n,) completes."""
@@ -270,7 +288,7 @@ class RPeakNetwork:
 
     def __init__(self, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None):
         arrays = pretrained("causal") if arrays is None else arrays
-        self._fs_hz, self._logits = float(fs_hz), LogitStream(fs_hz, arrays)
+        self._fs_hz, self._logits = float(fs_hz), LogitStream(fs_hz, BeatNetwork(arrays))
         self._pick = StreamPicker(*(float(arrays[name]) for name in ("threshold", "least", "clearly")))
         self._row, self._place = np.full(2, -np.inf), RPlace(fs_hz)  # the latest two logits of beats
         self._settled = SettledQuality(arrays["quality_limits"].tolist())

@@ -17,7 +17,7 @@ MEMORY = 8  # RR intervals
 FEWEST = 3  # of them tell what a pause is
 PAUSE_TENTHS = 14  # of the usual RR interval; whole numbers leave nothing to rounding
 ASIDE_STEPS = 15  # and so far from the beats around it
-LONGEST_STEPS = 100  # a longer RR interval is not usual
+LONGEST_STEPS = 100  # a longer RR interval is not usual: beats are missing there
 BACK_STEPS = 125  # and so long ago at most
 
 # A whole record: where most beats are doubtful, they are weighed by their rhythm
@@ -142,12 +142,15 @@ def _rhythm(peaks: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarr
     if len(likely) <= MEMORY:
         return np.zeros(len(peaks)), np.ones(len(peaks))
     rr_steps = np.diff(peaks[likely]).astype(float)
-    usual_steps = median_filter(rr_steps, AROUND, mode="nearest")
-    irregular = median_filter(np.abs(np.log(rr_steps / usual_steps)), AROUND, mode="nearest")
-    doubtful = median_filter(logits[likely], AROUND, mode="nearest")[1:]
+    whole = rr_steps < LONGEST_STEPS  # between two of which no beat was unlikely
+    if whole.sum() <= MEMORY:
+        return np.zeros(len(peaks)), np.ones(len(peaks))
+    usual_steps = median_filter(rr_steps[whole], AROUND, mode="nearest")
+    irregular = median_filter(np.abs(np.log(rr_steps[whole] / usual_steps)), AROUND, mode="nearest")
+    doubtful = median_filter(logits[likely], AROUND, mode="nearest")[1:][whole]
     doubt = np.clip((DOUBT[1] - doubtful) / (DOUBT[1] - DOUBT[0]), 0, 1)
     weights = RHYTHM * doubt * np.maximum(1 - irregular / IRREGULAR, 0)
-    at = np.clip(np.searchsorted(peaks[likely[1:]], peaks), 0, len(rr_steps) - 1)
+    at = np.clip(np.searchsorted(peaks[likely[1:]][whole], peaks), 0, len(usual_steps) - 1)
     return weights[at], usual_steps[at]
 
 

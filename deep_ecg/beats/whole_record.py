@@ -14,6 +14,7 @@ from deep_ecg.beats.beat_network import (
     R_BASELINE_S,
     STEP,
     STEP_HZ,
+    BothForms,
     LogitStream,
     RPeak,
     RPeakNetwork,
@@ -85,25 +86,25 @@ def _as_told(
         first += len(part)
 
 
-def read_whole(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None) -> Reading:
-    """The lead `signal_mv` (n,) by the network that looks both ways. DeepECGError as `read_causal`."""
-    arrays = pretrained("whole") if arrays is None else arrays
-    watch = SignalWatch(fs_hz)
+def read_whole(signal_mv: np.ndarray, fs_hz: float) -> Reading:
+    """The lead `signal_mv` (n,) by both networks, of which one looks both ways. DeepECGError as `read_causal`."""
+    arrays, watch = pretrained("whole"), SignalWatch(fs_hz)
     if len(signal_mv) == 0:
         return _reading(np.zeros(0, np.int64), Runs.of([]), watch)
-    stream = LogitStream(fs_hz, arrays, primed_gain(signal_mv, fs_hz))
-    natural = arrays["logit_scales"][0]
+    stream = LogitStream(fs_hz, BothForms(arrays, pretrained("causal")), primed_gain(signal_mv, fs_hz))
+    natural, of_quality = arrays["logit_scales"]
+    limits = arrays["quality_limits"] * of_quality
     candidates = _Candidates(fs_hz, stream.delay_steps, float(arrays["least"]) * natural)
 
     def levels() -> Iterator[np.ndarray]:
         for piece_mv in pieces(signal_mv, round(PIECE_S * fs_hz)):
             filled_mv, missing = watch(piece_mv)
             logits = stream.push(filled_mv)
-            candidates.add(logits[:, 0] * natural, filled_mv, missing)
-            yield _levels(logits[:, 1], arrays["quality_limits"])
+            candidates.add(logits[:, 0], filled_mv, missing)
+            yield _levels(logits[:, 1], limits)
         logits = stream.finish()
-        candidates.add(logits[:, 0] * natural)
-        yield _levels(logits[:, 1], arrays["quality_limits"])
+        candidates.add(logits[:, 0])
+        yield _levels(logits[:, 1], limits)
 
     reached = Runs.of(levels()).after(stream.delay_steps)
     samples = candidates.beats(float(arrays["threshold"]) * natural)

@@ -79,6 +79,13 @@ def test_where_beats_are_doubtful_what_is_in_time_is_taken_and_what_is_not_is_le
     assert beats_of(logits(2500, peaks), 0.0, -3.0).tolist() == sorted(regular)
 
 
+def test_beats_that_are_all_too_unlikely_make_no_longer_usual_interval():
+    """Most intervals between the likely beats are of 120 steps, for between them two are unlikely each time."""
+    regular = {50 + 40 * beat: 0.5 if beat % 7 in (0, 3, 6) else -0.6 for beat in range(60)}
+    peaks = regular | {68 + 40 * beat: 0.1 for beat in (15, 33)}
+    assert beats_of(logits(2500, peaks), 0.0, -3.0).tolist() == sorted(regular)
+
+
 def test_there_may_be_no_peak_at_all():
     assert beats_of(np.full(500, -6.0), 0.0, -3.0).tolist() == []
     assert beats_of(np.zeros(0), 0.0, -3.0).tolist() == []

@@ -13,6 +13,7 @@ from deep_ecg.scoring.ec57 import LEARNING_S, Marks, read_marks
 from experiments import MEASURED
 from experiments import detectors as benchmark
 from experiments.__main__ import main
+from tests.support.records import beat_times_s, spikes_mv
 
 RESULTS = MEASURED / benchmark.REPORT
 
@@ -53,6 +54,13 @@ def test_what_is_left_out_is_neither_right_nor_wrong():
     scored = benchmark.score_item(item, lambda *_: np.array([[300, 310], [605, 620], [900, 910]]))
     assert (scored.tp, scored.fn, scored.fp) == (1, 1, 1)
     np.testing.assert_allclose(scored.delays_s, [0.15, 0.1])
+
+
+def test_a_stream_tells_the_last_beat_however_soon_the_record_ends():
+    signal_mv = spikes_mv(beat_times_s(20), 20, 360)
+    last = round(beat_times_s(20)[-1] * 360)
+    beats = benchmark.streamed(signal_mv[: last + 18], 360.0)  # 0.05 s after it
+    assert abs(int(beats[-1, 0]) - last) <= 10 and beats[-1, 1] == last + 17
 
 
 def test_it_says_so_when_a_detector_is_absent(monkeypatch, capsys):
