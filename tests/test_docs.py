@@ -66,8 +66,8 @@ def test_every_picture_is_shown_once_and_described():
     assert all(len(text.split()) >= 5 for text, _ in shown)
 
 
-def test_the_readme_has_one_table_of_results():
-    assert [name for name, _ in BLOCK.findall(whole(README))] == ["summary"]
+def test_the_readme_has_one_table_of_results_for_each_protocol():
+    assert [name for name, _ in BLOCK.findall(whole(README))] == ["summary", "shipped"]
 
 
 @by_page

@@ -1,7 +1,6 @@
 """What is committed: results/ and pretrained/ belong together, and are made anew from the real database alone."""
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,12 +9,11 @@ from config import CLASSES, DATA_DIR_VARIABLE, DS2, Config
 from data_loader import load_beats
 from deep_ecg.beats.inputs import FEATURES
 from deep_ecg.networks.classifier import PRETRAINED, load_network
-from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records.database import Source
 from deep_ecg.scoring.measures import evaluate_beats
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.json_files import read_json, write_json
-from deep_ecg.training.experiment import hybrid_arguments, network_proba
+from deep_ecg.training.experiment import network_proba
 from experiments import RESULTS, ROOT, reproduce
 from experiments.tables import VARIANTS, all_tables
 
@@ -137,7 +135,6 @@ def test_a_network_is_kept_with_the_weights_of_the_seed_that_its_report_shows(mo
     for seed in (0, 3):
         (made / f"seed-{seed}").mkdir()
         (made / f"seed-{seed}" / "checkpoint.pt").write_bytes(bytes([seed]))
-    monkeypatch.setattr(reproduce, "let_rhythm_speak", lambda *arguments: None)
     reproduce.keep_network("causal", "edge", tmp_path / "committed")
     kept = {path.relative_to(tmp_path / "committed").as_posix() for path in (tmp_path / "committed").rglob("*.*")}
     assert kept == {"results/open/causal-edge.json", "results/open/causal-edge.md", "pretrained/causal-edge.pt"}
@@ -145,12 +142,3 @@ def test_a_network_is_kept_with_the_weights_of_the_seed_that_its_report_shows(mo
     for ending in ("json", "md"):  # nothing of the machine, no pictures that are not there
         said = (tmp_path / "committed" / "results" / "open" / f"causal-edge.{ending}").read_text(encoding="utf-8")
         assert "someone" not in said and "x.png" not in said
-
-
-def test_the_rhythm_has_a_say_in_a_network_that_ships(tmp_path):
-    config, path = Config(mode="causal", preset="edge"), tmp_path / "network.pt"
-    model, description = load_network(config)
-    quiet = replace(description, decision=replace(description.decision, rhythm_weight=0.0))
-    save_checkpoint(path, model, hybrid_arguments(config), quiet)
-    reproduce.let_rhythm_speak(path, config)
-    assert path.read_bytes() == (PRETRAINED / "causal-edge.pt").read_bytes()

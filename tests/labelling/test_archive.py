@@ -446,13 +446,13 @@ def test_a_full_disk_ends_the_run_at_its_first_record(made, tmp_path, monkeypatc
     """Though a small file still fits, as beside a report that did not."""
     tried = []
 
-    def fails(self, data):
-        tried.append(self.name)
+    def fails(source, target):
+        tried.append(target)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     for arguments in ([made], [made / "100", made / "203"]):
         tried.clear()
-        monkeypatch.setattr(Path, "write_bytes", fails)
+        monkeypatch.setattr(os, "replace", fails)
         options = OPTIONS if len(arguments) == 1 else OPTIONS[:4]
         assert predict(*arguments, "--out", tmp_path / "out", options=options) == 2
         monkeypatch.undo()
