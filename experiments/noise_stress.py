@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from joblib import delayed
 
 from config import CLASSES, DS1, DS2, MODES, PRESETS, Config
@@ -62,8 +61,7 @@ def run(options: argparse.Namespace) -> dict:
     if options.noise_dir is not None:  # a record that is missing is told before the work
         for kind in noise.RECORDS:
             noise.read_noise(options.noise_dir, kind, Config.fs_hz)
-    classifiers = {mode: load_classifier(Config(mode=mode, preset=options.preset)) for mode in MODES}
-    jobs = [delayed(of_record)(source.folder / name, classifiers, options) for name in records]
+    jobs = [delayed(of_record)(source.folder / name, options) for name in records]
     counted = list(run_jobs(jobs, options.jobs))
     kinds = {
         kind: {level: summed([one[kind][level] for one in counted]) for level in counted[0][kind]}
@@ -86,9 +84,9 @@ def run(options: argparse.Namespace) -> dict:
     }
 
 
-def of_record(path: Path, classifiers: dict[str, Classifier], options: argparse.Namespace) -> dict:
+def of_record(path: Path, options: argparse.Namespace) -> dict:
     """What is counted on the record at `path` by kind of noise and level, "none" included."""
-    torch.set_num_threads(1)
+    classifiers = {mode: load_classifier(Config(mode=mode, preset=options.preset)) for mode in MODES}
     record, annotation, marks = _shortened(path, options.minutes)
     normal = annotation.samples[aami_labels(annotation.symbols) == N_LABEL]
     power = noise.qrs_power(record.signal_mv, normal, record.fs_hz)
