@@ -6,11 +6,11 @@ A file beside the networks (TRAINED_ON) lists the leads of these records; `pytho
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from deep_ecg.records.long_signal import READ_SAMPLES, pieces
 from deep_ecg.system.json_files import read_json
 
 PRETRAINED = Path(__file__).resolve().parents[2] / "pretrained"  # the networks that ship
@@ -31,11 +31,17 @@ class KnownLead:
 
 def digest(signal_mv: np.ndarray) -> str:
     """What tells the samples (n,) of a lead from those of others, whatever file they lie in."""
-    found = hashlib.sha256()
-    for piece_mv in pieces(signal_mv, READ_SAMPLES):
-        steps = np.round(np.nan_to_num(piece_mv) / STEP_MV)
-        found.update(np.clip(steps, -(2**31), 2**31 - 1).astype("<i4").tobytes())
-    return found.hexdigest()
+    return _digests(signal_mv, [len(signal_mv)])[0]
+
+
+def _digests(signal_mv: np.ndarray, lengths: Sequence[int]) -> list[str]:
+    """`digest` of the first so many samples of `signal_mv` (n,), of each of the rising `lengths`, in one pass."""
+    running, found = hashlib.sha256(), []
+    for first, length in pairwise([0, *lengths]):
+        steps = np.round(np.nan_to_num(signal_mv[first:length]) / STEP_MV)
+        running.update(np.clip(steps, -(2**31), 2**31 - 1).astype("<i4").tobytes())
+        found.append(running.hexdigest())
+    return found
 
 
 def read_known(folder: Path) -> tuple[KnownLead, ...]:
@@ -52,7 +58,9 @@ def found_in(known: Sequence[KnownLead], signal_mv: np.ndarray) -> str | None:
 
     More samples may follow: EDF fills its last block. Samples may be steps of the converter, as exports have them.
     """
-    lengths = {one.samples for one in known if one.samples <= len(signal_mv)}
-    parts = [part for length in lengths for part in (signal_mv[:length], (signal_mv[:length] - ZERO) * STEP_MV)]
-    digests = {digest(part) for part in parts}
-    return next((one.record for one in known if one.sha256 in digests), None)
+    lengths = sorted({one.samples for one in known if one.samples <= len(signal_mv)})
+    if not lengths:
+        return None
+    longest_mv = signal_mv[: lengths[-1]]
+    mine = {*_digests(longest_mv, lengths), *_digests((longest_mv - ZERO) * STEP_MV, lengths)}
+    return next((one.record for one in known if one.sha256 in mine), None)
