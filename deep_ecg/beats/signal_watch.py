@@ -154,6 +154,13 @@ class Runs:
         kept = np.append(self.firsts[1:], self.length) > count
         return Runs(np.maximum(self.firsts[kept] - count, 0), self.values[kept], max(self.length - count, 0))
 
+    def placed(self, first: int, length: int, outside: int) -> "Runs":
+        """A row of `length` numbers, of which this one stands from place `first` on, and `outside` everywhere else."""
+        firsts = np.concatenate(([0], self.firsts + first, [first + self.length]))
+        values = np.concatenate(([outside], self.values, [outside])).astype(self.values.dtype)
+        kept = np.diff(firsts, append=length) > 0
+        return Runs(firsts[kept], values[kept], length)
+
     def stretches(self, flags: np.ndarray) -> list[tuple[int, int]]:
         """First and last place of each stretch of runs of which `flags` (runs,) is True."""
         edges = np.append(self.firsts, self.length).tolist()

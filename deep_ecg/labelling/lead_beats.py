@@ -1,7 +1,7 @@
 """The beats of a record as its leads show them: R-peaks, whether they can be read, and their probabilities.
 
-One lead is labelled. Where that cannot be read and another one can, the other takes over for as long; each is read and
-labelled by itself, so that it is known when it is needed.
+One lead is labelled. Where that cannot be read and another one can, the other takes over for as long. Of another lead
+so much is read and labelled, by itself, that it is known when it is needed.
 """
 
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ import numpy as np
 from config import CLASSES
 from deep_ecg.beats.beat_network import APART_S
 from deep_ecg.beats.inputs import input_blocks
-from deep_ecg.beats.signal_quality import UNREADABLE
+from deep_ecg.beats.signal_quality import LOST, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs, SignalWatch
 from deep_ecg.beats.whole_record import Reading, read_causal, read_whole
 from deep_ecg.labelling.signal_state import Stretch, lost_before, signal_at, unread_stretches
@@ -21,6 +21,8 @@ from deep_ecg.networks.classifier import UNREAD, Classifier
 from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.wfdb_files import Annotation, Record
 from deep_ecg.system.progress import Pace
+
+BEFORE_S, AFTER_S = 300.0, 10.0  # of another lead, read before and after what it is needed for
 
 
 @dataclass(frozen=True)
@@ -49,26 +51,45 @@ def detected_beats(
 ) -> LeadBeats:
     """The beats that the detector finds in `record`: in causal mode those of a live stream, else looking both ways.
 
-    `others` are further leads of the same rate and length, the preferred ones first; no more of them are read than
+    `others` are further leads of the same rate and length, the preferred ones first; no more of them is read than
     it takes. With `tell`, standard error says how far a long one has come.
     """
-    records, readings = [record], [_read(record, classifier, tell)]
+    firsts, records, readings = [0], [record], [_read(record, classifier, tell)]
     states = readings[0].states
-    taken = Runs.combined(np.zeros_like, states)  # which of the leads each sample is read from
+    taken = Runs.combined(partial(np.zeros_like, dtype=np.int64), states)  # the reading that each sample is of
     for other in others if (states.values >= UNREADABLE).any() else ():
-        reading = _read(other, classifier, tell)
-        covered = Runs.combined(lambda now, new: (now >= UNREADABLE) & (new < UNREADABLE), states, reading.states)
-        if covered.values.any():
-            taken = Runs.combined(partial(_replaced, value=len(records)), taken, covered)
-            states = Runs.combined(_replaced, states, covered, reading.states)
-            records.append(other)
-            readings.append(reading)
+        for first, part in _parts(other, states.stretches(states.values >= UNREADABLE)):
+            reading = _read(part, classifier, tell)
+            found = reading.states.placed(first, len(states), LOST)
+            covered = Runs.combined(lambda now, new: (now >= UNREADABLE) & (new < UNREADABLE), states, found)
+            if covered.values.any():
+                taken = Runs.combined(partial(_replaced, value=len(records)), taken, covered)
+                states = Runs.combined(_replaced, states, covered, found)
+                firsts.append(first)
+                records.append(part)
+                readings.append(reading)
         if not (states.values >= UNREADABLE).any():
             break
-    found = [_beats_of(*pair, classifier, tell) for pair in zip(records, readings)]
-    if len(found) == 1:
-        return found[0]
-    return _merged(records, found, taken, unread_stretches(record, states))
+    beats = [_beats_of(*pair, classifier, tell) for pair in zip(records, readings)]
+    if len(beats) == 1:
+        return beats[0]
+    return _merged(firsts, records, beats, taken, unread_stretches(record, states))
+
+
+def _parts(record: Record, needed: list[tuple[int, int]]) -> list[tuple[int, Record]]:
+    """Parts of `record` that show the stretches `needed`, first and last sample of each; each with its first sample."""
+    before, after = round(BEFORE_S * record.fs_hz), round(AFTER_S * record.fs_hz)
+    spans: list[list[int]] = []
+    for first, last in needed:
+        if not spans or first - before > spans[-1][1]:
+            spans.append([max(first - before, 0), 0])
+        spans[-1][1] = min(last + 1 + after, len(record.signal_mv))
+    return [(first, _part(record, first, end)) for first, end in spans]
+
+
+def _part(record: Record, first: int, end: int) -> Record:
+    signal = LongSignal(end - first, lambda low, high: record.signal_mv[first + low : first + high])
+    return replace(record, signal_mv=signal.as_array())
 
 
 def _replaced(old: np.ndarray, covered: np.ndarray, value: np.ndarray | int) -> np.ndarray:
@@ -108,26 +129,28 @@ def _beats_of(record: Record, reading: Reading, classifier: Classifier, tell: bo
     return LeadBeats(reading.samples, proba, groups, after_gap, signal, reading.watch, unread)
 
 
-def _merged(records: list[Record], found: list[LeadBeats], taken: Runs, unread: list[Stretch]) -> LeadBeats:
-    """The beats of each lead where it is `taken`; two of one QRS, on both sides of a change, are one."""
+def _merged(
+    firsts: list[int], records: list[Record], found: list[LeadBeats], taken: Runs, unread: list[Stretch]
+) -> LeadBeats:
+    """The beats of each reading, from its first sample on, where it is `taken`; at a change two of one QRS are one."""
     numbers = np.concatenate([np.full(len(one.samples), number) for number, one in enumerate(found)])
-    samples = np.concatenate([one.samples for one in found])
+    samples = np.concatenate([one.samples + first for first, one in zip(firsts, found)])
     order = np.argsort(samples, kind="stable")
     order = order[taken[samples[order]] == numbers[order]]
     apart = np.diff(samples[order], prepend=-len(taken)) >= APART_S * records[0].fs_hz
     order = order[apart]
+    leads = np.array([record.lead for record in records])[numbers[order]]
     changed = np.diff(numbers[order], prepend=0) != 0
     columns = ("proba", "groups", "after_gap", "signal")
     proba, groups, after_gap, signal = (
         np.concatenate([getattr(one, name) for one in found])[order] for name in columns
     )
-    names = np.array([record.lead for record in records])
     over = [
-        Stretch(first, last, str(name))
-        for number, name in enumerate(names[1:], 1)
+        Stretch(first, last, record.lead)
+        for number, record in enumerate(records[1:], 1)
         for first, last in taken.stretches(taken.values == number)
         if np.searchsorted(samples[order], first) < np.searchsorted(samples[order], last, side="right")
     ]
     over.sort(key=lambda one: one.first)
-    gaps, leads = after_gap | changed, names[numbers[order]]
+    gaps = after_gap | changed
     return LeadBeats(samples[order], proba, groups, gaps, signal, found[0].watch, unread, leads, over)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deep_ecg.beats.signal_watch import SignalWatch, stretches
+from deep_ecg.beats.signal_watch import Runs, SignalWatch, stretches
 
 
 def watched(signal_mv: np.ndarray, fs_hz: float, chunk: int) -> SignalWatch:
@@ -72,3 +72,12 @@ def test_what_is_forgotten_changes_no_answer_about_later_samples():
 def test_stretches_by_hand():
     assert stretches(np.array([1, 1, 0, 0, 1, 0, 1], bool)) == [(0, 1), (4, 4), (6, 6)]
     assert stretches(np.zeros(3, bool)) == []
+
+
+OF_THREE = [(0, 3, [1, 1, 2]), (2, 6, [7, 7, 1, 1, 2, 7]), (1, 4, [7, 1, 1, 2])]
+
+
+@pytest.mark.parametrize("first, length, expected", OF_THREE)
+def test_a_row_is_placed_in_a_longer_one(first, length, expected):
+    row = Runs.of([np.array([1, 1, 2], np.int8)]).placed(first, length, 7)
+    assert row[np.arange(length)].tolist() == expected and len(row) == length

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,12 @@ import pytest
 import wfdb
 
 from config import Config
-from deep_ecg.labelling import predict
+from deep_ecg.labelling import lead_beats, predict
+from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records.database import Source
+from deep_ecg.records.long_signal import LongSignal
+from deep_ecg.records.wfdb_files import read_record
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
 from tests.support.records import motion_mv, written_beats
@@ -124,3 +128,23 @@ def test_a_lead_that_can_be_read_is_labelled_alone(mitdb, tmp_path, mode, checkp
         folder.mkdir()
         labelled(written(mitdb, folder, leads, []), folder / "out", mode, checkpoint)
     assert (one / "out" / "r.csv").read_text() == (two / "out" / "r.csv").read_text()
+
+
+def test_of_another_lead_no_more_is_read_than_it_takes(mitdb, mode, checkpoint):
+    record = read_record(mitdb / "119", "MLII")
+    noise = slice(600 * FS_HZ, 610 * FS_HZ)
+    record.signal_mv[noise] = motion_mv(noise.stop - noise.start, FS_HZ, 1)
+    other_mv, asked = read_record(mitdb / "119", "V1").signal_mv, []
+
+    def read(first: int, last: int) -> np.ndarray:
+        asked.extend((first, last))
+        return other_mv[first:last]
+
+    other = replace(record, lead="V1", signal_mv=LongSignal(len(other_mv), read).as_array())
+    beats = lead_beats.detected_beats(record, load_classifier(Config(mode=mode), checkpoint), [other])
+    assert 250 * FS_HZ < min(asked) < noise.start - 60 * FS_HZ and noise.stop < max(asked) < noise.stop + 30 * FS_HZ
+    over = beats.samples[beats.leads == "V1"]
+    reference = wfdb.rdann(str(mitdb / "119"), "atr", sampfrom=noise.start, sampto=noise.stop)
+    inside = reference.sample[np.isin(reference.symbol, ["N", "V"])]
+    inside = inside[(inside > noise.start + FS_HZ) & (inside < noise.stop - FS_HZ)]
+    assert len(inside) >= 7 and np.abs(inside[:, None] - over).min(axis=1).max() < 0.15 * FS_HZ
