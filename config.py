@@ -153,6 +153,7 @@ class Config:
     s_prior_weight: float = 0.6  # how far the share of S among a patient's latest labels counts for the next (prior.py)
     v_prior_weight: float = 0.5  # how far V of the same shape make the next V likelier; 0 switches either off
     rhythm_weight: float = 1.0  # how far a rhythm that fibrillates makes S less likely; not in reports of DS1 -> DS2
+    second_lead: bool = True  # diagnostic `predict` averages what the network makes of two leads, where there are two
 
     def __post_init__(self):
         choices = {"mode": MODES, "preset": tuple(PRESETS), "data_source": DATA_SOURCES}

@@ -18,7 +18,8 @@ from joblib import delayed
 from config import CLASSES, DS1, DS2, MODES, PRESETS, Config
 from deep_ecg.beats.signal_watch import stretches
 from deep_ecg.beats.whole_record import causal_r_peaks
-from deep_ecg.labelling.predict import probabilities
+from deep_ecg.labelling.lead_beats import probabilities
+from deep_ecg.labelling.signal_state import watched
 from deep_ecg.networks.classifier import Classifier, load_classifier
 from deep_ecg.records.database import real_source
 from deep_ecg.records.wfdb_files import Annotation, Record, aami_labels, read_beats, read_record
@@ -131,7 +132,7 @@ class Scored:
         record = Record(self._record.name, self._record.lead, self._record.fs_hz, signal_mv)
         found: dict = {part: {} for part in PARTS}
         for mode, classifier in self._classifiers.items():
-            proba = probabilities(record, self._annotation, classifier)
+            proba, _ = probabilities(record, self._annotation, classifier, watched(record))
             for part in PARTS:
                 inside = self._masks[part][self._annotation.samples]
                 found[part][mode] = (self._labels[inside], proba[inside].astype(np.float32))
@@ -145,7 +146,8 @@ class Scored:
     def _chain(self, record: Record) -> ec57.Marks:
         samples = causal_r_peaks(record.signal_mv, record.fs_hz)
         beats = Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
-        labels = probabilities(record, beats, self._classifiers["causal"]).argmax(axis=1)
+        proba, _ = probabilities(record, beats, self._classifiers["causal"], watched(record))
+        labels = proba.argmax(axis=1)
         return ec57.Marks(samples.tolist(), [CLASSES[label] for label in labels])
 
 

@@ -1,4 +1,4 @@
-"""The networks that ship on held-out patients of other databases and DS2, with and without the rhythm.
+"""The networks that ship on held-out patients of other databases and DS2: what rhythm and a second lead bring.
 
 R-peaks of the databases; in CinC 2017, of which a label a record is known, those of the detector. Where the other
 databases are is said by DEEP_ECG_SVDB_DIR and DEEP_ECG_CINC2017_DIR or config.py. Takes some minutes.
@@ -16,7 +16,7 @@ from data_loader import load_beats, load_database
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.networks.classifier import Classifier, load_classifier, predict_proba
 from deep_ecg.networks.prior import with_running_prior
-from deep_ecg.records.database import real_source
+from deep_ecg.records.database import Source, real_source
 from deep_ecg.records.databases import DATABASES, fetched
 from deep_ecg.scoring.held_out import beat_scores, called_by_record_label
 from deep_ecg.system.machine import versions
@@ -24,6 +24,8 @@ from deep_ecg.system.text import markdown_table, number, percent
 
 REPORT = "outside.json"
 OTHERS, SHOWN = ("svdb", "cinc2017"), (Config.mode, Config.preset)
+SECOND_LEADS = {"mitdb": ("V1", "V5", "V2", "V4"), "svdb": ("ECG2",)}  # of each record the one that it has
+TOLD = {"without": "without the rhythm", "with": "with the rhythm", "two": "with the rhythm, two leads"}
 GROUPS = {  # patients of DS2 by the headers of their records, and by the database's directory
     "women": "105 111 113 121 123 212 222 228 231 232 234",
     "men": "100 103 117 200 202 210 213 214 219 221 233",
@@ -35,7 +37,7 @@ GROUPS = {  # patients of DS2 by the headers of their records, and by the databa
 
 
 def run(options: argparse.Namespace) -> dict:
-    """The report: of each network the scores on each set, with and without the rhythm."""
+    """The report: of each network the scores on each set; of diagnostic ones with a second lead, too, as `predict`."""
     config = Config()
     source = real_source(config)
     folders = {name: fetched(DATABASES[name], with_overrides(config, data_source="local")) for name in OTHERS}
@@ -57,9 +59,28 @@ def run(options: argparse.Namespace) -> dict:
             }
             for told, weight in (("without", 0.0), ("with", usual))
         }
+        if mode == "diagnostic":
+            networks[f"{mode}, {preset}"]["two"] = with_second_lead(classifier, source, (ds2, svdb), (of_ds2, of_svdb))
         if (mode, preset) == SHOWN:
             groups = by_group(ds2, decided(ds2, of_ds2, classifier, usual))
     return {"versions": versions(), "networks": networks, "groups": groups}
+
+
+def with_second_lead(
+    classifier: Classifier, source: Source, first: tuple[Beats, Beats], of_first: tuple[np.ndarray, np.ndarray]
+) -> dict[str, dict]:
+    """The scores on DS2 and svdb, of whose `first` leads the network says `of_first`, with a second one averaged in."""
+    own, svdb = Config(mode=classifier.description.mode, preset=classifier.description.preset), DATABASES["svdb"]
+    lead, *others = SECOND_LEADS["mitdb"]
+    second = (
+        load_beats(source, DS2, replace(own, lead=lead, other_leads=tuple(others))),
+        load_database(replace(svdb, leads=SECOND_LEADS["svdb"]), svdb.held_out, own),
+    )
+    found, usual = {}, classifier.description.decision.rhythm_weight
+    for name, one, other, proba in zip(("DS2", "svdb"), first, second, of_first):
+        mean = (proba + predict_proba(classifier.model, other.windows, other.features)) / 2
+        found[name] = _scores(one, decided(one, mean, classifier, usual))
+    return found
 
 
 def by_group(beats: Beats, proba: np.ndarray) -> dict[str, dict]:
@@ -84,14 +105,14 @@ def _scores(beats: Beats, proba: np.ndarray) -> dict:
 
 
 def table(report: dict) -> list[str]:
-    """Markdown lines: two rows a network."""
+    """Markdown lines: two rows a network, three of a diagnostic one."""
     rows = []
     for name, told in report["networks"].items():
         for which, found in told.items():
-            ds2, svdb, cinc = found["DS2"], found["svdb"], found["cinc2017"]
-            row = [f"{name}, {which} the rhythm", percent(ds2["accuracy"], 2), *(percent(ds2["f1"][c]) for c in "SVF")]
+            ds2, svdb, cinc = found["DS2"], found["svdb"], found.get("cinc2017")
+            row = [f"{name}, {TOLD[which]}", percent(ds2["accuracy"], 2), *(percent(ds2["f1"][c]) for c in "SVF")]
             row += [percent(svdb["accuracy"], 2), *(percent(svdb["f1"][c]) for c in "SV")]
-            rows.append([*row, *(percent(cinc[label][c], 2) for label in "NA" for c in "VS")])
+            rows.append([*row, *(percent(cinc[label][c], 2) if cinc else "-" for label in "NA" for c in "VS")])
     header = ["network", "DS2 accuracy %", "S F1 %", "V F1 %", "F F1 %", "svdb accuracy %", "S F1 %", "V F1 %"]
     return markdown_table([*header, *(f"cinc2017 {label}, called {c} %" for label in "NA" for c in "VS")], rows)
 

@@ -56,7 +56,7 @@ from deep_ecg.system.files import atomic_file, check_there, check_writable, lock
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.workers import WorkerDied, run_jobs
 
-VERSION = 4  # raised when the same record, network and settings give other labels or other files
+VERSION = 5  # raised when the same record, network and settings give other labels or other files
 MANIFEST = "manifest.jsonl"
 INDEX, OTHER_INDEX = "index.html", "index-of-records.html"  # the other where a record is called index
 MAX_LIST_BYTES = 64_000_000
@@ -111,7 +111,7 @@ class Job:
         priors = ("temperature", "s_prior_weight", "v_prior_weight", "rhythm_weight")
         settings |= {name: getattr(self.description.decision, name) for name in priors}
         chosen = {name: getattr(self, name) for name in ("peaks", "lead", "min_confidence", "report", "keep_identity")}
-        chosen |= {"fs": self.text.fs_hz, "units": self.text.unit}
+        chosen |= {"fs": self.text.fs_hz, "units": self.text.unit, "second_lead": self.config.second_lead}
         return {"version": VERSION, **network, **settings, **chosen}
 
 

@@ -20,7 +20,7 @@ from deep_ecg.system.errors import DeepECGError
 
 WAITS = "waiting for samples from the terminal, one value a line; Ctrl-C ends: SOURCE | main.py stream --stdin is meant"
 
-LEAD = "lead by name or number (default MLII, else another, which is then said)"
+LEAD = "lead by name or number, labelled alone (default MLII, else another, which is then said)"
 
 
 def add_model_options(target: argparse.ArgumentParser, mode: str = Config.mode):

@@ -1,7 +1,8 @@
 """The beats of a record as its leads show them: R-peaks, whether they can be read, and their probabilities.
 
-One lead is labelled. Where that cannot be read and another one can, the other takes over for as long. Of another lead
-so much is read and labelled, by itself, that it is known when it is needed.
+R-peaks are those of one lead. What they are is told by that lead and, where it can be read, by a second one: the mean
+of what the network makes of both. Where the first lead cannot be read and another one can, the other takes over for as
+long. Of that so much is read and labelled, by itself, that it is known when it is needed.
 """
 
 from collections.abc import Iterable
@@ -32,7 +33,7 @@ class LeadBeats:
     samples are R-peaks, proba (beats, 5) that of Q alone where a beat cannot be read, groups those of `NetworkInputs`,
     after_gap where there is no RR interval, signal the state of STATES. Where other leads took over for a while,
     `leads` are the names of those that the beats are labelled from, and `taken_over` the stretches with beats, the lead
-    as their why. `watch` has seen all of the first lead.
+    as their why. `watch` has seen all of the first lead. `second` is the name of the lead that has a say, if one has.
     """
 
     samples: np.ndarray
@@ -44,15 +45,33 @@ class LeadBeats:
     unread: list[Stretch] = field(default_factory=list)
     leads: np.ndarray | None = None
     taken_over: list[Stretch] = field(default_factory=list)
+    second: str | None = None
+
+
+@dataclass(frozen=True)
+class SecondLead:
+    """A lead `record` that has a say in what the beats at the first lead's R-peaks are.
+
+    heard (beats,) tells where it can be read; `watch` has seen all of it.
+    """
+
+    record: Record
+    watch: SignalWatch
+    heard: np.ndarray
 
 
 def detected_beats(
-    record: Record, classifier: Classifier, others: Iterable[Record] = (), tell: bool = False
+    record: Record,
+    classifier: Classifier,
+    others: Iterable[Record] = (),
+    second: Record | None = None,
+    tell: bool = False,
 ) -> LeadBeats:
     """The beats that the detector finds in `record`: in causal mode those of a live stream, else looking both ways.
 
     `others` are further leads of the same rate and length, the preferred ones first; no more of them is read than
-    it takes. With `tell`, standard error says how far a long one has come.
+    it takes to take over. `second` is such a lead that has a say. With `tell`, standard error says how far a long
+    record has come.
     """
     firsts, records, readings = [0], [record], [_read(record, classifier, tell)]
     states = readings[0].states
@@ -70,7 +89,8 @@ def detected_beats(
                 readings.append(reading)
         if not (states.values >= UNREADABLE).any():
             break
-    beats = [_beats_of(*pair, classifier, tell) for pair in zip(records, readings)]
+    beats = [_beats_of(*pair, classifier, tell) for pair in zip(records[1:], readings[1:])]
+    beats.insert(0, _beats_of(record, readings[0], classifier, tell, second))
     if len(beats) == 1:
         return beats[0]
     return _merged(firsts, records, beats, taken, unread_stretches(record, states))
@@ -113,20 +133,45 @@ def _read(record: Record, classifier: Classifier, tell: bool) -> Reading:
     return read((told(record, "R-peaks") if tell else record).signal_mv, record.fs_hz)
 
 
-def _beats_of(record: Record, reading: Reading, classifier: Classifier, tell: bool) -> LeadBeats:
-    """The beats of one lead; what cannot be read is shown to no network."""
+def _beats_of(
+    record: Record, reading: Reading, classifier: Classifier, tell: bool, second: Record | None = None
+) -> LeadBeats:
+    """The beats of one lead, in which a `second` one may have a say; what cannot be read is shown to no network."""
     readable, count = reading.readable, len(reading.samples)
     proba, groups = np.tile(UNREAD, (count, 1)).reshape(-1, len(CLASSES)), np.zeros(count, np.int64)
     if readable.any():
         samples = reading.samples[readable]
         annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
-        followed = told(record, "labels") if tell else record
-        blocks = input_blocks(followed, annotation, classifier.inputs, reading.watch)
-        proba[readable], groups[readable] = classifier.probabilities(blocks)
+        other = None if second is None else _second(second, samples, tell)
+        proba[readable], groups[readable] = probabilities(record, annotation, classifier, reading.watch, other, tell)
     signal = signal_at(reading.watch, reading.samples, record.fs_hz, reading.states)
     after_gap = reading.after_gap | lost_before(reading.watch, reading.samples)
     unread = unread_stretches(record, reading.states)
-    return LeadBeats(reading.samples, proba, groups, after_gap, signal, reading.watch, unread)
+    name = None if second is None else second.lead
+    return LeadBeats(reading.samples, proba, groups, after_gap, signal, reading.watch, unread, second=name)
+
+
+def _second(record: Record, samples: np.ndarray, tell: bool) -> SecondLead:
+    """The lead `record` with where it can be read, as a live stream tells it, of the beats at `samples` (beats,)."""
+    reading = read_causal((told(record, "quality") if tell else record).signal_mv, record.fs_hz)
+    return SecondLead(record, reading.watch, reading.states[samples] < UNREADABLE)
+
+
+def probabilities(
+    record: Record,
+    annotation: Annotation,
+    classifier: Classifier,
+    watch: SignalWatch,
+    second: SecondLead | None = None,
+    tell: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """`Classifier.probabilities` of the beats of `record`, of which `watch` has seen all, at those of `annotation`."""
+    followed = told(record, "labels") if tell else record
+    blocks = input_blocks(followed, annotation, classifier.inputs, watch)
+    if second is None:
+        return classifier.probabilities(blocks)
+    seconds = input_blocks(second.record, annotation, classifier.inputs, second.watch)
+    return classifier.probabilities(blocks, seconds, second.heard)
 
 
 def _merged(
@@ -153,4 +198,5 @@ def _merged(
     ]
     over.sort(key=lambda one: one.first)
     gaps = after_gap | changed
-    return LeadBeats(samples[order], proba, groups, gaps, signal, found[0].watch, unread, leads, over)
+    first = found[0]
+    return LeadBeats(samples[order], proba, groups, gaps, signal, first.watch, unread, leads, over, first.second)

@@ -21,9 +21,9 @@ import wfdb
 from config import CLASSES, Config
 from deep_ecg.beats.beat_network import check_rate
 from deep_ecg.beats.input_settings import InputSettings
-from deep_ecg.beats.inputs import cleaned, input_blocks
+from deep_ecg.beats.inputs import cleaned
 from deep_ecg.beats.signal_watch import SignalWatch
-from deep_ecg.labelling.lead_beats import LeadBeats, detected_beats, told
+from deep_ecg.labelling.lead_beats import LeadBeats, SecondLead, detected_beats, probabilities
 from deep_ecg.labelling.reference import labels_at, reference_beside
 from deep_ecg.labelling.signal_state import (
     Stretch,
@@ -101,7 +101,7 @@ class Labelled:
     where it is None), `paced` whether notes or annotations speak of a pacemaker; `left_out` beats of the
     annotation file lie outside the signal. Beats of signal that could not be read are in `samples`, as Q; `unread` are
     the stretches of it. `after_gap` (beats,) tells before which beats there is no RR interval, `groups` (beats,) those
-    of `NetworkInputs`. `leads` and `taken_over` are those of `LeadBeats`; `rhythm` is that of `fibrillation_in`;
+    of `NetworkInputs`. `leads`, `taken_over`, `second` are those of `LeadBeats`; `rhythm` is that of `fibrillation_in`;
     `started` and `kind` are as in `AnyRecord`; `identity` is empty unless it is to be kept; `trained_on` names the
     record of the network's training that this one is.
     """
@@ -127,6 +127,7 @@ class Labelled:
     unread: list[Stretch] = field(default_factory=list)
     leads: np.ndarray | None = None
     taken_over: list[Stretch] = field(default_factory=list)
+    second: str | None = None
 
     @property
     def readable(self) -> np.ndarray:
@@ -245,10 +246,13 @@ def label_opened(
     """`label_record` of a record whose header has been read; `tell` as in `detected_beats`."""
     record, synthetic = read_lead(file, classifier, lead)
     annotation = None if peaks is None else _read_peaks(file, record, peaks, config)
+    others = partial(_other_leads, file, record, classifier.description.leads)
+    is_averaged = config.second_lead and lead is None and not classifier.inputs.causal
+    second = next(others(), None) if is_averaged else None
     if annotation is None:
-        found = _detected(file, record, classifier, tell)
+        found = _detected(file, record, classifier, others(), second, tell)
     else:
-        found = _given(record, annotation, classifier, tell)
+        found = _given(record, annotation, classifier, second, tell)
     labelled = _labelled(record, found, classifier)
     symbols = () if annotation is None else annotation.symbols
     return replace(
@@ -294,14 +298,10 @@ def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Label
         unread=beats.unread,
         leads=beats.leads,
         taken_over=beats.taken_over,
+        second=beats.second,
         rhythm=fibrillation_in(beats, record.fs_hz),
         trained_on=found_in(classifier.trained_on, record.signal_mv),
     )
-
-
-def probabilities(record: Record, annotation: Annotation, classifier: Classifier) -> np.ndarray:
-    """Calibrated class probabilities (beats, 5) of the beats of `record` at the R-peaks of `annotation`."""
-    return classifier.probabilities(input_blocks(record, annotation, classifier.inputs, watched(record)))[0]
 
 
 def open_record(
@@ -382,14 +382,21 @@ def _check_names(paths: Sequence[Path]):
         seen[name] = path
 
 
-def _detected(file: AnyRecord, record: Record, classifier: Classifier, tell: bool) -> LeadBeats:
+def _detected(
+    file: AnyRecord,
+    record: Record,
+    classifier: Classifier,
+    others: Iterator[Record],
+    second: Record | None,
+    tell: bool,
+) -> LeadBeats:
     if len(record.signal_mv) < record.fs_hz:
         raise DeepECGError(f"record {file.path} lasts less than a second: a longer one is needed")
     try:
         check_rate(record.fs_hz)
     except DeepECGError as error:
         raise DeepECGError(f"record {file.path}: {error}: resample it, or give the R-peaks with --peaks") from None
-    return detected_beats(record, classifier, _other_leads(file, record, classifier.description.leads), tell)
+    return detected_beats(record, classifier, others, second, tell)
 
 
 def _other_leads(file: AnyRecord, record: Record, preferred: Sequence[str]) -> Iterator[Record]:
@@ -405,14 +412,19 @@ def _other_leads(file: AnyRecord, record: Record, preferred: Sequence[str]) -> I
                 yield other
 
 
-def _given(record: Record, annotation: Annotation, classifier: Classifier, tell: bool = False) -> LeadBeats:
+def _given(
+    record: Record, annotation: Annotation, classifier: Classifier, second: Record | None = None, tell: bool = False
+) -> LeadBeats:
     """The beats at R-peaks that were given: whoever gave them could read the signal."""
-    samples, watch = annotation.samples, watched(record)
-    followed = told(record, "labels") if tell else record
-    blocks = input_blocks(followed, annotation, classifier.inputs, watch) if len(samples) else ()
-    proba, groups = classifier.probabilities(blocks)
-    after_gap = annotation.after_gap | lost_before(watch, samples)
-    return LeadBeats(samples, proba, groups, after_gap, signal_at(watch, samples, record.fs_hz), watch)
+    samples, watch, other = annotation.samples, watched(record), None
+    if second is not None:
+        watch_of_second = watched(second)
+        other = SecondLead(second, watch_of_second, signal_at(watch_of_second, samples, second.fs_hz) == "ok")
+    proba, groups = np.zeros((0, len(CLASSES))), samples
+    if len(samples):
+        proba, groups = probabilities(record, annotation, classifier, watch, other, tell)
+    signal, after_gap = signal_at(watch, samples, record.fs_hz), annotation.after_gap | lost_before(watch, samples)
+    return LeadBeats(samples, proba, groups, after_gap, signal, watch, second=None if second is None else second.lead)
 
 
 def _read_peaks(file: AnyRecord, record: Record, extension: str, config: Config) -> Annotation:
@@ -493,7 +505,8 @@ def recording_of(labelled: Labelled, reference: Reference | None, network: str, 
     record = labelled.record
     taken_over = taken_over_in_words(as_json(labelled.taken_over, record.fs_hz))
     short = short_rr_line(short_rr(labelled.rr_ms))
-    lines = (labelled.unit, taken_over, short, *record.notes, trained_on_line(labelled.trained_on))
+    second = f"lead {labelled.second} had a say in what the beats are" if labelled.second else None
+    lines = (labelled.unit, second, taken_over, short, *record.notes, trained_on_line(labelled.trained_on))
     notes = [f"{line[0].upper()}{line[1:]}{'.' * (line[-1] != '?')}" for line in lines if line]
     if labelled.left_out:
         notes.append(f"{labelled.left_out} annotated beats lie outside the signal and are left out.")
@@ -577,6 +590,7 @@ def summarise(labelled: Labelled) -> dict:
     Where a least confidence is asked for, "not_classified" counts the beats below it; classes and burdens, which are
     None where no beat is left, are of the others. "silent" are the long stretches without beats; "unit" is there where
     the unit was taken from the signal itself. "left_out" counts those of an annotation file outside the signal.
+    "second_lead" is the lead that had a say, if there is one.
     "unreadable" counts beats of signal that could not be read, which are in no class, and "unread" are its stretches.
     "taken_over" are those in which another lead could, and is labelled; its name is their why. "short_rr" counts RR
     intervals that no heart has. "rhythm" has for each
@@ -597,6 +611,7 @@ def summarise(labelled: Labelled) -> dict:
         unreadable=int((~labelled.readable).sum()),
         unread=labelled.unread,
         taken_over=labelled.taken_over,
+        second_lead=labelled.second,
         rhythm=rhythm_of(series_of(labelled)),
         short_rr=short_rr(labelled.rr_ms),
     )
@@ -621,6 +636,7 @@ def summary_of(
     unreadable: int = 0,
     unread: Sequence[Stretch] = (),
     taken_over: Sequence[Stretch] = (),
+    second_lead: str | None = None,
     rhythm: dict | None = None,
     short_rr: int = 0,
 ) -> dict:
@@ -630,6 +646,7 @@ def summary_of(
     return {
         "record": record.name,
         "lead": record.lead,
+        **({"second_lead": second_lead} if second_lead else {}),
         "fs_hz": record.fs_hz,
         "beats": beats,
         "counts": {name: int(count) for name, count in zip(CLASSES, counts)},
@@ -676,9 +693,11 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     told += [taken_over_in_words(taken_over), short_rr_line(summary.get("short_rr", 0)), summary.get("unit")]
     told += [*summary.get("notes", ()), trained_on_line(summary.get("trained_on"))]
     said = [line for line in told if line]
+    second = summary.get("second_lead")
+    leads = f"leads {summary['lead']} and {second}" if second else f"lead {summary['lead']}"
     said.append(trust_in_words(summary["trust"]))
     print(
-        f"{stamp}{summary['record']}: {summary['beats']:,} beats, lead {summary['lead']}, {source}\n"
+        f"{stamp}{summary['record']}: {summary['beats']:,} beats, {leads}, {source}\n"
         f"    {counts}; ectopic burden (S, V, F) {ectopic} %, V {ventricular} %\n"
         + "".join(f"    {line}\n" for line in said)
         + f"    {', '.join(summary['files'])}",

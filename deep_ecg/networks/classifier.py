@@ -57,17 +57,29 @@ class Classifier:
         """Whether it learned from SYNTHETIC data."""
         return self.description.synthetic
 
-    def probabilities(self, blocks: Iterable[NetworkInputs]) -> tuple[np.ndarray, np.ndarray]:
+    def probabilities(
+        self, blocks: Iterable[NetworkInputs], seconds: Iterable[NetworkInputs] = (), heard: np.ndarray = NO_GROUPS
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated class probabilities (beats, classes) of the beats of one patient, the first of which is new.
 
-        They come in `blocks`, of which one is looked at at a time. The groups (beats,) of their inputs, too.
+        They come in `blocks`, of which one is looked at at a time. The groups (beats,) of their inputs, too. Where
+        there are `seconds`, blocks of the same beats as another lead shows them, the network's answer to a beat that
+        is `heard` (beats,) there is the mean of those to both.
         """
         decision, proba, groups = Decision(self.description.decision), [np.zeros((0, len(CLASSES)))], [NO_GROUPS]
+        others, done = iter(seconds), 0
         for inputs in blocks:
-            of_network = predict_proba(self.model, inputs.windows, inputs.features)
+            of_network, other = self._answers(inputs), next(others, None)
+            if other is not None:
+                both = heard[done : done + len(of_network)]
+                of_network[both] = (of_network[both] + self._answers(other)[both]) / 2
+            done += len(of_network)
             proba.append(decision(of_network, inputs.groups, inputs.rr_s))
             groups.append(inputs.groups)
         return np.concatenate(proba), np.concatenate(groups)
+
+    def _answers(self, inputs: NetworkInputs) -> np.ndarray:
+        return predict_proba(self.model, inputs.windows, inputs.features)
 
 
 def is_sure(proba: np.ndarray, min_confidence: float) -> np.ndarray:

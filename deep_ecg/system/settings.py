@@ -42,7 +42,7 @@ def _is_a(value: Any, kind: Any) -> bool:
         return isinstance(value, tuple) and all(_is_a(item, get_args(kind)[0]) for item in value)
     if kind is str:
         return isinstance(value, str | os.PathLike)
-    if kind is dict or (isinstance(kind, type) and is_dataclass(kind)):
+    if kind in (bool, dict) or (isinstance(kind, type) and is_dataclass(kind)):
         return isinstance(value, kind)
     numbers = (int, float) if kind is float else int
     return isinstance(value, numbers) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

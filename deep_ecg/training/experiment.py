@@ -204,7 +204,7 @@ def describe(config: Config, source: Source, seed: int, network: type[nn.Module]
     which it is trained, the lists of records are left out: they may be long.
     """
     inputs, decision = InputSettings.of(config), DecisionSettings.of(config)
-    used = {"preset", "lead", "other_leads", *asdict(inputs), *asdict(decision)}
+    used = {"preset", "lead", "other_leads", "second_lead", *asdict(inputs), *asdict(decision)}
     training = {k: v for k, v in asdict(config).items() if k not in used and not k.endswith("_records")}
     return Description(
         preset=config.preset,

@@ -122,11 +122,11 @@ def test_no_lead_takes_over_that_cannot_be_read_either(mitdb, tmp_path, mode, ch
     assert length > 7 * FS_HZ
 
 
-def test_a_lead_that_can_be_read_is_labelled_alone(mitdb, tmp_path, mode, checkpoint):
+def test_a_lead_that_is_asked_for_and_can_be_read_is_labelled_alone(mitdb, tmp_path, mode, checkpoint):
     one, two = (tmp_path / name for name in ("one", "two"))
     for folder, leads in ((one, ["MLII"]), (two, ["MLII", "V1"])):
         folder.mkdir()
-        labelled(written(mitdb, folder, leads, []), folder / "out", mode, checkpoint)
+        labelled(written(mitdb, folder, leads, []), folder / "out", mode, checkpoint, lead="MLII")
     assert (one / "out" / "r.csv").read_text() == (two / "out" / "r.csv").read_text()
 
 
@@ -148,3 +148,55 @@ def test_of_another_lead_no_more_is_read_than_it_takes(mitdb, mode, checkpoint):
     inside = reference.sample[np.isin(reference.symbol, ["N", "V"])]
     inside = inside[(inside > noise.start + FS_HZ) & (inside < noise.stop - FS_HZ)]
     assert len(inside) >= 7 and np.abs(inside[:, None] - over).min(axis=1).max() < 0.15 * FS_HZ
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory) -> Path:
+    """A network whose answers are the probabilities: neither calibrated nor changed by what came before."""
+    path, config = tmp_path_factory.mktemp("checkpoint") / "plain.pt", Config()
+    arguments, said = hybrid_arguments(config), describe(config, Source("local", path.parent), 0)
+    decision = replace(said.decision, temperature=1.0, s_prior_weight=0.0, v_prior_weight=0.0, rhythm_weight=0.0)
+    save_checkpoint(path, HybridECGNet(**arguments), arguments, replace(said, decision=decision))
+    return path
+
+
+def in_rows(rows: list[dict]) -> np.ndarray:
+    return np.array([[float(row[f"p_{name}"]) for name in "NSVFQ"] for row in rows])
+
+
+def test_the_labels_of_two_leads_are_the_mean_of_those_of_each(mitdb, tmp_path, plain):
+    record, samples = written(mitdb, tmp_path, ["MLII", "V1"], []), np.arange(400, 21_000, 300)
+    wfdb.wrann("r", "qrs", samples, ["N"] * len(samples), write_dir=str(tmp_path))
+    summary, both = labelled(record, tmp_path / "both", "diagnostic", plain, peaks="qrs")
+    apart = [labelled(record, tmp_path / lead, "diagnostic", plain, peaks="qrs", lead=lead)[1] for lead in ("1", "2")]
+    one, other = map(in_rows, apart)
+    np.testing.assert_allclose(in_rows(both), (one + other) / 2, atol=2e-6)
+    assert summary["lead"] == "MLII" and summary["second_lead"] == "V1" and np.abs(one - other).max() > 1e-4
+
+
+def test_a_second_lead_has_no_say_where_it_cannot_be_read(mitdb, tmp_path, plain, capsys):
+    record = written(mitdb, tmp_path, ["MLII", "V1"], ["V1"])
+    _, both = labelled(record, tmp_path / "both", "diagnostic", plain)
+    assert "beats, leads MLII and V1, detected" in capsys.readouterr().out
+    _, alone = labelled(record, tmp_path / "alone", "diagnostic", plain, lead="MLII")
+    assert [row["sample"] for row in both] == [row["sample"] for row in alone]
+    same, samples = (in_rows(both) == in_rows(alone)).all(axis=1), np.array([int(row["sample"]) for row in both])
+    assert same[(samples > NOISE.start + FS_HZ) & (samples < NOISE.stop - FS_HZ)].all()
+    assert not same[samples < NOISE.start - FS_HZ].any() and not same[samples > NOISE.stop + 2 * AFTER_S * FS_HZ].any()
+
+
+def test_a_setting_has_one_lead_labelled(mitdb, tmp_path, plain):
+    record = written(mitdb, tmp_path, ["MLII", "V1"], [])
+    [summary] = predict.predict_records([record], Config(second_lead=False), tmp_path / "one", checkpoint=plain)
+    labelled(record, tmp_path / "asked", "diagnostic", plain, lead="MLII")
+    assert "second_lead" not in summary
+    assert (tmp_path / "one" / "r.csv").read_text() == (tmp_path / "asked" / "r.csv").read_text()
+
+
+def test_in_causal_mode_one_lead_is_labelled_as_in_a_stream(mitdb, tmp_path):
+    record = written(mitdb, tmp_path, ["MLII", "V1"], [])
+    config = Config(mode="causal", preset="edge")
+    [one] = predict.predict_records([record], config, tmp_path / "one")
+    [asked] = predict.predict_records([record], config, tmp_path / "asked", lead="MLII")
+    assert "second_lead" not in one
+    assert (tmp_path / "one" / "r.csv").read_text() == (tmp_path / "asked" / "r.csv").read_text()
