@@ -82,6 +82,7 @@ def _result(client: "Client", address: str, future: "Future") -> Any:
 
     last_seen_s = time.monotonic()
     while True:
+        was_done = future.done()
         try:
             return future.result(timeout=LOOK_S)
         except KilledWorker:
@@ -91,7 +92,7 @@ def _result(client: "Client", address: str, future: "Future") -> Any:
         except ModuleNotFoundError as error:
             raise DeepECGError(f"a worker of {address} has no package {error.name}; {MEND}") from None
         except TimeoutError:
-            if future.status == "error":  # it is the job's own
+            if was_done:  # it is the job's own
                 raise
         try:
             last_seen_s = time.monotonic() if client.nthreads() else last_seen_s
