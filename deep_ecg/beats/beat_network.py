@@ -53,7 +53,7 @@ R_REACH_S = 0.06
 R_BASELINE_S = 0.15
 R_SMOOTHING_S = 0.015
 LEAST_MV = 0.02  # a lower deflection is the last bits of a converter (MIT-BIH: 0.005 mV); a QRS lies far above
-MISSING_SHARE = 0.1  # of the samples around an R-peak; with more it may be the edge of the gap
+MISSING_SHARE = 0.25  # of the samples around an R-peak, MISSING_S; with more it may be the edge of the gap
 
 
 class RunningGain:

@@ -5,7 +5,7 @@ import pytest
 from scipy.signal import resample_poly
 
 from deep_ecg.beats.beat_network import BeatNetwork, BothForms, pretrained
-from deep_ecg.beats.whole_record import r_peaks
+from deep_ecg.beats.whole_record import causal_r_peaks, r_peaks
 from deep_ecg.records.wfdb_files import read_beats, read_record
 from tests.support.records import beat_times_s, spikes_mv
 
@@ -91,6 +91,17 @@ def test_missing_samples_are_lost_signal():
     there = (times_s < 20) | (times_s > 30)
     assert len(found_s) == pytest.approx(there.sum(), abs=2)
     assert len(r_peaks(np.full(3600, np.nan), 360.0)) == 0
+
+
+@pytest.mark.parametrize("find", [r_peaks, causal_r_peaks])
+@pytest.mark.parametrize("fs_hz", [128, 250, 360])
+@pytest.mark.parametrize("before_s", [0.06, 0.04, 0.02, -0.02])
+def test_a_gap_too_short_to_be_lost_signal_costs_no_beat_wherever_it_lies(find, fs_hz, before_s):
+    times_s = beat_times_s(60)
+    signal_mv = spikes_mv(times_s, 60, fs_hz)
+    for start in np.round((times_s - before_s) * fs_hz).astype(int):
+        signal_mv[start : start + round(0.02 * fs_hz)] = np.nan
+    assert (np.abs(find(signal_mv, fs_hz)[:, None] / fs_hz - times_s).min(axis=0) < 0.05).all()
 
 
 @pytest.mark.parametrize("fs_hz", [128, 360])
