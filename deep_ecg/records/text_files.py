@@ -33,9 +33,10 @@ HELD_LINES = 250  # that are looked at before a column without a name is taken f
 UNIT_IN_NAME = re.compile(r"(?P<name>.*?)[\s_]*[\[(]?\s*(?P<unit>[a-z\u00b5\u03bc\ufffd]+)\s*[\])]?", re.IGNORECASE)
 TIME_UNITS = re.compile(
     r"(^|.*[^a-z])((?P<ns>ns|nanos\w*)|(?P<us>us|\u00b5s|\u03bcs|micros\w*)|(?P<ms>ms|msec|millis\w*)"
-    r"|(?P<s>s|secs?|seconds?))([^a-z].*|$)"
+    r"|(?P<s>s|secs?|seconds?)|(?P<min>min|mins|minutes?))([^a-z].*|$)"
 )
 IN_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+NAMED_S = IN_S | {"min": 60.0}  # which times must say that they are in
 STEPS_S = (4e-4, 0.024)  # between samples of an ECG: tell the unit of times that name none; 0.05 is 20 Hz or 20 kHz
 COUNTS = re.compile(r"'?(sample|samples|index|nr|no|number|#|sample number|sample #)?\.?'?")  # that may count samples
 UNIX_S = (1e9, 4e9)  # times since 1970, 2001 to 2096: others are since some start
@@ -190,7 +191,7 @@ def _name_and_unit(table: Table, place: int, facts: Facts, unit: str | None) -> 
     said = table.names[place].strip("'\" ")
     found = UNIT_IN_NAME.fullmatch(said)
     name, told = said, table.units[place]
-    if found and found["name"] and _is_unit(found["unit"], said.endswith(("]", ")"))):
+    if found and found["name"] and _is_unit(found["unit"], found["name"], said.endswith(("]", ")"))):
         name, told = found["name"].strip(), told or found["unit"]
     if len(table.names) == 1 or not name:
         name = name or facts.lead
@@ -198,9 +199,10 @@ def _name_and_unit(table: Table, place: int, facts: Facts, unit: str | None) -> 
     return name or f"signal {place + 1}", unit or ("" if is_unknown_unit(told) else told)
 
 
-def _is_unit(word: str, bracketed: bool) -> bool:
-    """Whether the last `word` of a column's name is its unit; "Lead V" and "lead (II)" name leads."""
-    return not is_ecg(word) if bracketed else in_millivolts(word) is not None and len(word) > 1
+def _is_unit(word: str, before: str, bracketed: bool) -> bool:
+    """Whether the `word` that ends a column's name is its unit; "Lead V" and "lead (II)" name leads."""
+    is_voltage = in_millivolts(word) is not None
+    return not is_ecg(word) or (is_voltage and is_ecg(before)) if bracketed else is_voltage and len(word) > 1
 
 
 # Times --------------------------------------------------------------------------------------------------------------
@@ -208,10 +210,12 @@ def _is_unit(word: str, bracketed: bool) -> bool:
 
 def _time_columns(table: Table) -> list[int]:
     """Which columns hold times, or count samples."""
-    names = [name.lower().strip("'\" ") for name in table.names]
-    if not any(names):
-        return [0] if len(names) > 1 and table_has_times_first(table) else []
-    return [place for place, name in enumerate(names) if TIME_NAMES.fullmatch(name) and (name or place == 0)]
+    names = [name.lower().strip("'\"% ") for name in table.names]
+    named = [place for place, name in enumerate(names) if TIME_NAMES.fullmatch(name) and (name or place == 0)]
+    if any(names) and named:
+        return named
+    likely = len(names) > 1 and not is_ecg(names[0]) and not is_no_ecg(names[0])
+    return [0] if likely and table_has_times_first(table) else []  # their word for it is of another language
 
 
 def _times(path: Path, table: Table, places: Sequence[int], facts: Facts) -> Times:
@@ -283,7 +287,7 @@ def _scale(table: Table, place: int, first: float, steps: np.ndarray) -> float |
         found = TIME_UNITS.fullmatch(said)
         if found:
             count = re.match(r"[\d.]+", said)
-            return float(count[0] if count else 1) * next(IN_S[unit] for unit in IN_S if found[unit])
+            return float(count[0] if count else 1) * next(NAMED_S[unit] for unit in NAMED_S if found[unit])
     since_1970 = [scale for scale in IN_S.values() if UNIX_S[0] <= first * scale <= UNIX_S[1]]
     if since_1970:
         return since_1970[0]

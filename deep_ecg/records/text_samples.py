@@ -5,6 +5,7 @@ comma may be a decimal one. A line that says that nothing was measured (LOST_WOR
 """
 
 import codecs
+import csv
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +19,7 @@ import numpy as np
 from deep_ecg.records.leads import in_millivolts, is_ecg
 from deep_ecg.system.errors import DeepECGError
 
-LOST_WORDS = frozenset(("", "!", "nan", "null", "none", "na", "n/a"))  # "!" is what sketches for the AD8232 print
+LOST_WORDS = frozenset(("", "!", "-", "?", "nan", "null", "none", "na", "n/a", "#n/a"))  # "!" is of AD8232 sketches
 MARKS = ";\t|, "  # that stand between values
 LINE_BYTES = 4000  # no line of a few numbers is longer
 HEADING_LINES = 20  # that may stand before the first values
@@ -32,8 +33,9 @@ ECG_NAMES = re.compile(r".*(ecg|ekg).*|(lead )?(ml)?(ii|2)")
 DIGITS_AND_MARKS = re.compile(r"[-+0-9.,eE\s]*")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)  # or a whole time and a whole value
-CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{2}(?:[.,]\d+)?)", re.ASCII)
+CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{2}(?:[.,]\d+|:\d{3})?)", re.ASCII)
 DAY_FIRST = re.compile(r"(?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?P<year>\d{4})[ T,]+(?P<clock>\d.*)", re.ASCII)
+YEAR_FIRST = re.compile(r"(?P<year>\d{4})[./](?P<month>\d{1,2})[./](?P<day>\d{1,2})[ T,]+(?P<clock>\d.*)", re.ASCII)
 DATE_LAST = re.compile(r"(?P<clock>\d+:\S+) (?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?P<year>\d{4})", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RATE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:hz|hertz|herz|герц|赫兹|ヘルツ|sps|samples/s)", re.ASCII)
@@ -77,7 +79,7 @@ class Table:
     def fields(self) -> list[tuple[str, ...]]:
         """The fields of its first lines, column by column."""
         rows = (_split(text, self.delimiter) for text in self.texts)
-        return list(zip(*(row for row in rows if len(row) == len(self.names))))
+        return list(zip(*(row[: len(self.names)] for row in rows if len(row) >= len(self.names))))
 
 
 def utf_16_of(head: bytes) -> str | None:
@@ -201,13 +203,13 @@ class TextLines:
 
     def _take(self, line: bytes):
         self._number += 1
-        text = line.decode(errors="replace").removeprefix("\ufeff").strip()
+        text = _decoded(line).removeprefix("\ufeff").strip()
         if len(line) > LINE_BYTES:
             self._refuse(self._number, text)
         if text.startswith("#") or text in self.headings:  # a logger that started anew says them again
             self.remarks += [text] * (len(self.remarks) < HEADING_LINES)
         elif self._layout is not None:
-            self._rows.append(self._row(self._number, text))
+            self._add(self._number, text)
         elif self._held or _is_numeric(text) or (text and text.lower() in LOST_WORDS):
             self._held.append((self._number, text))
             self._learn(text)
@@ -240,18 +242,26 @@ class TextLines:
             held, self._held = self._held, []
             self._layout = self._chosen(held[0][0], texts)
             for number, text in held:
-                self._rows.append(self._row(number, text))
+                self._add(number, text)
 
     def _chosen(self, number: int, texts: list[str]) -> Layout:
         delimiter = _delimiter(texts[0])
-        columns = len(_split(texts[0], delimiter))
-        names, units = _names_and_units(self.headings, delimiter, columns)
+        rows = [_split(text, delimiter) for text in texts]
+        columns = len(rows[0])
+        closed = columns > 1 and not any(row[-1] for row in rows)  # by a mark behind the last value
+        names, units = _names_and_units(self.headings, delimiter, columns - closed)
         one = delimiter == "," and not any(names) and _are_decimal_commas(texts)
         if one:
             delimiter, columns, names, units = None, 1, [""], [""]
         chosen, times = self._choose(Table(number, texts, delimiter, names, units))
-        decimal_comma = one or (columns > 1 and delimiter != "," and any("," in text for text in texts))
+        decimal_comma = one or (columns > 1 and any("," in field for row in rows for field in row))
         return Layout(delimiter, columns, tuple(chosen), decimal_comma, frozenset(times))
+
+    def _add(self, number: int, text: str):
+        """Takes a line of the layout. An empty one is a lost sample of one column, and between rows of several none."""
+        assert self._layout is not None
+        if text or self._layout.columns == 1:
+            self._rows.append(self._row(number, text))
 
     def _row(self, number: int, text: str) -> list[float] | None:
         layout = self._layout
@@ -377,17 +387,17 @@ def time_s(text: str) -> float:
     clock = CLOCK.fullmatch(text)
     if clock:
         hours, minutes, seconds = clock.groups()
-        return 3600 * int(hours or 0) + 60 * int(minutes) + float(seconds.replace(",", "."))
+        return 3600 * int(hours or 0) + 60 * int(minutes) + float(re.sub("[,:]", ".", seconds))
     return (moment(text) - EPOCH).total_seconds()
 
 
 def moment(text: str) -> datetime:
     """The date and time that `text` tells, in UTC where it names no zone. ValueError where it tells none.
 
-    ISO 8601, with any sign between the two, or the day first.
+    ISO 8601, with any sign between the two and strokes or points in the date, or the day first.
     """
     text = text.strip(" \t\r[]\"'")
-    found = DATE_LAST.fullmatch(text) or DAY_FIRST.fullmatch(text)
+    found = DATE_LAST.fullmatch(text) or DAY_FIRST.fullmatch(text) or YEAR_FIRST.fullmatch(text)
     if found:
         text = f"{found['year']}-{int(found['month']):02}-{int(found['day']):02} {found['clock']}"
     when = datetime.fromisoformat(text.replace(" +", "+").replace(" -", "-").replace(",", "."))
@@ -401,7 +411,7 @@ def _names_and_units(headings: list[str], delimiter: str | None, columns: int) -
     """
     last = max((place for place, heading in enumerate(headings) if fact(heading)), default=-1)
     rows = [_split(heading, delimiter) for heading in headings[last + 1 :]]
-    rows = [row for row in rows if len(row) == columns]
+    rows = [row[:columns] for row in rows if len(row) == columns or not any(row[columns:] or ["short"])]
     units = rows.pop() if len(rows) > 1 and _are_units(rows[-1]) else [""] * columns
     return (rows[-1] if rows else [""] * columns), units
 
@@ -438,6 +448,14 @@ def table_has_times_first(table: Table) -> bool:
     return len(first) > 1 and (_rises(first) or not _are_numbers(first))
 
 
+def _decoded(line: bytes) -> str:
+    """`line` in UTF-8, else in Latin-1."""
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return line.decode("latin-1")
+
+
 def _delimiter(text: str) -> str | None:
     """What stands between the values of the line `text`; None for white space."""
     mark = next((mark for mark in MARKS[:-1] if mark in text), None)
@@ -446,7 +464,9 @@ def _delimiter(text: str) -> str | None:
 
 
 def _split(text: str, delimiter: str | None) -> list[str]:
-    return [field.strip().strip("\"'").strip() for field in text.split(delimiter)]
+    quoted = delimiter is not None and '"' in text  # a mark between quotes is none
+    fields = next(csv.reader([text], delimiter=delimiter)) if quoted else text.split(delimiter)
+    return [field.strip().strip("\"'").strip() for field in fields]
 
 
 def _is_numeric(text: str) -> bool:

@@ -303,6 +303,20 @@ TEXTS = {  # form: text, leads, first unit, rate, start
     "days first": ("time;ECG [uV]\n" + "".join(
         f"02.03.2011 04:05:{6 + i // 250:02},{i % 250 * 4:03};{v}\n" for i, v in enumerate(VALUES)),
         ["ECG"], "uV", 250, WHEN.replace(tzinfo=UTC)),
+    "quoted decimal commas": ('"Time [min]","EKG [uV]"\n' + "".join(
+        f'"{commas(f"{i / 15000:.8f}")}","{commas(str(v))}"\n' for i, v in enumerate(VALUES)),
+        ["EKG"], "uV", 250, None),
+    "marks behind the last value": ("t [ms];II [uV];V1 [uV]\n" + lines("{ms};{v};1;"), ["II", "V1"], "uV", 250, None),
+    "the same, names with one": ("t [ms],II [uV],\n" + lines("{ms},{v},"), ["II"], "uV", 250, None),
+    "empty lines between the rows": ("time,II [uV]\n" + lines("{s:.3f},{v}\n"), ["II"], "uV", 250, None),
+    "words of another language": ("\u0412\u0440\u0435\u043c\u044f;\u042d\u041a\u0413\n" + lines("{s:.3f};{v}"),
+                                  ["ECG (\u042d\u041a\u0413)"], "", 250, None),
+    "volts in brackets": ("Tiempo (s)\tECG (V)\n" + lines("{s:.3f}\t{v}"), ["ECG"], "V", 250, None),
+    "years first, between strokes": ("Zeit,II [uV]\n" + "".join(
+        f"2011/3/02 04:05:{6 + i // 250:02}.{i % 250 * 4:03},{v}\n" for i, v in enumerate(VALUES)),
+        ["II"], "uV", 250, WHEN.replace(tzinfo=UTC)),
+    "clocks with colons alone": ("%time,II [uV]\n" + "".join(
+        f"04:05:{6 + i // 250:02}:{i % 250 * 4:03},{v}\n" for i, v in enumerate(VALUES)), ["II"], "uV", 250, None),
     "a rate in a remark": ("# Sampling rate: 360 Hz\n# unit = uV\nII V1\n" + lines("{v} 3"), ["II", "V1"], "uV", 360,
                            None),
 }  # fmt: skip
@@ -314,7 +328,7 @@ def test_every_form_of_text_gives_leads_units_rate_start_and_samples(tmp_path, f
     record = opened(write_text(tmp_path / "r.csv", text))
     assert (record.kind, record.leads, record.units[0], record.fs_hz(0)) == ("text", leads, unit, fs_hz)
     assert record.started == started and record.notes == ()
-    scale = {"": 1.0, "mV": 1e-3}.get(unit, 1e-3)
+    scale = {"": 1.0, "mV": 1e-3, "V": 1e3}.get(unit, 1e-3)
     np.testing.assert_allclose(record.signals_mv([0])[0], VALUES * scale, atol=1e-9)
 
 

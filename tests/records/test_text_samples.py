@@ -59,7 +59,7 @@ def test_every_form_gives_the_samples(form, size):
     assert read(FORMS[form], size) == VALUES
 
 
-@pytest.mark.parametrize("word", ["!", "", "nan", "NaN", " null ", "NA"])
+@pytest.mark.parametrize("word", ["!", "", "nan", "NaN", " null ", "NA", "-", "?"])
 def test_a_line_of_nothing_is_a_lost_sample(word):
     np.testing.assert_array_equal(read(f"1\n2\n{word}\n4\n"), [1, 2, NAN, 4])
     np.testing.assert_array_equal(read(f"time,ecg\n0,1\n4,{word}\n8,3\n"), [1, NAN, 3])
