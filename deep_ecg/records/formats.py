@@ -114,11 +114,12 @@ def kind_of(path: Path) -> str | None:
     kind = next((kind for kind, found in known.items() if found), None)
     encoding = utf_16_of(head)
     head = head.decode(encoding, "ignore").encode() if encoding else head
-    if kind or not head.strip() or not _is_text(head):
+    first = head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if kind or not first or not _is_text(head):
         return kind
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{":
+    if first == b"{":
         return "JSON" if any(word in head for word in kardia_files.JSON_WORDS) else None
-    return None if head.startswith(RESULTS) else TEXT
+    return None if first == b"<" or head.startswith(RESULTS) else TEXT
 
 
 def _is_text(head: bytes) -> bool:

@@ -248,7 +248,8 @@ class TextLines:
         delimiter = _delimiter(texts[0])
         rows = [_split(text, delimiter) for text in texts]
         columns = len(rows[0])
-        closed = columns > 1 and not any(row[-1] for row in rows)  # by a mark behind the last value
+        last = [row[-2:] for row in rows if len(row) == columns > 1]
+        closed = any(one for one, _ in last) and not any(one for _, one in last)  # by a mark behind the last value
         names, units = _names_and_units(self.headings, delimiter, columns - closed)
         one = delimiter == "," and not any(names) and _are_decimal_commas(texts)
         if one:

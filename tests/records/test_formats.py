@@ -307,6 +307,7 @@ TEXTS = {  # form: text, leads, first unit, rate, start
         f'"{commas(f"{i / 15000:.8f}")}","{commas(str(v))}"\n' for i, v in enumerate(VALUES)),
         ["EKG"], "uV", 250, None),
     "marks behind the last value": ("t [ms];II [uV];V1 [uV]\n" + lines("{ms};{v};1;"), ["II", "V1"], "uV", 250, None),
+    "columns that are empty at first": (lines("{s:.3f},{v},,"), ["signal 2", "signal 3", "signal 4"], "", 250, None),
     "the same, names with one": ("t [ms],II [uV],\n" + lines("{ms},{v},"), ["II"], "uV", 250, None),
     "empty lines between the rows": ("time,II [uV]\n" + lines("{s:.3f},{v}\n"), ["II"], "uV", 250, None),
     "words of another language": ("\u0412\u0440\u0435\u043c\u044f;\u042d\u041a\u0413\n" + lines("{s:.3f};{v}"),
@@ -438,7 +439,9 @@ def test_text_that_is_no_record_is_refused_in_a_line(tmp_path, text, reason):
 
 
 def test_a_file_of_no_format_is_refused_with_those_that_are_taken(tmp_path):
-    for content in (b"", b"\0\1\2", b"PK\3\4\0", b"{}", b"ANN  1.0\0"):
+    aecg = b'<?xml version="1.0"?>\n<AnnotatedECG xmlns="urn:hl7-org:v3">\n<digits>1 2 3</digits>\n</AnnotatedECG>\n'
+    scp = b"\x12\x34\x88\x13\0\0" + bytes(10) + b"SCPECG" + bytes(100)
+    for content in (b"", b"\0\1\2", b"PK\3\4\0", b"{}", b"ANN  1.0\0", aecg, scp):
         path = tmp_path / "r.edf"
         path.write_bytes(content)
         assert kind_of(path) is None
