@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from dataclasses import replace
 from datetime import datetime
@@ -15,8 +14,10 @@ from deep_ecg.report.beat_series import BeatSeries, RhythmEpisode, Unread
 from deep_ecg.report.page import burden_trend, duration, rate_trend
 from deep_ecg.report.recording import Recording, Reference
 from deep_ecg.report.report import Report
+from tests.support.chromium import PROGRAM, Chromium
 from tests.support.records import spikes_mv
 
+IN_CHROMIUM = pytest.mark.skipif(PROGRAM is None, reason="no Chromium here: Debian's package chromium has it")
 FS_HZ = 250.0
 TRUST = {"grade": "fair", "expected_wrong_percent": 4.0, "reasons": ["about 4 % of the labels to be expected wrong"]}
 
@@ -151,19 +152,30 @@ def test_without_a_beat_there_is_still_a_page():
     assert data(html)["strips"] == []
 
 
+@IN_CHROMIUM
 def test_a_browser_has_nothing_to_complain_of(recording, tmp_path):
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("no Chromium here: Debian's package chromium has it")
     file = tmp_path / "r.html"
     file.write_text(page(recording), encoding="utf-8")
     done = subprocess.run(
-        [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
+        [PROGRAM, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom",
          f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", file.as_uri()],
         capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr, done.stderr
     assert done.stdout.count("<canvas") == 3 and "0:00:00 to 0:10:00" in done.stdout
+
+
+@IN_CHROMIUM
+def test_what_is_folded_on_the_screen_is_printed(recording, tmp_path):
+    series = replace(recording.series, rhythm=[RhythmEpisode(30_000, 60_000, "atrial fibrillation")])
+    file = tmp_path / "r.html"
+    file.write_text(page(replace(recording, series=series)), encoding="utf-8")
+    with Chromium(tmp_path / "profile") as browser:
+        tab = browser.tab(file.as_uri())
+        for event, is_open in (("beforeprint", True), ("afterprint", False)):
+            tab.run(f"dispatchEvent(new Event('{event}'))")
+            assert tab.run("document.querySelector('details').open") == is_open
+        assert tab.text("summary") == "1 episode one by one (all are in the file of events)" and not tab.errors
 
 
 @pytest.mark.filterwarnings("error")

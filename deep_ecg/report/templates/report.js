@@ -39,7 +39,8 @@
   function draw(id, options, values, height) {
     const place = document.getElementById(id);
     const size = () => ({ width: Math.max(place.clientWidth, 200), height: height });
-    const plot = new uPlot({ ...size(), ...options }, values, place);
+    const padding = [null, 30, null, null]; // the last time has room beside the plot
+    const plot = new uPlot({ ...size(), padding, ...options }, values, place);
     plots.push({ plot, size });
     return plot;
   }
@@ -164,5 +165,8 @@
   burdens();
   disclosure();
   addEventListener("resize", again);
+  for (const [event, open] of [["beforeprint", true], ["afterprint", false]]) {
+    addEventListener(event, () => { for (const list of document.querySelectorAll("details")) list.open = open; });
+  }
   for (const query of ["(prefers-color-scheme: dark)", "print"]) matchMedia(query).addEventListener("change", again);
 })();
