@@ -17,9 +17,9 @@ from deep_ecg.labelling.predict import (
     table_header,
     table_lines,
 )
-from deep_ecg.labelling.signal_state import Stretch
+from deep_ecg.labelling.signal_state import Stretch, unread_share
 from deep_ecg.labelling.stream import Beat
-from deep_ecg.labelling.trust import RATE_BEATS, graded, is_sure, short_rr
+from deep_ecg.labelling.trust import LONGEST_RR_MS, RATE_BEATS, graded, is_sure, short_rr
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.files import GrowingFile, atomic_file
 
@@ -44,6 +44,7 @@ class BeatFiles:
         self._poor, self._alone, self._short_rr = 0, 0, 0  # as `graded` and summaries have them
         self._told_last: int | None = None  # R-peak of the latest beat in the table
         self._rr_ms: deque[float] = deque(maxlen=RATE_BEATS)  # the latest known intervals
+        self._rr_counts = np.zeros(round(LONGEST_RR_MS) + 1, int)  # known intervals of so many ms
         self._unreadable = 0
         self._file: GrowingFile | None = None
         self._encoded = b""  # the annotation file, up to the beat at sample `_last`
@@ -71,14 +72,17 @@ class BeatFiles:
         if self._file is not None:
             self._file.close()
 
-    def summary(self, unit: str | None = None, unread: Sequence[Stretch] = ()) -> dict:
-        """What `predict.summarise` tells of a record, and the files; `unit` and `unread` as in `Labelled`."""
+    def summary(
+        self, unit: str | None = None, unread: Sequence[Stretch] = (), silent: Sequence[Stretch] = (), length: int = 1
+    ) -> dict:
+        """What `predict.summarise` tells of a record of so many samples, and the files; the others as in `Labelled`."""
         not_classified = self._not_classified if self._min_confidence else None
         files = {"files": [str(self.annotations), str(self.table)]}
         readable = self.beats - self._unreadable
         parts = (self._wrong, self._unsure, self._poor, self._alone)
         wrong, unsure, poor, alone = (part / max(readable, 1) for part in parts)
-        trust = graded(readable, wrong, unsure, None, poor_share=poor, alone_share=alone)
+        lost = unread_share(list(unread), list(silent), length)
+        trust = graded(readable, wrong, unsure, self._rate_per_min, lost, poor_share=poor, alone_share=alone)
         summary = summary_of(
             self._record,
             self._counts,
@@ -86,11 +90,18 @@ class BeatFiles:
             self.beats,
             not_classified,
             unit=unit,
+            silent=silent,
             unreadable=self._unreadable,
             unread=unread,
             short_rr=self._short_rr,
         )
         return summary | files
+
+    @property
+    def _rate_per_min(self) -> float | None:
+        """By the median of all known intervals, to the ms; None where there is none."""
+        up_to = np.cumsum(self._rr_counts)
+        return 60_000 / max(int(np.searchsorted(up_to, up_to[-1] / 2)), 1) if up_to[-1] else None
 
     def _labelled(self, beats: Sequence[Beat]) -> Labelled:
         samples = np.array([beat.sample for beat in beats], int)
@@ -105,7 +116,9 @@ class BeatFiles:
     def _append(self, labelled: Labelled):
         lines = table_lines(labelled, self._told_last, self._rr_ms)
         intervals_ms = intervals_after(labelled, self._told_last)
-        self._rr_ms.extend(intervals_ms[np.isfinite(intervals_ms)].tolist())
+        known_ms = intervals_ms[np.isfinite(intervals_ms)]
+        self._rr_ms.extend(known_ms.tolist())
+        self._rr_counts += np.bincount(np.round(known_ms).astype(int), minlength=len(self._rr_counts))
         self._short_rr += short_rr(intervals_ms)
         self._told_last = int(labelled.samples[-1]) if len(labelled.samples) else self._told_last
         if self._file is None:

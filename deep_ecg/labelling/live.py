@@ -20,7 +20,7 @@ from config import CLASSES
 from deep_ecg.beats.beat_network import ON_TIME_S
 from deep_ecg.labelling.beat_files import SAVE_S, BeatFiles
 from deep_ecg.labelling.predict import NO_SETTINGS, open_record, print_summary
-from deep_ecg.labelling.signal_state import UNREAD_S, Stretch
+from deep_ecg.labelling.signal_state import NO_BEATS, SILENT_S, UNREAD_S, Stretch
 from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream, Change
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, Classifier, check_min_confidence, is_sure
 from deep_ecg.records.formats import TextSettings
@@ -123,14 +123,16 @@ def _tell_end(feed: Feed, monitor: "Monitor", files: BeatFiles, unit: str | None
     if isinstance(stop, BrokenPipeError) or number == getattr(signal, "SIGHUP", None):  # the terminal has gone
         abandon_output()
     elif files.beats:
-        print_summary(files.summary(unit, monitor.unread), "detected R-peaks", feed.synthetic)
+        summary = files.summary(unit, monitor.unread, monitor.silent, monitor.pushed)
+        print_summary(summary, "detected R-peaks", feed.synthetic)
     if isinstance(stop, KeyboardInterrupt):
         word = "Interrupted" if number == signal.SIGINT else f"Ended by {signal.Signals(number).name}"
         raise Stopped(f"{word} after {monitor.pushed / feed.fs_hz:.1f} s of signal.", number) from None
     if isinstance(stop, DeepECGError):
         raise stop
     if not files.beats and stop is None:
-        raise NoBeats(f"{feed.name}: no beat was found in {monitor.pushed / feed.fs_hz:.1f} s of signal")
+        found = f"no beat was found in {monitor.pushed / feed.fs_hz:.1f} s of signal"
+        raise NoBeats(f"{feed.name}: {found}: check the lead, and rate and units where you name them")
 
 
 def _sure(beats: Sequence[Beat], min_confidence: float) -> list[Beat]:
@@ -227,6 +229,7 @@ class Monitor:
         self._lost_at = -1
         self._stretches: deque[Stretch] = deque(maxlen=KEPT_STRETCHES)
         self._lost: Stretch | None = None
+        self._silent: deque[Stretch] = deque(maxlen=KEPT_STRETCHES)
         self._paused_after: Beat | None = None
 
     def follow(self, count: int, beats: Sequence[Beat], changes: Sequence[Change]) -> list[Beat | Event]:
@@ -275,6 +278,16 @@ class Monitor:
         told = [*self._stretches, *([self._lost] if self._lost else [])]
         return [one for one in told if one.last - one.first >= UNREAD_S * self.fs_hz]
 
+    @property
+    def silent(self) -> list[Stretch]:
+        """The stretches longer than SILENT_S without beats, up to now."""
+        return [*self._silent, *self._silence(self.pushed)]
+
+    def _silence(self, until: int) -> list[Stretch]:
+        """The stretch from the last beat to sample `until`, if it is a long one."""
+        last = self.beats[-1].sample if self.beats else 0
+        return [Stretch(last, until, NO_BEATS)] if until - last > SILENT_S * self.fs_hz else []
+
     def _note(self, quality: str, why: str | None):
         """Goes on with the stretch of unreadable signal, or ends it."""
         if quality in LOST:
@@ -288,6 +301,7 @@ class Monitor:
         name = CLASSES[beat.label]
         if self.beats and not beat.after_gap and self._lost_at < self.beats[-1].sample:
             self._rr_s.append((beat.sample - self.beats[-1].sample) / self.fs_hz)
+        self._silent += self._silence(beat.sample)
         self.beats.append(beat)
         self.counts[name] += 1
         self._run = self._run + 1 if name == "V" else 0

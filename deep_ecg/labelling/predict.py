@@ -77,7 +77,7 @@ from deep_ecg.system.text import number
 from dsp_filters import SETTLE_CYCLES, rate_ratio, resample
 
 ECTOPIC = [CLASSES.index(name) for name in "SVF"]
-NO_BEATS_MEND = "choose another lead with --lead, or give the R-peaks with --peaks"
+NO_BEATS_MEND = "choose another lead with --lead, name the unit of a text with --units, or give R-peaks with --peaks"
 PACED_SYMBOL = "/"  # of an annotated paced beat
 NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
 UNREADABLE = "unreadable"  # state of the signal at beats that no network was shown: they are Q, with this note

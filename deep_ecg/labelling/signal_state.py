@@ -22,6 +22,7 @@ STEP_S = 0.1
 NEAR_S = 0.5  # a beat as near as that to lost signal is told with it
 MOST = 0.5  # of a stretch in which the signal is lost: that is why
 SMALL = "signal too small: lead off?"
+NO_BEATS = "no beats found"
 QRS_BAND_HZ, ENERGY_S = (8.0, 25.0), 0.08
 LEAST_MV = 0.004  # less energy of the QRS band is the last bit of a converter
 
@@ -40,7 +41,7 @@ class Stretch:
     """A stretch from sample `first` to `last`, and why it is one.
 
     Of a stretch without beats, whose ends are beats or ends of the record: "missing", "flat" or "saturated" (lost
-    signal), SMALL, or "no beats found". Of one that cannot be read: "missing", "lead off", "saturated", "mains",
+    signal), SMALL, or NO_BEATS. Of one that cannot be read: "missing", "lead off", "saturated", "mains",
     "muscle" or "motion".
     """
 
@@ -155,7 +156,7 @@ def _why(signal_mv: np.ndarray, fs_hz: float, span_mv: tuple[float, float]) -> s
             lost["saturated" if at_rail else watch.fault] += len(parts_mv[-1])
     if lost.total() > MOST * len(signal_mv):
         return lost.most_common(1)[0][0]
-    return SMALL if _is_small(np.concatenate(parts_mv), fs_hz) else "no beats found"
+    return SMALL if _is_small(np.concatenate(parts_mv), fs_hz) else NO_BEATS
 
 
 def _is_small(signal_mv: np.ndarray, fs_hz: float) -> bool:

@@ -112,6 +112,21 @@ def test_a_stream_of_noise_is_told_as_no_ecg(classifier, tmp_path, capsys):
     assert "of the beats are like none before: is it an ECG?" in told and "noise or lost signal at" in told
 
 
+def test_long_silence_lowers_the_trust_of_a_stream_and_is_told(classifier, tmp_path, capsys):
+    """20 beats of 17.2 s, the last at 16.2 s, and 20 s of a lead that is off: 21 of 37.2 s without beats, 56 %."""
+    signal_mv = np.concatenate([ecg(), np.zeros(round(20 * FS_HZ))])
+    follow(Feed("off", "MLII", FS_HZ, np.array_split(signal_mv, 9)), classifier, tmp_path)
+    out = capsys.readouterr().out
+    assert "no beats for 21 s: 0:00:16-0:00:37 (no beats found)" in out
+    assert "trust: low" in out and "no beats in 56 % of the record" in out
+
+
+def test_a_fast_rate_lowers_the_trust_of_a_stream(classifier, tmp_path, capsys):
+    """75/min, played 1.7 times as fast: an interval of 471 ms is one of 127/min."""
+    follow(Feed("fast", "MLII", 1.7 * FS_HZ, np.array_split(ecg(60), 9)), classifier, tmp_path)
+    assert "a heart rate of 127/min throughout" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("speed", [-1.0, float("nan"), float("inf")])
 def test_a_speed_below_zero_is_refused(record, classifier, speed):
     with pytest.raises(DeepECGError, match="--speed"):
