@@ -465,8 +465,10 @@ def _delimiter(text: str) -> str | None:
 
 
 def _split(text: str, delimiter: str | None) -> list[str]:
-    quoted = delimiter is not None and '"' in text  # a mark between quotes is none
-    fields = next(csv.reader([text], delimiter=delimiter)) if quoted else text.split(delimiter)
+    if delimiter is not None and '"' in text:
+        fields = next(csv.reader([text], delimiter=delimiter))  # a mark between quotes is none
+    else:
+        fields = text.split(delimiter)
     return [field.strip().strip("\"'").strip() for field in fields]
 
 
