@@ -105,7 +105,7 @@ def add_score(group: argparse._SubParsersAction):
     target = group.add_parser(
         "score", help="compare annotation files beat by beat (ANSI/AAMI EC57)", argument_default=argparse.SUPPRESS
     )
-    target.add_argument("records", nargs="+", metavar="RECORD", help="path of a WFDB record, at any sampling rate")
+    target.add_argument("records", nargs="+", metavar="RECORD", help="path of a record of any format and rate")
     target.add_argument("--test-ann", required=True, metavar="EXT", help="annotations to score: RECORD.EXT, e.g. pred")
     target.add_argument("--ref-ann", metavar="EXT", help="reference annotations: RECORD.EXT (default atr)")
     target.add_argument("--test-dir", type=Path, metavar="DIR", help="folder of the test annotations, if another")

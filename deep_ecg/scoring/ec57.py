@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from deep_ecg.records.formats import TextSettings, is_alone, open_any
+from deep_ecg.records.leads import candidates
 from deep_ecg.records.wfdb_files import parse_header, read_annotations, to_rate
 from deep_ecg.scoring import episodes
 from deep_ecg.system.errors import DeepECGError
@@ -327,18 +329,17 @@ class Score:
 def score_record(
     path: Path, test_extension: str, reference_extension: str = "atr", test_folder: Path | None = None
 ) -> Score | None:
-    """Compares `path`.`test_extension`, or the file of that name in `test_folder`, with `path`.`reference_extension`.
+    """Compares the annotations `test_extension` beside the record at `path`, or in `test_folder`, with the reference's.
 
-    None where the record at `path` (no extension) ends within the learning period. Raises DeepECGError when a file is
-    missing or broken, or when the beats of a file lie outside the record.
+    `path` is that of a WFDB record, without extension, or of a file of another format. None where the record ends
+    within the learning period. Raises DeepECGError when a file is missing or broken, or when the beats of a file lie
+    outside the record.
     """
-    header = parse_header(path)
-    per_frame = max((each or 1 for each in getattr(header, "samps_per_frame", None) or ()), default=1)
-    fs_hz, length = float(header.fs) * per_frame, header.sig_len and header.sig_len * per_frame
-    reference = read_marks(path, reference_extension, fs_hz, float(header.fs))
-    test_path = path if test_folder is None else test_folder / path.name
-    test = read_marks(test_path, test_extension, fs_hz, float(header.fs))
-    for marks, file in ((reference, f"{path}.{reference_extension}"), (test, f"{test_path}.{test_extension}")):
+    base, fs_hz, frames_hz, length, comments = _described(path)
+    reference = read_marks(base, reference_extension, fs_hz, frames_hz)
+    test_path = base if test_folder is None else test_folder / base.name
+    test = read_marks(test_path, test_extension, fs_hz, frames_hz)
+    for marks, file in ((reference, f"{base}.{reference_extension}"), (test, f"{test_path}.{test_extension}")):
         _check_inside(marks, file, fs_hz, length)
     last = max(reference.samples, default=0) if length is None else length
     if last <= to_samples(LEARNING_S, fs_hz):
@@ -346,9 +347,9 @@ def score_record(
     matrix, compared = compare(reference, test, fs_hz, length)
     start, end = to_samples(LEARNING_S, fs_hz), last if length is None else length
     compared_rhythms = episodes.compare_marks(reference.rhythms, test.rhythms, fs_hz, start, end)
-    synthetic = reference.synthetic or test.synthetic or any("SYNTHETIC" in line for line in header.comments)
+    synthetic = reference.synthetic or test.synthetic or any("SYNTHETIC" in line for line in comments)
     return Score(
-        record=path.name,
+        record=base.name,
         fs_hz=fs_hz,
         matrix=matrix,
         rr_error_ms=rms_error_ms(compared, fs_hz),
@@ -357,6 +358,18 @@ def score_record(
         synthetic=synthetic,
         rhythms=compared_rhythms,
     )
+
+
+def _described(path: Path) -> tuple[Path, float, float, int | None, list[str]]:
+    """Of the record at `path`: its path without extension, samples and frames a second, samples, and its notes."""
+    if is_alone(path):
+        file = open_any(path, TextSettings())
+        number = next(iter(candidates(file.leads, file.units, ())), 0)
+        return file.base, file.fs_hz(number), file.fs_hz(number), len(file.signals_mv([number])[0]), file.comments
+    header = parse_header(path)
+    per_frame = max((each or 1 for each in getattr(header, "samps_per_frame", None) or ()), default=1)
+    length = header.sig_len and header.sig_len * per_frame
+    return path, float(header.fs) * per_frame, float(header.fs), length, header.comments
 
 
 def _check_inside(marks: Marks, file: str, fs_hz: float, length: int | None):
@@ -375,7 +388,7 @@ def score_records(
     json_path: Path | None = None,
     matrices: bool = False,
 ) -> dict:
-    """Scores WFDB `records` (paths, with or without .hea), prints the report and returns it; see `score_record`.
+    """Scores `records` (paths, WFDB ones with or without .hea), prints the report and returns it; see `score_record`.
 
     Writes it to `json_path` where that is given; `matrices` prints the matrix of each record too. Raises DeepECGError
     when a record cannot be scored because of its files, or when none lasts longer than the learning period.

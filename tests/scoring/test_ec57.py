@@ -10,6 +10,7 @@ import math
 import re
 from pathlib import Path
 
+import edfio
 import numpy as np
 import pytest
 import wfdb
@@ -494,6 +495,25 @@ def test_score_of_a_record_at_another_rate_with_test_annotations_elsewhere(tmp_p
     assert report["records"][0]["rr_error_ms"] == pytest.approx(0)
     assert (report["reference"], report["test"], report["not_scored"]) == ("atr", "pred", [])
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize("ending", ["edf", "csv"])
+def test_score_of_a_record_of_another_format_is_that_of_the_same_beats(ending, tmp_path):
+    """The first beat lies in the learning period; of the five scored ones the V is called N: VEB 0 of 1, F none."""
+    found = [(time_s, "N" if symbol == "V" else symbol) for time_s, symbol in BEATS]
+    record = Path(write_files(tmp_path, "r", 250, 310 * 250, atr=at(250, *BEATS), pred=at(250, *found)))
+    Path(f"{record}.hea").unlink()
+    file = record.with_suffix(f".{ending}")
+    if ending == "edf":
+        breath = edfio.EdfSignal(np.arange(3100) % 7, 10, label="Resp")
+        edfio.Edf([breath, edfio.EdfSignal(np.arange(310 * 250) % 9, 250, label="ECG")]).write(file)
+    else:
+        file.write_text("time,ECG\n" + "".join(f"{i / 250},{i % 9}\n" for i in range(310 * 250)))
+    scored = ec57.score_record(file, "pred")
+    assert (scored.record, scored.fs_hz, scored.shutdown_s) == ("r", 250, 0)
+    expected = np.diag([1, 1, 0, 1, 1, 0, 0])
+    expected[2, 0] = 1
+    assert scored.matrix.tolist() == expected.tolist()
 
 
 def test_labels_written_by_predict_are_scored_class_by_class(tmp_path):
