@@ -30,7 +30,8 @@ VENTRICULAR = (CLASSES.index("V"), CLASSES.index("F"))  # labels of beats whose 
 PARTS = ("input", "recurrent", "input_bias", "recurrent_bias", "output", "output_bias")
 
 SURE = 0.5  # probability from which a beat counts as fibrillating
-FEWEST_BEATS = 20  # of an episode, and between two of them
+FEWEST_BEATS = 20  # of an episode, and intervals to judge a rhythm by
+GAP_BEATS = 50  # between two episodes; with fewer they are one, for what fibrillates may conduct regularly for a while
 BACK_BEATS = 16  # by so many beats an episode begins, and ends, before it is told: it takes them to be sure
 
 
@@ -182,14 +183,14 @@ def episodes_of_record(
 def find_episodes(samples: np.ndarray, proba: np.ndarray, back_beats: int = BACK_BEATS) -> list[Episode]:
     """The episodes by `proba` (beats,) of the R-peaks `samples` (beats,), of a record that is known to its end.
 
-    Gaps, and then episodes, of fewer than FEWEST_BEATS beats are none. An episode that lasts to the end ends with the
-    last beat.
+    Gaps of fewer than GAP_BEATS beats, and then episodes of fewer than FEWEST_BEATS, are none. An episode that lasts to
+    the end ends with the last beat.
     """
     inside = proba >= SURE
-    for state in (False, True):  # first short gaps, then short episodes
+    for state, fewest in ((False, GAP_BEATS), (True, FEWEST_BEATS)):
         for first, last in stretches(inside == state):
             at_edge = not state and (first == 0 or last + 1 == len(inside))
-            if last + 1 - first < FEWEST_BEATS and not at_edge:
+            if last + 1 - first < fewest and not at_edge:
                 inside[first : last + 1] = not state
     found = []
     for first, last in stretches(inside):

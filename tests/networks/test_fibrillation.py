@@ -125,6 +125,14 @@ def test_short_gaps_are_closed_and_short_episodes_left_out():
     assert find_episodes(samples, close, 0) == [Episode(50, 79, 29)]
 
 
+@pytest.mark.parametrize(
+    "gap, found", [(49, [Episode(50, 159, 109)]), (50, [Episode(50, 80, 30), Episode(130, 160, 30)])]
+)
+def test_episodes_with_fewer_than_50_beats_between_them_are_one(gap, found):
+    proba = probabilities((50, 0), (30, 1), (gap, 0), (30, 1), (100, 0))
+    assert find_episodes(np.arange(len(proba)), proba, 0) == found
+
+
 def test_episodes_at_the_edges_of_a_record():
     samples = np.arange(100)
     assert find_episodes(samples, np.ones(100)) == [Episode(0, 99, 99)]
