@@ -14,11 +14,11 @@ import numpy as np
 from config import CLASSES
 from deep_ecg.beats.beat_network import APART_S
 from deep_ecg.beats.inputs import input_blocks
-from deep_ecg.beats.signal_quality import LOST, UNREADABLE
+from deep_ecg.beats.signal_quality import LOST, NOISY, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs, SignalWatch
 from deep_ecg.beats.whole_record import Reading, read_causal, read_whole
 from deep_ecg.labelling.signal_state import Stretch, lost_before, signal_at, unread_stretches
-from deep_ecg.networks.classifier import UNREAD, Classifier
+from deep_ecg.networks.classifier import NO_BEATS, UNREAD, Classifier
 from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.wfdb_files import Annotation, Record
 from deep_ecg.system.progress import Pace
@@ -143,7 +143,9 @@ def _beats_of(
         samples = reading.samples[readable]
         annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
         other = None if second is None else _second(second, samples, tell)
-        proba[readable], groups[readable] = probabilities(record, annotation, classifier, reading.watch, other, tell)
+        noisy = NO_BEATS if classifier.inputs.causal else reading.states[samples] == NOISY
+        found = probabilities(record, annotation, classifier, reading.watch, other, noisy, tell)
+        proba[readable], groups[readable] = found
     signal = signal_at(reading.watch, reading.samples, record.fs_hz, reading.states)
     after_gap = reading.after_gap | lost_before(reading.watch, reading.samples)
     unread = unread_stretches(record, reading.states)
@@ -163,15 +165,20 @@ def probabilities(
     classifier: Classifier,
     watch: SignalWatch,
     second: SecondLead | None = None,
+    noisy: np.ndarray = NO_BEATS,
     tell: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`Classifier.probabilities` of the beats of `record`, of which `watch` has seen all, at those of `annotation`."""
+    """`Classifier.probabilities` of the beats of `record`, of which `watch` has seen all, at those of `annotation`.
+
+    A beat in noise that a `second` lead shows, too, is taken as both show it.
+    """
     followed = told(record, "labels") if tell else record
     blocks = input_blocks(followed, annotation, classifier.inputs, watch)
     if second is None:
-        return classifier.probabilities(blocks)
+        return classifier.probabilities(blocks, noisy=noisy)
+    noisy = noisy & ~second.heard if len(noisy) else noisy
     seconds = input_blocks(second.record, annotation, classifier.inputs, second.watch)
-    return classifier.probabilities(blocks, seconds, second.heard)
+    return classifier.probabilities(blocks, seconds, second.heard, noisy)
 
 
 def _merged(

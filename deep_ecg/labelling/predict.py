@@ -422,7 +422,7 @@ def _given(
         other = SecondLead(second, watch_of_second, signal_at(watch_of_second, samples, second.fs_hz) == "ok")
     proba, groups = np.zeros((0, len(CLASSES))), samples
     if len(samples):
-        proba, groups = probabilities(record, annotation, classifier, watch, other, tell)
+        proba, groups = probabilities(record, annotation, classifier, watch, other, tell=tell)
     signal, after_gap = signal_at(watch, samples, record.fs_hz), annotation.after_gap | lost_before(watch, samples)
     return LeadBeats(samples, proba, groups, after_gap, signal, watch, second=None if second is None else second.lead)
 

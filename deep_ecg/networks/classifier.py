@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
 RUNTIMES = ("fp32", "int8", "torch", "onnx")
 ONNX_FILES = {"fp32": "-fp32.onnx", "int8": ".onnx", "onnx": ".onnx"}  # how the pretrained ones' names end
-UNCLASSIFIABLE = CLASSES.index("Q")
+UNCLASSIFIABLE, VENTRICULAR = CLASSES.index("Q"), CLASSES.index("V")
 UNREAD = np.eye(len(CLASSES))[UNCLASSIFIABLE]  # in the place of probabilities where the signal could not be read
-NO_GROUPS = np.zeros(0, np.int64)
+NO_BEATS = np.zeros(0, np.int64)
+V_IN_NOISE = 0.3  # what V of a beat in noise is multiplied by: most that are called so there are motion
 SYNTHETIC_NETWORK = "SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only"
 
 
@@ -58,21 +59,27 @@ class Classifier:
         return self.description.synthetic
 
     def probabilities(
-        self, blocks: Iterable[NetworkInputs], seconds: Iterable[NetworkInputs] = (), heard: np.ndarray = NO_GROUPS
+        self,
+        blocks: Iterable[NetworkInputs],
+        seconds: Iterable[NetworkInputs] = (),
+        heard: np.ndarray = NO_BEATS,
+        noisy: np.ndarray = NO_BEATS,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated class probabilities (beats, classes) of the beats of one patient, the first of which is new.
 
         They come in `blocks`, of which one is looked at at a time. The groups (beats,) of their inputs, too. Where
         there are `seconds`, blocks of the same beats as another lead shows them, the network's answer to a beat that
-        is `heard` (beats,) there is the mean of those to both.
+        is `heard` (beats,) there is the mean of those to both. A beat that is `noisy` (beats,), if any is, is less
+        likely V.
         """
-        decision, proba, groups = Decision(self.description.decision), [np.zeros((0, len(CLASSES)))], [NO_GROUPS]
+        decision, proba, groups = Decision(self.description.decision), [np.zeros((0, len(CLASSES)))], [NO_BEATS]
         others, done = iter(seconds), 0
         for inputs in blocks:
             of_network, other = self._answers(inputs), next(others, None)
             if other is not None:
                 both = heard[done : done + len(of_network)]
                 of_network[both] = (of_network[both] + self._answers(other)[both]) / 2
+            of_network[np.flatnonzero(noisy[done : done + len(of_network)]), VENTRICULAR] *= V_IN_NOISE
             done += len(of_network)
             proba.append(decision(of_network, inputs.groups, inputs.rr_s))
             groups.append(inputs.groups)

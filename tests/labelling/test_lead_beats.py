@@ -200,3 +200,22 @@ def test_in_causal_mode_one_lead_is_labelled_as_in_a_stream(mitdb, tmp_path):
     [asked] = predict.predict_records([record], config, tmp_path / "asked", lead="MLII")
     assert "second_lead" not in one
     assert (tmp_path / "one" / "r.csv").read_text() == (tmp_path / "asked" / "r.csv").read_text()
+
+
+def test_v_is_less_likely_in_noise_that_no_other_lead_clears_up(mitdb, tmp_path, plain):
+    source = wfdb.rdrecord(str(mitdb / "119"), sampfrom=600 * FS_HZ, sampto=660 * FS_HZ, channel_names=["MLII", "V1"])
+    signals_mv = source.p_signal.copy()
+    signals_mv[NOISE, 0] += 0.1 * motion_mv(NOISE.stop - NOISE.start, FS_HZ, 0)
+    for name, leads in (("one", slice(0, 1)), ("two", slice(0, 2))):
+        units, names = ["mV"] * 2, ["MLII", "V1"]
+        wfdb.wrsamp("r", FS_HZ, units[leads], names[leads], p_signal=signals_mv[:, leads].copy(),
+                    fmt=["16"] * len(names[leads]), write_dir=str(tmp_path))  # fmt: skip
+        _, found = labelled(str(tmp_path / "r"), tmp_path / name, "diagnostic", plain)
+        samples = np.array([int(row["sample"]) for row in found])
+        wfdb.wrann("r", "qrs", samples, ["N"] * len(samples), write_dir=str(tmp_path))
+        _, given = labelled(str(tmp_path / "r"), tmp_path / f"{name}-given", "diagnostic", plain, peaks="qrs")
+        noisy = np.array([row["signal"] == "noisy" for row in found])
+        odds = [proba[:, 2] / proba[:, 0] for proba in map(in_rows, (found, given))]
+        assert 5 < noisy.sum() < 20
+        np.testing.assert_allclose(odds[0][noisy], (0.3 if name == "one" else 1) * odds[1][noisy], rtol=1e-4)
+        np.testing.assert_allclose(odds[0][~noisy], odds[1][~noisy], rtol=1e-4)
