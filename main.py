@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from config import (
     CLASSES,
@@ -30,20 +31,22 @@ from config import (
     name_of_test,
     with_overrides,
 )  # fmt: skip
-from data_loader import load_beats, load_database, load_replays, load_training
-from deep_ecg.beats.arrays import Beats, class_counts
+from deep_ecg.beats.arrays import class_counts
 from deep_ecg.labelling import commands
 from deep_ecg.networks.classifier import SYNTHETIC_NETWORK, load_network, network_path
-from deep_ecg.records.database import Source, ingest
-from deep_ecg.records.databases import BEATS, RECORDS, Database, classifying, fetched
 from deep_ecg.serving.command import add_serve
 from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import check_writable, locked, write_text
-from deep_ecg.system.workers import Run, worker_pool
 from deep_ecg.training import processes
 
-# What needs torch or draws is imported where a network is trained or scored: `predict` and `stream` run without torch.
+if TYPE_CHECKING:
+    from deep_ecg.beats.arrays import Beats
+    from deep_ecg.records.database import Source
+    from deep_ecg.records.databases import Database
+    from deep_ecg.system.workers import Run
+
+# What a network is trained or scored with is imported there: `predict` and `stream` start without torch, joblib, SciPy.
 
 
 def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
@@ -53,7 +56,11 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     interrupted training unless `fresh`. Of several processes (`deep_ecg/training/processes.py`) the first one does
     this, and the others help it train.
     """
+    from data_loader import load_beats, load_database, load_replays, load_training
+    from deep_ecg.records.database import ingest
+    from deep_ecg.records.databases import BEATS, RECORDS
     from deep_ecg.scoring.report import int8_line
+    from deep_ecg.system.workers import worker_pool
     from deep_ecg.training.enough import check_enough
     from deep_ecg.training.pictures import draw_run
     from deep_ecg.training.runs import assess_all, finish, train_all
@@ -108,11 +115,13 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     return report
 
 
-def others_of(config: Config, source: Source, progress: bool) -> list[Database]:
+def others_of(config: Config, source: "Source", progress: bool) -> "list[Database]":
     """The databases besides mitdb that beats are taught by, each in its local folder by now.
 
     Raises DeepECGError where one cannot be had, or mitdb is synthetic: real patients are not mixed with made-up ones.
     """
+    from deep_ecg.records.databases import classifying, fetched
+
     others = classifying(config.databases[1:])
     if others and source.synthetic:
         raise DeepECGError(
@@ -124,8 +133,9 @@ def others_of(config: Config, source: Source, progress: bool) -> list[Database]:
     return others
 
 
-def assess_held_out(trained, reports: list[dict], database: Database, config: Config, progress: bool, workers: Run):
+def assess_held_out(trained, reports: list[dict], database: "Database", config: Config, progress: bool, workers: "Run"):
     """Adds to the report of each network how it does on the held-out patients of `database`."""
+    from data_loader import load_database
     from deep_ecg.training.experiment import held_out_scores
 
     beats = load_database(database, database.held_out, config, progress, workers)
@@ -136,6 +146,8 @@ def assess_held_out(trained, reports: list[dict], database: Database, config: Co
 
 def help_train(config: Config) -> dict:
     """Trains with the first process, on the beats that it has prepared, and writes nothing. The report is empty."""
+    from data_loader import load_training
+    from deep_ecg.records.database import ingest
     from deep_ecg.training.runs import train_all
 
     processes.wait()
@@ -150,6 +162,8 @@ def evaluate(config: Config, checkpoint: Path | None = None, name: str | None = 
     Where these are and what they are called (leads, extension, symbols) is as `config` says, all else of the network's
     inputs as its file does. Writes report.json, report.md and figures as a run does; returns the report.
     """
+    from data_loader import load_beats
+    from deep_ecg.records.database import ingest
     from deep_ecg.scoring.report import render_markdown, results_table
     from deep_ecg.system.json_files import write_json
     from deep_ecg.training.experiment import score_network
@@ -182,7 +196,7 @@ def evaluate(config: Config, checkpoint: Path | None = None, name: str | None = 
     return report
 
 
-def announce(source: Source):
+def announce(source: "Source"):
     """Says which database it is; a synthetic one cannot be missed."""
     if source.synthetic:
         console.banner(
@@ -193,13 +207,13 @@ def announce(source: Source):
     print(f"      {source.name}: {source.folder}")
 
 
-def describe_beats(beats: Beats) -> str:
+def describe_beats(beats: "Beats") -> str:
     """One line: beats in all and of each class."""
     counts = class_counts(beats)
     return f"{counts['all']:,} beats: " + ", ".join(f"{name} {counts[name]:,}" for name in CLASSES)
 
 
-def print_next(config: Config, source: Source, checkpoint: Path):
+def print_next(config: Config, source: "Source", checkpoint: Path):
     """What may come next, each a command line that can be pasted where the user stands."""
     other_mode = next(name for name in MODES if name != config.mode)
     other_preset = next(name for name in PRESETS if name != config.preset)

@@ -1,10 +1,26 @@
-"""Filters against the closed form of the Butterworth response, and against what zero phase and one pass mean."""
+"""Filters against the closed form of the Butterworth response, SciPy's, and what zero phase and one pass mean."""
+
+import sys
 
 import numpy as np
 import pytest
+from scipy import ndimage, signal
 from scipy.signal import sosfreqz
 
-from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos, clean, filter_zero_phase, resample, z_score
+import dsp_filters
+from dsp_filters import (
+    CausalResampler,
+    OnePassFilter,
+    bandpass_sos,
+    clean,
+    detrended,
+    filter_zero_phase,
+    lowpass_sos,
+    periodogram,
+    resample,
+    running_mean,
+    z_score,
+)
 
 FS_HZ = 360.0
 BAND_HZ = (0.5, 50.0)
@@ -177,6 +193,78 @@ def test_the_sample_needed_is_the_one_that_makes_it_known(fs_hz):
 def test_resampling_nothing_gives_nothing():
     resampler = CausalResampler(250.0, FS_HZ)
     assert len(resampler(np.empty(0))) == len(resampler.finish()) == 0
+
+
+# As SciPy has it, to the bit -----------------------------------------------------------------------------------------
+
+DESIGNS = [(order, fs_hz) for order in (1, 2, 3, 4, 7, 10) for fs_hz in (100.0, 128.0, 250.0, 257.5, 360.0, 5000.0)]
+
+
+def noise(count, seed=7):
+    return np.random.default_rng(seed).normal(size=count).cumsum()
+
+
+@pytest.mark.parametrize(("order", "fs_hz"), DESIGNS)
+@pytest.mark.parametrize("band_hz", [(0.5, 40.0), (8.0, 25.0), (0.05, 49.0)])  # of the wide ones poles can be real
+def test_the_band_pass_is_scipys(order, fs_hz, band_hz):
+    expected = signal.butter(order, band_hz, btype="bandpass", fs=fs_hz, output="sos")
+    np.testing.assert_array_equal(bandpass_sos(band_hz, order, fs_hz), expected)
+
+
+@pytest.mark.parametrize(("order", "fs_hz"), DESIGNS)
+def test_the_low_pass_is_scipys(order, fs_hz):
+    np.testing.assert_array_equal(lowpass_sos(41.5, order, fs_hz), signal.butter(order, 41.5, fs=fs_hz, output="sos"))
+
+
+@pytest.mark.parametrize("band_hz", [(0.0, 40.0), (40.0, 0.5), (0.5, 50.0), (0.5, 0.5)])
+def test_a_band_beyond_the_rate_is_refused(band_hz):
+    with pytest.raises(ValueError, match="between 0 and half of 100 Hz"):
+        bandpass_sos(band_hz, 2, 100.0)
+
+
+@pytest.mark.parametrize("sos", [SOS, lowpass_sos(40.0, 3, FS_HZ)], ids=["band", "odd"])
+def test_filtering_is_scipys(sos):
+    raw = noise(1000)
+    np.testing.assert_array_equal(filter_zero_phase(raw, sos), signal.sosfiltfilt(sos, raw))
+    expected, _ = signal.sosfilt(sos, raw, zi=signal.sosfilt_zi(sos) * raw[0])
+    np.testing.assert_array_equal(OnePassFilter(sos)(raw), expected)
+
+
+def test_a_signal_too_short_for_zero_phase_is_refused():
+    with pytest.raises(ValueError, match="15 samples are too few"):
+        filter_zero_phase(noise(15), SOS)
+
+
+@pytest.mark.parametrize(("fs_hz", "up", "down"), [(300, 6, 5), (128, 45, 16), (250, 36, 25), (1000, 9, 25)])
+@pytest.mark.parametrize("count", [2, 30, 4999])
+def test_resampling_is_scipys(fs_hz, up, down, count):
+    raw = noise(count)
+    expected = signal.resample_poly(raw, up, down, padtype="line")
+    np.testing.assert_array_equal(resample(raw, fs_hz, FS_HZ, causal=False), expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 29, 80])
+@pytest.mark.parametrize(("mode", "scipys"), [("edge", "nearest"), ("symmetric", "reflect")])
+@pytest.mark.parametrize("count", [5, 3000])
+def test_the_running_mean_is_scipys(size, mode, scipys, count):
+    expected = ndimage.uniform_filter1d(noise(count), size, mode=scipys)
+    np.testing.assert_array_equal(running_mean(noise(count), size, mode), expected)
+
+
+@pytest.mark.parametrize("count", [1, 2, 999, 1000])
+def test_trend_and_periodogram_are_scipys(count):
+    raw = noise(count)
+    np.testing.assert_allclose(detrended(raw), signal.detrend(raw), atol=1e-12)
+    frequencies_hz, power = periodogram(raw, FS_HZ)
+    expected_hz, density = signal.periodogram(raw, FS_HZ, detrend="linear")
+    np.testing.assert_array_equal(frequencies_hz, expected_hz)
+    np.testing.assert_allclose(power / (count * FS_HZ), density, rtol=1e-9, atol=1e-12)
+
+
+def test_a_scipy_without_the_compiled_code_is_named(monkeypatch):
+    monkeypatch.delitem(sys.modules, "scipy.signal._gone", raising=False)
+    with pytest.raises(ImportError, match="has no scipy.signal._gone: install requirements.txt"):
+        dsp_filters._compiled("scipy.signal._gone")
 
 
 # z-score -------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from collections import deque
 from typing import NamedTuple
 
 import numpy as np
-from scipy.ndimage import maximum_filter1d, median_filter
+from numpy.lib.stride_tricks import sliding_window_view
 
 from deep_ecg.beats.signal_watch import stretches
 
@@ -131,7 +131,8 @@ def record_beats(peaks: np.ndarray, logits: np.ndarray, threshold: float) -> np.
 
 def strongest(logits: np.ndarray, least: float) -> np.ndarray:
     """The steps at which `logits` (steps,) are at least `least` and the highest within a refractory period, rising."""
-    highest = maximum_filter1d(logits, 2 * REFRACTORY_STEPS - 1, mode="constant", cval=-np.inf)
+    padded = np.pad(logits, (REFRACTORY_STEPS - 1, REFRACTORY_STEPS), constant_values=-np.inf)
+    highest = sliding_window_view(padded, 2 * REFRACTORY_STEPS - 1).max(axis=1)[: len(logits)]
     peaks = np.flatnonzero((logits == highest) & (logits >= least))
     return peaks[np.diff(peaks, prepend=-REFRACTORY_STEPS) >= REFRACTORY_STEPS]  # of equals the first
 
@@ -145,13 +146,18 @@ def _rhythm(peaks: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarr
     whole = rr_steps < LONGEST_STEPS  # between two of which no beat was unlikely
     if whole.sum() <= MEMORY:
         return np.zeros(len(peaks)), np.ones(len(peaks))
-    usual_steps = median_filter(rr_steps[whole], AROUND, mode="nearest")
-    irregular = median_filter(np.abs(np.log(rr_steps[whole] / usual_steps)), AROUND, mode="nearest")
-    doubtful = median_filter(logits[likely], AROUND, mode="nearest")[1:][whole]
+    usual_steps = _running_median(rr_steps[whole])
+    irregular = _running_median(np.abs(np.log(rr_steps[whole] / usual_steps)))
+    doubtful = _running_median(logits[likely])[1:][whole]
     doubt = np.clip((DOUBT[1] - doubtful) / (DOUBT[1] - DOUBT[0]), 0, 1)
     weights = RHYTHM * doubt * np.maximum(1 - irregular / IRREGULAR, 0)
     at = np.clip(np.searchsorted(peaks[likely[1:]][whole], peaks), 0, len(usual_steps) - 1)
     return weights[at], usual_steps[at]
+
+
+def _running_median(values: np.ndarray) -> np.ndarray:
+    """The median of the AROUND values around each of `values` (n,), n > 0, which go on as their ends beyond these."""
+    return np.median(sliding_window_view(np.pad(values, AROUND // 2, mode="edge"), AROUND), axis=1)
 
 
 def _chain(peaks: np.ndarray, gains: np.ndarray, weights: np.ndarray, usual_steps: np.ndarray) -> np.ndarray:

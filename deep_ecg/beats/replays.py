@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.signal import butter, sosfiltfilt
 
 from config import CLASSES
 from deep_ecg.beats.strip import Strip
-from dsp_filters import FLAT_MV
+from dsp_filters import FLAT_MV, bandpass_sos, filter_zero_phase, lowpass_sos
 
 VERSION = 4  # raised when replays change
 N, S, V, F = (CLASSES.index(name) for name in "NSVF")
@@ -364,8 +363,8 @@ def _fibrillatory_waves(
     np.add.at(inside, starts, 1)
     np.add.at(inside, np.minimum(peaks[fibrillating], len(signal_mv)), -1)
     centre_hz = rng.uniform(4.5, 8)
-    sos = butter(2, (centre_hz - 1, centre_hz + 1.5), btype="bandpass", fs=fs_hz, output="sos")
-    waves = sosfiltfilt(sos, rng.normal(size=len(signal_mv)))
+    sos = bandpass_sos((centre_hz - 1, centre_hz + 1.5), 2, fs_hz)
+    waves = filter_zero_phase(rng.normal(size=len(signal_mv)), sos)
     height_mv = rng.uniform(0.01, 0.06) * np.ptp(np.percentile(signal_mv, (2, 98)))
     return np.cumsum(inside)[:-1] * waves * height_mv / waves.std()
 
@@ -429,7 +428,7 @@ def _noisy(signal_mv: np.ndarray, fs_hz: float, rng: np.random.Generator) -> np.
     amplitude_mv = max(float(np.percentile(np.abs(signal_mv - np.median(signal_mv)), 98)), FLAT_MV)
     time_s = np.arange(len(signal_mv)) / fs_hz
     if rng.random() < 0.5:
-        signal_mv = sosfiltfilt(butter(3, rng.uniform(30, 60), fs=fs_hz, output="sos"), signal_mv)
+        signal_mv = filter_zero_phase(signal_mv, lowpass_sos(rng.uniform(30, 60), 3, fs_hz))
     if rng.random() < 0.5:
         signal_mv = signal_mv + amplitude_mv * 10 ** rng.uniform(-2.2, -1.0) * rng.normal(size=len(signal_mv))
     if rng.random() < 0.4:

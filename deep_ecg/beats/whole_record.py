@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from deep_ecg.beats.beat_network import (
     APART_S,
@@ -27,6 +26,7 @@ from deep_ecg.beats.beat_picking import AROUND_STEPS, StrongestPeaks, record_bea
 from deep_ecg.beats.signal_quality import LOST, NOISY, SETTLE_STEPS, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs, SignalWatch, stretches
 from deep_ecg.records.long_signal import pieces
+from dsp_filters import running_mean
 
 PIECE_S = 20.0  # small enough for a processor's cache
 BLOCK = 2**18  # steps or samples of known states that are worked on at once
@@ -177,8 +177,7 @@ def _settled(levels: Runs) -> Iterator[np.ndarray]:
 
 
 def _settled_at(levels: np.ndarray) -> np.ndarray:
-    above = np.stack([levels & 1, levels >> 1]).astype(np.float32)
-    noisy, unreadable = uniform_filter1d(above, 2 * SETTLE_STEPS + 1, mode="nearest") > 0.5
+    noisy, unreadable = (running_mean(above, 2 * SETTLE_STEPS + 1) > 0.5 for above in (levels & 1, levels >> 1))
     for first, last in stretches(~unreadable):  # short ones within unreadable signal
         unreadable[first : last + 1] = first > 0 and last + 1 < len(levels) and last - first < 2 * SETTLE_STEPS
     return np.where(unreadable, np.int8(UNREADABLE), noisy.astype(np.int8))

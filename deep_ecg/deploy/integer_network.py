@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import softmax
 from torch import Tensor, nn
 from torch.nn.functional import conv1d
 
 from config import CLASSES
 from deep_ecg.beats.arrays import Beats
+from deep_ecg.networks.temperature import softmax
 from deep_ecg.system.errors import DeepECGError
 from model import FEATURE_LIMIT, HybridECGNet
 
@@ -135,7 +135,7 @@ class IntegerNetwork:
 
     def proba(self, windows: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Class probabilities (n, classes) by what the logits of `predict` stand for."""
-        return softmax(self.head[-1].output.real(self.predict(windows, features)), axis=1)
+        return softmax(self.head[-1].output.real(self.predict(windows, features)))
 
 
 def standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:

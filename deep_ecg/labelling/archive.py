@@ -19,7 +19,6 @@ from functools import lru_cache, partial
 from io import StringIO
 from pathlib import Path, PurePosixPath
 
-from joblib import delayed
 from tqdm import tqdm
 
 from config import Config
@@ -336,6 +335,8 @@ def _label_all(job: Job, found: Sequence[Found], outcomes: Outcomes, progress: b
 
 def _by_processes(job: Job, found: Sequence[Found], workers: int) -> Iterator[Outcome]:
     """What comes of each record, in order. After a worker died, the next records are done each in its own process."""
+    from joblib import delayed  # single records start without it
+
     place = 0
     while place < len(found):
         try:
@@ -350,6 +351,8 @@ def _by_processes(job: Job, found: Sequence[Found], workers: int) -> Iterator[Ou
 
 def alone(job: Job, one: Found) -> Outcome:
     """What comes of a record, done in a process of its own, for one has died over it."""
+    from joblib import delayed
+
     try:
         return next(run_jobs([delayed(label_one)(job, one)], 2))
     except WorkerDied as error:

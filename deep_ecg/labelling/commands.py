@@ -9,7 +9,6 @@ from typing import cast
 
 from config import MODES, PRESETS, Config, with_overrides
 from deep_ecg.labelling.archive import is_folder, label_archive, other_recordings, records_below, records_listed
-from deep_ecg.labelling.cluster import outcomes_of_cluster
 from deep_ecg.labelling.live import UNITS, follow, line_feed, record_feed
 from deep_ecg.labelling.predict import predict_records, record_path
 from deep_ecg.networks.classifier import RUNTIMES, load_classifier
@@ -68,7 +67,7 @@ def add_predict(group: argparse._SubParsersAction):
     target.add_argument("--workers", type=int, metavar="N", help=about)
     about = "scheduler of a dask cluster, tcp://HOST:PORT, whose workers label a folder or a list (docs/archives.md)"
     target.add_argument("--cluster", metavar="ADDRESS", help=about)
-    about = "write no NAME.html and NAME-events.csv, and of a folder no index.html"
+    about = "write no NAME.html, NAME-events.csv and NAME.png, and of a folder no index.html"
     target.add_argument("--no-report", dest="report", action="store_false", help=about)
     target.add_argument("--peaks", metavar="EXT", help="take R-peaks from RECORD.EXT, e.g. atr (default: detect)")
     target.add_argument("--lead", metavar="NAME", help=LEAD)
@@ -130,6 +129,8 @@ def predict_command(options: dict):
         found = records_below(root, chosen["text"]) if folders else records_listed(options["list"])
         others = other_recordings(root, found) if folders else []
         if "cluster" in options:
+            from deep_ecg.labelling.cluster import outcomes_of_cluster  # with joblib, which single records do without
+
             chosen["outcomes"] = partial(outcomes_of_cluster, address=options["cluster"])
         label_archive(root, found, config, out, options.get("workers", 0), console.interactive(), others, **chosen)
         return

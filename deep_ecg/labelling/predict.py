@@ -175,9 +175,9 @@ def predict_records(
 ) -> list[dict]:
     """Labels the beats of `records` (as `record_path` takes them), prints and returns a summary of each.
 
-    Writes NAME.pred (WFDB annotations), NAME.csv, NAME.png, NAME.json (the summary and all figures of the report) and,
-    with `report`, NAME.html and NAME-events.csv into `out`; where the network or the record is SYNTHETIC, a note in the
-    first and the names of the others say so. R-peaks come from the annotation
+    Writes NAME.pred (WFDB annotations), NAME.csv, NAME.json (the summary and all figures of the report) and, with
+    `report`, NAME.html, NAME-events.csv and NAME.png into `out`; where the network or the record is SYNTHETIC, a note
+    in the first and the names of the others say so. R-peaks come from the annotation
     file with extension `peaks`, else from a detector, in causal mode the causal one: labels are then those of a live
     stream (`BeatStream`). Beats whose highest probability is below `min_confidence` (0 to 1) are not classified:
     they are written as Q, with a note in the annotation file, and counted apart. `checkpoint` and `runtime` are those
@@ -466,8 +466,12 @@ def _predict_to_files(
     made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network), peaks))
     check_there(out)
     companion.unlink(missing_ok=True)  # it told of other results
-    written = [*write_results(files, labelled, made if report else None), files.picture]
-    draw_strip(files.picture, labelled, classifier.inputs, reference)
+    written = write_results(files, labelled, made if report else None)
+    if report:
+        draw_strip(files.picture, labelled, classifier.inputs, reference)
+        written.append(files.picture)
+    else:
+        files.picture.unlink(missing_ok=True)  # as what `write_results` removes
     summary = summarise(labelled)
     names = {file.name: file.stat().st_size for file in written}
     told = {"synthetic": labelled.synthetic, "files": names, "summary": summary, "measures": made.measures}

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
-from scipy.signal import periodogram
 
 from deep_ecg.beats.inputs import PIECE_SAMPLES
 from deep_ecg.beats.signal_quality import LOST, STATES, UNREADABLE
@@ -15,7 +13,7 @@ from deep_ecg.beats.signal_watch import Runs, SignalWatch
 from deep_ecg.records.long_signal import pieces
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.text import clock
-from dsp_filters import bandpass_sos, filter_zero_phase
+from dsp_filters import bandpass_sos, filter_zero_phase, periodogram, running_mean
 
 SILENT_S = 5.0  # a longer stretch without beats is told: no pause that a heart gets over by itself is usually so long
 STEP_S = 0.1
@@ -108,7 +106,7 @@ def why_unread(signal_mv: np.ndarray, states: np.ndarray, fs_hz: float, span_mv:
 
 def noise_kind(signal_mv: np.ndarray, fs_hz: float) -> str:
     """What drowns the ECG in `signal_mv` (n,) by where its power lies: "mains", "muscle" or "motion"."""
-    frequencies_hz, power = periodogram(signal_mv, fs_hz, detrend="linear")
+    frequencies_hz, power = periodogram(signal_mv, fs_hz)
 
     def share(low_hz: float, high_hz: float) -> float:
         inside = power[(frequencies_hz > low_hz) & (frequencies_hz < high_hz)].sum()
@@ -161,7 +159,7 @@ def _why(signal_mv: np.ndarray, fs_hz: float, span_mv: tuple[float, float]) -> s
 
 def _is_small(signal_mv: np.ndarray, fs_hz: float) -> bool:
     deflection_mv = np.abs(filter_zero_phase(signal_mv, bandpass_sos(QRS_BAND_HZ, 1, fs_hz)))
-    energy_mv = uniform_filter1d(deflection_mv, round(ENERGY_S * fs_hz))
+    energy_mv = running_mean(deflection_mv, round(ENERGY_S * fs_hz), "symmetric")
     return bool(np.percentile(energy_mv, 95) < LEAST_MV)
 
 

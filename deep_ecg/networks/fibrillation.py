@@ -13,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from scipy.special import expit
 
 from config import CLASSES
 from deep_ecg.beats.rhythm import rr_intervals
@@ -102,7 +101,7 @@ class FibrillationWatch:
         memory, own, new = self._memory, self._own, self._new
         self._given[0], self._given[1], self._given[2] = inputs
         self._weights.dot(self._given, self._sums)
-        expit(self._gates, self._gates)
+        _logistic(self._gates)
         np.multiply(own, self._reset, own)
         np.add(new, own, new)
         np.tanh(new, new)
@@ -111,7 +110,15 @@ class FibrillationWatch:
         np.add(memory, new, memory)
 
     def _told(self) -> float:
-        return float(expit(self._output.dot(self._memory) + self._bias))
+        return float(1 / (1 + np.exp(-(self._output.dot(self._memory) + self._bias))))
+
+
+def _logistic(sums: np.ndarray):
+    """1 / (1 + exp(-sums)), in place."""
+    np.negative(sums, sums)
+    np.exp(sums, sums)
+    np.add(sums, 1, sums)
+    np.reciprocal(sums, sums)
 
 
 def _in_one_product(network: FibrillationNetwork) -> np.ndarray:

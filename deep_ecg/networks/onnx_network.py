@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import softmax
 
 from config import CLASSES
 from deep_ecg.beats.inputs import CHANNELS
 from deep_ecg.networks import onnx_guard
 from deep_ecg.networks.description import Description, decoded
+from deep_ecg.networks.temperature import softmax
 from deep_ecg.records import guard
 from deep_ecg.system.errors import DeepECGError
 
@@ -58,7 +58,7 @@ class OnnxNetwork:
         """Class probabilities (n, classes) of windows (n, CHANNELS, samples) and features (n, count), any n >= 0."""
         starts = range(0, len(windows), BATCH_BEATS)
         batches = [self.logits(windows[i : i + BATCH_BEATS], features[i : i + BATCH_BEATS]) for i in starts]
-        return softmax(np.concatenate([np.empty((0, len(CLASSES)), np.float32), *batches]), axis=1)
+        return softmax(np.concatenate([np.empty((0, len(CLASSES)), np.float32), *batches]))
 
     def _check_signature(self, window: tuple[int, ...], features: tuple[int, ...]):
         """Raises DeepECGError unless a beat is of these shapes, as the description says."""

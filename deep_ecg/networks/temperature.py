@@ -1,10 +1,15 @@
 """Temperature scaling."""
 
 import numpy as np
-from scipy.special import softmax
 
 LIMITS = (0.05, 20.0)  # what a temperature may be; the lowest is fitted where every beat is right
 LEAST = 1e-40  # a probability that single precision has rounded to 0 still has a logarithm
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities (n, classes) of `logits` (n, classes), in their precision."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
 
 
 def tempered(proba: np.ndarray, temperature: float) -> np.ndarray:
@@ -16,4 +21,4 @@ def tempered(proba: np.ndarray, temperature: float) -> np.ndarray:
     """
     if temperature == 1:
         return proba
-    return softmax(np.log(np.maximum(proba.astype(float), LEAST)) / temperature, axis=1)
+    return softmax(np.log(np.maximum(proba.astype(float), LEAST)) / temperature)

@@ -1,7 +1,6 @@
 """Samples at times of their own, brought to an even rate."""
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 
 EVEN = 0.5  # of a sampling interval: no time of an even signal is further from its place
 GAP = 2.5  # sampling intervals: between samples further apart nothing was recorded
@@ -50,6 +49,8 @@ def evenly(values: np.ndarray, times_s: np.ndarray, fs_hz: float) -> np.ndarray:
     Between samples a curve is laid that has no peaks but theirs (Fritsch and Carlson 1980). ValueError where most of
     the time lies in gaps.
     """
+    from scipy.interpolate import PchipInterpolator  # only where it is used: it takes long
+
     grid_s = times_s[0] + np.arange(grid_length(times_s, fs_hz)) / fs_hz
     known = np.isfinite(values)
     if known.sum() < 2:

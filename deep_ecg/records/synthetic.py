@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 import wfdb
-from scipy.signal import butter, sosfilt
 from tqdm import tqdm
 
 from deep_ecg.system.errors import DeepECGError
@@ -530,6 +529,8 @@ def _fibrillatory_waves(t_s: np.ndarray, onset_s: float, rng: np.random.Generato
 
 def _noise(level: float, t_s: np.ndarray, respiration: np.ndarray, rng: np.random.Generator):
     """Noise (2, n_samples) in mV: wander, mains, muscle, motion; and the samples where motion starts and ends."""
+    from scipy.signal import butter, sosfilt  # only where it is used: it takes longer than all other imports together
+
     minutes = len(t_s) / FS_HZ / 60
     noise_mv = rng.uniform(0.02, 0.06, (2, 1)) * level * respiration
     for f_hz in rng.uniform(0.01, 0.15, 4):

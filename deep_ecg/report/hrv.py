@@ -1,10 +1,10 @@
 """Variability of the heart rate over intervals between normal beats alone (HRV Task Force 1996)."""
 
 import numpy as np
-from scipy.signal import detrend, lombscargle
 
 from deep_ecg.report.beat_series import BeatSeries, N
 from deep_ecg.report.rules import Rules
+from dsp_filters import detrended
 
 STEPS = 2  # of the periodogram for each 1 / segment length
 TOO_FEW, TOO_ECTOPIC = "too few intervals between normal beats", "too many of its beats are not normal ones"
@@ -61,8 +61,25 @@ def band_powers_ms2(times_s: np.ndarray, nn_ms: np.ndarray, rules: Rules) -> tup
     """
     step_hz = 1 / (STEPS * rules.segment_s)
     frequencies_hz = np.arange(rules.lf_hz[0], rules.hf_hz[1], step_hz)
-    power = lombscargle(times_s, detrend(nn_ms), 2 * np.pi * frequencies_hz)
-    density = power * 2 * rules.segment_s / len(nn_ms)
+    density = lomb(times_s, detrended(nn_ms), frequencies_hz) * 2 * rules.segment_s / len(nn_ms)
     in_lf = frequencies_hz < rules.lf_hz[1]
     in_hf = frequencies_hz >= rules.hf_hz[0]
     return float(density[in_lf].sum() * step_hz), float(density[in_hf].sum() * step_hz)
+
+
+def lomb(times_s: np.ndarray, values: np.ndarray, frequencies_hz: np.ndarray) -> np.ndarray:
+    """Lomb's periodogram (frequencies,) of `values` (n,) about 0 at `times_s` (n,): `scipy.signal.lombscargle`.
+
+    At each frequency the power of the sine that fits the values best (Lomb 1976; Scargle 1982).
+    """
+    phase = np.outer(times_s, 2 * np.pi * frequencies_hz)
+    share = np.full(len(values), 1 / len(values))
+    cosine = np.cos(phase)
+    squares = share @ (cosine * cosine)
+    # Sine and cosine are shifted to where they are orthogonal over these times: there each is fitted by itself.
+    shift = 0.5 * np.arctan2(2 * (share @ (cosine * np.sin(phase))), squares - (1 - squares))
+    cosine, sine = np.cos(phase - shift), np.sin(phase - shift)
+    of_cosine, of_sine, squares = (share * values) @ cosine, (share * values) @ sine, share @ (cosine * cosine)
+    left = np.maximum(1 - squares, np.finfo(float).epsneg)  # 0 where all times lie on zeros of the sine
+    fitted = of_cosine / squares * of_cosine + of_sine / left * of_sine
+    return len(values) / 4 * (2 * fitted)

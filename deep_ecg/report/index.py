@@ -3,10 +3,6 @@
 from collections.abc import Sequence
 from urllib.parse import quote
 
-from markupsafe import Markup
-
-from deep_ecg.report.page import encodable, template, text_of
-
 COLUMNS = (  # name of the column, key of a row, format of a number; texts have none
     ("Record", "record", ""),
     ("Hours", "hours", ".2f"),
@@ -53,6 +49,10 @@ def row_of(record: str, page: str | None = None, entry: dict | None = None, why:
 
 def index_page(rows: Sequence[dict]) -> str:
     """The page of all `rows` (`row_of`); paths of reports are from the folder that it lies in."""
+    from markupsafe import Markup
+
+    from deep_ecg.report.page import encodable, template, text_of  # with jinja2, which rows do without
+
     page = template("index.html").render(
         rows=rows,
         columns=COLUMNS,

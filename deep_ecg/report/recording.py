@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from deep_ecg.report.beat_series import BeatSeries
-from dsp_filters import bandpass_sos, filter_zero_phase
+from dsp_filters import bandpass_sos, filter_zero_phase, running_mean
 
 BAND_HZ, ORDER = (0.5, 40.0), 2  # of what is drawn on paper, as monitors have it
 SETTLE_S = 2.0  # of the signal around a stretch that the filter sees, too
@@ -98,7 +97,7 @@ def _envelope_of_block(signal_mv: np.ndarray, start: int, block: int, size: int,
     margin = round(BASELINE_S * fs_hz)
     before = max(start - margin, 0)
     filled_mv, missing = filled(signal_mv[before : start + block + margin])
-    centred_mv = filled_mv - uniform_filter1d(filled_mv, max(margin, 1), mode="nearest")
+    centred_mv = filled_mv - running_mean(filled_mv, max(margin, 1))
     centred_mv[missing] = np.nan
     centred_mv = centred_mv[start - before : start - before + block]
     padded_mv = np.pad(centred_mv, (0, -len(centred_mv) % size), constant_values=np.nan).reshape(-1, size)

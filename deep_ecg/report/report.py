@@ -7,7 +7,6 @@ import numpy as np
 
 from deep_ecg.report.episodes import Episode, episodes_of, write_episodes
 from deep_ecg.report.measures import measures_of
-from deep_ecg.report.page import report_page
 from deep_ecg.report.recording import Recording
 from deep_ecg.report.shapes import REST, Shape, as_json, shapes_of
 from deep_ecg.system.files import write_text
@@ -39,6 +38,8 @@ class Report:
 
     def html(self) -> str:
         """The page."""
+        from deep_ecg.report.page import report_page  # with jinja2, which no other result needs
+
         return report_page(self.recording, self.measures, self.episodes, self.shapes)
 
     def write(self, page: Path, events: Path) -> list[Path]:

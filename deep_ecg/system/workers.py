@@ -12,12 +12,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-from joblib import Parallel
-from joblib.externals.loky import get_reusable_executor, process_executor
-from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from deep_ecg.system import console
 from deep_ecg.system.errors import DeepECGError
+
+# joblib is imported where there is work to share: single records start without it.
 
 LOOK_S = 0.5  # how often a worker looks whether its run is still there
 SHARED_MEMORY = Path("/dev/shm")  # of Linux; other systems leave nothing there
@@ -44,6 +43,10 @@ def worker_pool(threads: int) -> Iterator[Run]:
     The workers of such a run end within LOOK_S, where joblib's own wait for work for five minutes; the empty folders
     and semaphores that it leaves are removed here. WorkerDied where one of them ends too soon.
     """
+    from joblib import Parallel
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
     for folder in (SHARED_MEMORY, Path(tempfile.gettempdir())):
         _sweep(folder)
     if QUIET not in (warned := os.environ.get("PYTHONWARNINGS", "")):
@@ -61,6 +64,8 @@ def worker_pool(threads: int) -> Iterator[Run]:
 
 def _end_with(run: int):
     """Ends this worker process soon after process `run`, which started it; Ctrl-C is for that one to answer."""
+    from joblib.externals.loky import process_executor
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     console.prepare_streams()
     process_executor._MAX_MEMORY_LEAK_SIZE = sys.maxsize  # torch and mapped beats are no leak, and ending it costs time

@@ -424,7 +424,7 @@ def test_a_run_that_fails_leaves_no_summary_of_another(spike_record, tmp_path, c
 def test_without_a_report_the_figures_stay(spike_record, tmp_path, checkpoint):
     predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
     predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint, report=False)
-    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".csv", ".json", ".png", ".pred"]
+    assert sorted(path.suffix for path in (tmp_path / "out").iterdir()) == [".csv", ".json", ".pred"]
     told = json.loads((tmp_path / "out" / "spikes.json").read_text())
     assert told["measures"]["beats"]["classes"] == told["summary"]["counts"]
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.signal import lombscargle
 
 from config import CLASSES
 from deep_ecg.report.beat_series import BeatSeries
-from deep_ecg.report.hrv import TOO_ECTOPIC, TOO_FEW, band_powers_ms2, hrv_of, nn_intervals
+from deep_ecg.report.hrv import TOO_ECTOPIC, TOO_FEW, band_powers_ms2, hrv_of, lomb, nn_intervals
 from deep_ecg.report.rules import Rules
 
 
@@ -91,6 +92,14 @@ def test_lf_over_hf_of_a_record():
     told = hrv_of(BeatSeries(samples, np.zeros(len(samples), int), 10_000.0, int(samples[-1]) + 1))
     assert told["lf_hf"] == pytest.approx(4, rel=0.25)
     assert told["lf_ms2"] == pytest.approx(1800, rel=0.15)
+
+
+@pytest.mark.parametrize("rr_s", [0.8, 2.5])  # of 0.4 Hz, which sees even times of 2.5 s at one phase alone
+def test_the_periodogram_is_scipys(rr_s):
+    times_s, frequencies_hz = rr_s * np.arange(1.0, 200.0), np.append(np.arange(0.04, 0.4, 0.01), 0.4)
+    values = np.random.default_rng(3).normal(size=len(times_s))
+    expected = lombscargle(times_s, values, 2 * np.pi * frequencies_hz)
+    np.testing.assert_array_equal(lomb(times_s, values, frequencies_hz), expected)
 
 
 def test_none_is_told_where_too_few_or_too_many_others(beats):
