@@ -16,7 +16,7 @@ from scipy.stats import spearmanr
 
 from config import Config
 from deep_ecg.labelling.predict import label_record
-from deep_ecg.labelling.trust import GRADES, trust_of
+from deep_ecg.labelling.trust import GRADES, Confidence, trust_of
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.temperature import tempered
 from deep_ecg.records.database import Source, real_source
@@ -68,7 +68,7 @@ def summary(patients: dict[str, tuple[np.ndarray, np.ndarray]]) -> dict:
     """Rank correlation of expected and real share of wrong labels, and both by patient, with the grade."""
     rows = {}
     for name, (labels, proba) in patients.items():
-        trust = trust_of(proba, None)
+        trust = trust_of(Confidence.of(proba), None)
         wrong = float((proba.argmax(axis=1) != labels).mean())
         rows[name] = {"beats": len(labels), "expected": trust.expected_wrong, "wrong": wrong, "grade": trust.grade}
     pairs = [(row["expected"], row["wrong"]) for row in rows.values()]

@@ -19,7 +19,7 @@ from deep_ecg.labelling.predict import (
 )
 from deep_ecg.labelling.signal_state import Stretch, unread_share
 from deep_ecg.labelling.stream import Beat
-from deep_ecg.labelling.trust import LONGEST_RR_MS, RATE_BEATS, graded, is_sure, short_rr
+from deep_ecg.labelling.trust import LONGEST_RR_MS, RATE_BEATS, Confidence, is_sure, short_rr, trust_of
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.files import GrowingFile, atomic_file
 
@@ -41,7 +41,7 @@ class BeatFiles:
         self._record, self._synthetic, self._min_confidence = record, synthetic, min_confidence
         self._counts, self._not_classified = np.zeros(len(CLASSES), int), 0
         self._wrong, self._unsure = 0.0, 0  # beats: to be expected wrong, and below trust.SURE
-        self._poor, self._alone, self._short_rr = 0, 0, 0  # as `graded` and summaries have them
+        self._poor, self._alone, self._short_rr = 0, 0, 0  # as `trust_of` and summaries have them
         self._told_last: int | None = None  # R-peak of the latest beat in the table
         self._rr_ms: deque[float] = deque(maxlen=RATE_BEATS)  # the latest known intervals
         self._rr_counts = np.zeros(round(LONGEST_RR_MS) + 1, int)  # known intervals of so many ms
@@ -82,7 +82,8 @@ class BeatFiles:
         parts = (self._wrong, self._unsure, self._poor, self._alone)
         wrong, unsure, poor, alone = (part / max(readable, 1) for part in parts)
         lost = unread_share(list(unread), list(silent), length)
-        trust = graded(readable, wrong, unsure, self._rate_per_min, lost, poor_share=poor, alone_share=alone)
+        confidence = Confidence(readable, wrong, unsure)
+        trust = trust_of(confidence, self._rate_per_min, lost, poor_share=poor, alone_share=alone)
         summary = summary_of(
             self._record,
             self._counts,
@@ -114,8 +115,8 @@ class BeatFiles:
         return Labelled(record, samples, proba, None, self._synthetic, confidence, signal=signal, after_gap=gaps)
 
     def _append(self, labelled: Labelled):
-        lines = table_lines(labelled, self._told_last, self._rr_ms)
         intervals_ms = intervals_after(labelled, self._told_last)
+        lines = table_lines(labelled, intervals_ms, self._rr_ms)
         known_ms = intervals_ms[np.isfinite(intervals_ms)]
         self._rr_ms.extend(known_ms.tolist())
         self._rr_counts += np.bincount(np.round(known_ms).astype(int), minlength=len(self._rr_counts))

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,7 @@ from deep_ecg.labelling.signal_state import (
     watched,
 )
 from deep_ecg.labelling.trust import (
+    Confidence,
     Trust,
     is_poor,
     rates_per_min,
@@ -129,17 +130,17 @@ class Labelled:
     taken_over: list[Stretch] = field(default_factory=list)
     second: str | None = None
 
-    @property
+    @cached_property
     def readable(self) -> np.ndarray:
         """Whether each beat was shown to the network, (beats,) bool."""
         return np.full(len(self.samples), True) if self.signal is None else self.signal != UNREADABLE
 
-    @property
+    @cached_property
     def classified(self) -> np.ndarray:
         """Whether the network is sure enough of each beat, (beats,) bool."""
         return self.readable & is_sure(self.proba, self.min_confidence)
 
-    @property
+    @cached_property
     def sure(self) -> np.ndarray:
         """Whether each label is likely enough to be relied on, (beats,) bool."""
         return self.readable & is_trusted(self.proba)
@@ -149,15 +150,20 @@ class Labelled:
         """Why each beat is a Q that the network did not say; empty where it is none."""
         return np.where(self.readable, np.where(self.classified, "", NOTE), UNREADABLE).tolist()
 
-    @property
+    @cached_property
     def rr_ms(self) -> np.ndarray:
         """RR interval before each beat, (beats,); NaN where there is none."""
         return intervals_after(self)
 
-    @property
+    @cached_property
     def predicted(self) -> np.ndarray:
         """Index into CLASSES of each beat, (beats,): Q, which is AAMI's unclassifiable, where it is not classified."""
         return np.where(self.classified, self.proba.argmax(axis=1), UNCLASSIFIABLE)
+
+    @cached_property
+    def series(self) -> BeatSeries:
+        """The beats as measures take them."""
+        return series_of(self)
 
 
 def predict_records(
@@ -460,7 +466,7 @@ def _predict_to_files(
     name, identity = file.base.name, file.identity if keep_identity else {}
     labelled = label_opened(file, classifier, config, peaks, lead, tell=True)
     labelled = replace(labelled, min_confidence=min_confidence, identity=identity)
-    reference = reference_beside(file, labelled.record, config)
+    reference = reference_beside(file, labelled.record, config) if report else None
     files, companion = result_files(name, out, labelled.synthetic), out / f"{name}.json"
     check_apart([*files, companion], file)
     made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network), peaks))
@@ -517,7 +523,7 @@ def recording_of(labelled: Labelled, reference: Reference | None, network: str, 
     return Recording(
         record.name,
         record.lead,
-        series_of(labelled),
+        labelled.series,
         record.signal_mv,
         trust(labelled).as_json(),
         network=network,
@@ -616,7 +622,7 @@ def summarise(labelled: Labelled) -> dict:
         unread=labelled.unread,
         taken_over=labelled.taken_over,
         second_lead=labelled.second,
-        rhythm=rhythm_of(series_of(labelled)),
+        rhythm=rhythm_of(labelled.series),
         short_rr=short_rr(labelled.rr_ms),
     )
 
@@ -682,7 +688,7 @@ def trust(labelled: Labelled) -> Trust:
     count = max(int(read.sum()), 1)
     poor = 0 if labelled.signal is None else is_poor(labelled.signal[read]).sum()
     alone = 0 if labelled.groups is None else (labelled.groups[read] < 0).sum()
-    return trust_of(labelled.proba[read], rate, silent, labelled.paced, poor / count, alone / count)
+    return trust_of(Confidence.of(labelled.proba[read]), rate, silent, labelled.paced, poor / count, alone / count)
 
 
 def print_summary(summary: dict, source: str, synthetic: bool):
@@ -826,8 +832,12 @@ def table_header(min_confidence: float, several_leads: bool = False) -> str:
     return ",".join([*names, *["classified"] * (min_confidence > 0), *["lead"] * several_leads])
 
 
-def table_lines(labelled: Labelled, last: int | None = None, earlier_ms: Sequence[float] = ()) -> Iterable[str]:
-    """The cells of each beat, one line each; of the beats before, `last` is the R-peak, earlier_ms the known intervals.
+def table_lines(
+    labelled: Labelled, intervals_ms: np.ndarray | None = None, earlier_ms: Sequence[float] = ()
+) -> Iterable[str]:
+    """The cells of each beat, one line each.
+
+    `intervals_ms` (beats,) are their RR intervals where other beats came before, `earlier_ms` the known ones of those.
 
     Sample and time at the record's own rate, class, probability of each class, RR before it, heart rate over the last
     beats, state of the signal, whether its label is sure (1) or not (0), and the rhythm: AFIB for fibrillation or
@@ -836,7 +846,7 @@ def table_lines(labelled: Labelled, last: int | None = None, earlier_ms: Sequenc
     beat's.
     """
     samples, fs_hz = labelled.samples, labelled.record.fs_hz
-    intervals_ms = intervals_after(labelled, last)
+    intervals_ms = labelled.rr_ms if intervals_ms is None else intervals_ms
     rates = rates_per_min(np.concatenate([earlier_ms, intervals_ms]))[len(earlier_ms) :]
     state = np.full(len(samples), "ok") if labelled.signal is None else labelled.signal
     columns = [samples, samples / fs_hz, labelled.predicted, labelled.proba, intervals_ms, rates]

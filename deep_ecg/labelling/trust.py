@@ -7,6 +7,7 @@ share of their labels that are wrong.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -41,9 +42,19 @@ class Trust:
         return {"grade": self.grade, "expected_wrong_percent": percent, "reasons": list(self.reasons)}
 
 
-def expected_wrong(proba: np.ndarray) -> float:
-    """The share of labels to be expected wrong by calibrated probabilities (beats, classes); 1 without a beat."""
-    return float((1 - proba.max(axis=1)).mean()) if len(proba) else 1.0
+class Confidence(NamedTuple):
+    """Of so many `beats` the shares of labels to be expected wrong, and below SURE; 1 without a beat."""
+
+    beats: int
+    wrong: float
+    unsure: float
+
+    @classmethod
+    def of(cls, proba: np.ndarray) -> "Confidence":
+        """That of calibrated probabilities (beats, classes)."""
+        if not len(proba):
+            return cls(0, 1.0, 1.0)
+        return cls(len(proba), float((1 - proba.max(axis=1)).mean()), 1 - float(is_sure(proba).mean()))
 
 
 def is_sure(proba: np.ndarray) -> np.ndarray:
@@ -52,39 +63,23 @@ def is_sure(proba: np.ndarray) -> np.ndarray:
 
 
 def trust_of(
-    proba: np.ndarray,
+    labels: Confidence,
     rate_per_min: float | None,
     silent_share: float = 0.0,
     paced: bool = False,
     poor_share: float = 0.0,
     alone_share: float = 0.0,
 ) -> Trust:
-    """What is to be thought of labels with the calibrated probabilities `proba` (beats, classes).
+    """What is to be thought of `labels`.
 
     `rate_per_min` is the median heart rate, None where there is none; `silent_share` the share of the record in which
     no beat was found for long; `paced` whether spikes, notes or annotations speak of a pacemaker; `poor_share` the
     share of the beats in noise or beside lost signal, `alone_share` of those whose shape is like none before.
     """
-    unsure = 1 - float(is_sure(proba).mean()) if len(proba) else 1.0
-    wrong = expected_wrong(proba)
-    return graded(len(proba), wrong, unsure, rate_per_min, silent_share, paced, poor_share, alone_share)
-
-
-def graded(
-    beats: int,
-    wrong: float,
-    unsure: float,
-    rate_per_min: float | None,
-    silent_share: float = 0.0,
-    paced: bool = False,
-    poor_share: float = 0.0,
-    alone_share: float = 0.0,
-) -> Trust:
-    """`trust_of` by the shares of the beats whose labels are to be expected wrong, and that are below SURE."""
-    told = [_of_beats(beats)]
-    if beats:
-        told.append(_of_confidence(unsure))
-        told.append((_level(wrong, FAIR, LOW), f"about {_percent(wrong)} of the labels to be expected wrong"))
+    told = [_of_beats(labels.beats)]
+    if labels.beats:
+        wrong = f"about {_percent(labels.wrong)} of the labels to be expected wrong"
+        told += [_of_confidence(labels.unsure), (_level(labels.wrong, FAIR, LOW), wrong)]
     told += [
         (_level(poor_share, *POOR_SHARE), f"noise or lost signal at {_percent(poor_share)} of the beats"),
         (2 * (alone_share > ALONE_SHARE), f"{_percent(alone_share)} of the beats are like none before: is it an ECG?"),
@@ -92,7 +87,7 @@ def graded(
         _of_rate(rate_per_min),
         (2 * paced, PACED),
     ]
-    return Trust(GRADES[max(level for level, _ in told)], wrong, tuple(why for level, why in told if level))
+    return Trust(GRADES[max(level for level, _ in told)], labels.wrong, tuple(why for level, why in told if level))
 
 
 def _level(value: float, fair: float, low: float) -> int:

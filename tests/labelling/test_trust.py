@@ -3,66 +3,75 @@
 import numpy as np
 import pytest
 
-from deep_ecg.labelling.trust import PACED, rates_per_min, rr_ms, short_rr, short_rr_line, speaks_of_pacing, trust_of
+from deep_ecg.labelling.trust import (
+    PACED,
+    Confidence,
+    rates_per_min,
+    rr_ms,
+    short_rr,
+    short_rr_line,
+    speaks_of_pacing,
+    trust_of,
+)
 from deep_ecg.system.json_files import read_json
 from tests.support import ROOT
 
 
-def proba(*of_label: float, times: int = 25) -> np.ndarray:
+def labels(*of_label: float, times: int = 25) -> Confidence:
     """So many beats for each probability of their label; the rest is N's neighbour's."""
-    return np.array([[p, 1 - p, 0, 0, 0] for p in of_label] * times)
+    return Confidence.of(np.array([[p, 1 - p, 0, 0, 0] for p in of_label] * times))
 
 
 def test_a_network_that_is_sure_of_all_beats_is_trusted_without_a_word():
-    found = trust_of(proba(0.99, 0.98, 0.97, 0.98), 72.0)
+    found = trust_of(labels(0.99, 0.98, 0.97, 0.98), 72.0)
     assert (found.grade, found.reasons) == ("high", ())
     assert found.expected_wrong == pytest.approx(0.02)
     assert found.as_json() == {"grade": "high", "expected_wrong_percent": 2.0, "reasons": []}
 
 
 def test_most_beats_below_60_percent_sure():
-    found = trust_of(proba(0.51, 0.55, 0.59, 0.99), 72.0)
+    found = trust_of(labels(0.51, 0.55, 0.59, 0.99), 72.0)
     assert found.grade == "low" and found.reasons[0] == "most beats below 60 % sure"
     assert found.reasons[1] == "about 34 % of the labels to be expected wrong"
 
 
 def test_some_beats_below_60_percent_sure():
-    found = trust_of(proba(0.55, 0.99, 0.99, 0.99, 0.99), 72.0)
+    found = trust_of(labels(0.55, 0.99, 0.99, 0.99, 0.99), 72.0)
     assert found.grade == "fair" and found.reasons[0] == "20 % of the beats below 60 % sure"
 
 
 @pytest.mark.parametrize("p, grade", [(0.97, "high"), (0.95, "fair"), (0.88, "low")])
 def test_the_expected_share_of_wrong_labels_grades(p, grade):
-    assert trust_of(proba(p, p, p), 72.0).grade == grade
+    assert trust_of(labels(p, p, p), 72.0).grade == grade
 
 
 @pytest.mark.parametrize("share, grade", [(0.05, "high"), (0.2, "fair"), (0.4, "low")])
 def test_a_record_without_beats_for_long(share, grade):
-    found = trust_of(proba(0.99, 0.99), 72.0, share)
+    found = trust_of(labels(0.99, 0.99), 72.0, share)
     assert found.grade == grade
     assert found.reasons == (() if grade == "high" else (f"no beats in {100 * share:.0f} % of the record",))
 
 
 @pytest.mark.parametrize("rate, grade", [(25.0, "low"), (60.0, "high"), (135.0, "fair"), (240.0, "low")])
 def test_heart_rates(rate, grade):
-    found = trust_of(proba(0.99, 0.99), rate)
+    found = trust_of(labels(0.99, 0.99), rate)
     assert found.grade == grade and (grade == "high" or f"{rate:.0f}/min" in found.reasons[0])
 
 
 def test_paced_rhythm_is_named():
-    assert trust_of(proba(0.99, 0.99), 72.0, paced=True).reasons == (PACED,)
+    assert trust_of(labels(0.99, 0.99), 72.0, paced=True).reasons == (PACED,)
     assert speaks_of_pacing(["The rhythm is PACED with a demand pacemaker."])
     assert not speaks_of_pacing(["84 F", "Digoxin"])
 
 
 def test_a_record_without_a_beat():
-    found = trust_of(np.empty((0, 5)), None)
+    found = trust_of(Confidence.of(np.empty((0, 5))), None)
     assert (found.grade, found.expected_wrong, found.reasons) == ("low", 1.0, ("no beat was found",))
 
 
 @pytest.mark.parametrize("beats, grade", [(1, "low"), (3, "low"), (7, "low"), (8, "fair"), (24, "fair"), (25, "high")])
 def test_few_beats_are_a_reason_by_themselves(beats, grade):
-    found = trust_of(proba(0.99, times=beats), 72.0)
+    found = trust_of(labels(0.99, times=beats), 72.0)
     told = f"only {beats} beat{'s' * (beats > 1)}, too few to judge by"
     assert (found.grade, found.reasons) == (grade, () if grade == "high" else (told,))
 
@@ -71,7 +80,7 @@ def test_few_beats_are_a_reason_by_themselves(beats, grade):
     "poor, alone, grade", [(0.5, 0.3, "high"), (0.6, 0.0, "fair"), (0.9, 0.0, "low"), (0, 0.4, "low")]
 )
 def test_noise_and_beats_that_are_like_no_others(poor, alone, grade):
-    found = trust_of(proba(0.99), 72.0, poor_share=poor, alone_share=alone)
+    found = trust_of(labels(0.99), 72.0, poor_share=poor, alone_share=alone)
     assert found.grade == grade
     assert len(found.reasons) == (grade != "high")
     assert all(why.startswith(("noise or lost signal at", "40 % of the beats are like none")) for why in found.reasons)
