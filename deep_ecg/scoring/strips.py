@@ -6,7 +6,6 @@ would be too high, the gain is halved as on paper, and the axis says so.
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -188,12 +187,12 @@ def _box(edge: str = "none") -> dict[str, Any]:
 def _draw_rr_intervals(axes: Axes, peaks_s: np.ndarray, at_mv: float):
     """The RR interval in ms between each two peaks whose middle lies in the row of `axes`."""
     first_s, last_s = axes.get_xlim()
-    for before_s, after_s in pairwise(np.sort(peaks_s)):
-        middle_s = (before_s + after_s) / 2
-        if first_s <= middle_s < last_s and after_s - before_s >= RR_LEAST_S:
-            place_s = min(max(middle_s, first_s + EDGE_S), last_s - EDGE_S)
-            text = f"{1000 * (after_s - before_s):.0f}"
-            axes.text(place_s, at_mv, text, color=INK, fontsize=7.5, ha="center", va="center", bbox=_box())
+    before_s, after_s = np.sort(peaks_s)[:-1], np.sort(peaks_s)[1:]
+    middles_s, rr_s = (before_s + after_s) / 2, after_s - before_s
+    there = (first_s <= middles_s) & (middles_s < last_s) & (rr_s >= RR_LEAST_S)  # of all the beats of a day
+    for place_s, interval_s in zip(np.clip(middles_s, first_s + EDGE_S, last_s - EDGE_S)[there], rr_s[there]):
+        text = f"{1000 * interval_s:.0f}"
+        axes.text(place_s, at_mv, text, color=INK, fontsize=7.5, ha="center", va="center", bbox=_box())
 
 
 def _draw_beat(axes: Axes, peak_s: float, peak_mv: float, label: int, reference: int | None, gain: float):
