@@ -56,6 +56,7 @@ DONOR_BEATS = 40  # of one patient
 SHORTEST_S, LONGEST_S = 0.27, 2.8  # new intervals
 CONDENSED_BEATS = 5
 GAP_S = 3.0  # a longer interval is left as it is
+BLOCK_SAMPLES = 2**13  # what stays in the processor's cache
 
 
 def replay(strip: Strip, donors: list[np.ndarray], rng: np.random.Generator, rhythms: Rhythms = RHYTHMS) -> Strip:
@@ -339,7 +340,19 @@ def retime(signal_mv: np.ndarray, peaks: np.ndarray, new: np.ndarray, fs_hz: flo
     at = np.arange(int(moved[-1] + after[-1] + 0.5 * fs_hz))
     source = np.interp(at, (moved[:, None] + offsets).ravel(), (peaks[:, None] + offsets).ravel())
     source = np.where(at < moved[0] - before[0], at, source)
-    return np.interp(source, np.arange(len(signal_mv)), signal_mv), moved
+    return _between_samples(signal_mv, source), moved
+
+
+def _between_samples(signal_mv: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """`signal_mv` (samples,) at the places `at` (n,), in samples, as `np.interp` has it, which has to look for them."""
+    slopes_mv = np.diff(signal_mv, append=signal_mv[-1])
+    found_mv = np.empty(len(at))
+    for start in range(0, len(at), BLOCK_SAMPLES):
+        block = slice(start, start + BLOCK_SAMPLES)
+        places = at[block].clip(0, len(signal_mv) - 1)
+        before = places.astype(np.int64)
+        found_mv[block] = (places - before) * slopes_mv[before] + signal_mv[before]
+    return found_mv
 
 
 def scale_p_waves(signal_mv: np.ndarray, peaks: np.ndarray, factor: np.ndarray, fs_hz: float) -> np.ndarray:
@@ -418,7 +431,7 @@ def _stretch(strip: Strip, factor: float) -> Strip:
     """Everything slower by `factor`: wider waves and longer intervals."""
     count = int(len(strip.leads_mv) * factor)
     at = np.arange(count) / factor
-    leads_mv = [np.interp(at, np.arange(len(lead_mv)), lead_mv) for lead_mv in strip.leads_mv.T]
+    leads_mv = [_between_samples(lead_mv, at) for lead_mv in strip.leads_mv.T]
     peaks = np.minimum(np.round(strip.peaks * factor).astype(np.int64), count - 1)
     return Strip(np.stack(leads_mv, axis=1), strip.fs_hz, peaks, strip.labels, strip.after_gap)
 

@@ -4,11 +4,13 @@ How a beat differs from it tells a ventricular or fusion beat whatever the patie
 patients are too few to teach a network.
 """
 
+import math
+
 import numpy as np
 
 from dsp_filters import FLAT_MV
 
-BLOCK_BEATS = 256  # whose QRS is held at every shift
+BLOCK_BEATS = 8  # whose QRS at every shift stays in the processor's cache
 ALIKE = 0.85  # a beat whose QRS correlates more than this with a group's mean is taken for one of the group
 ALIGN_S = 0.06  # how far a beat is shifted to agree with a template
 ALIGN_STEP = 2  # samples
@@ -28,14 +30,16 @@ class RunningTemplate:
     """
 
     def __init__(self, samples: int, qrs: slice, fs_hz: float):
-        self._qrs = qrs
-        reach = min(round(ALIGN_S * fs_hz), qrs.start, samples - qrs.stop)
-        self.shifts = np.arange(-(reach // ALIGN_STEP) * ALIGN_STEP, reach + 1, ALIGN_STEP)
-        self._nearness = (1 - SHIFT_COST * np.abs(self.shifts) / fs_hz)[:, None]
+        self._samples = samples
+        self._reach = min(round(ALIGN_S * fs_hz), qrs.start, samples - qrs.stop) // ALIGN_STEP
+        self.shifts = np.arange(-self._reach, self._reach + 1) * ALIGN_STEP
+        self._drawn_out = np.clip(np.arange(self.shifts[0], samples + self.shifts[-1]), 0, samples - 1)
         self._places = np.arange(qrs.start, qrs.stop) + self.shifts[:, None]
+        self._nearness = 1 - SHIFT_COST * np.abs(self.shifts) / fs_hz
         self._groups_mv = np.zeros((GROUPS, samples))
-        self._units = np.zeros((GROUPS, qrs.stop - qrs.start))
-        self._sizes = np.zeros(GROUPS)
+        self._groups_qrs_mv = self._groups_mv[:, qrs]
+        self._weights = np.zeros((len(self.shifts), GROUPS))  # nearness over the length of each group's centred QRS
+        self._sizes = [0.0] * GROUPS
 
     def steps(self, beats_mv: np.ndarray, block_beats: int = BLOCK_BEATS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The next beats aligned with the template, that template as it was when each came, and each one's group.
@@ -47,51 +51,51 @@ class RunningTemplate:
         aligned_mv, templates_mv = np.empty_like(beats_mv), np.empty_like(beats_mv)
         groups = np.empty(len(beats_mv), np.int64)
         for start in range(0, len(beats_mv), block_beats):
-            for i, spans in enumerate(self._spans(beats_mv[start : start + block_beats]), start):
-                aligned_mv[i], templates_mv[i], groups[i] = self._step(beats_mv[i], spans)
+            block_mv = beats_mv[start : start + block_beats]
+            spans = centred_unit(block_mv.take(self._places, axis=1))
+            drawn_out_mv = block_mv.take(self._drawn_out, axis=1)
+            for i in range(len(block_mv)):
+                at = start + i
+                groups[at] = self._step(drawn_out_mv[i], spans[i], aligned_mv[at], templates_mv[at])
         return aligned_mv, templates_mv, groups
 
-    def _spans(self, beats_mv: np.ndarray) -> np.ndarray:
-        """The QRS of each of `beats_mv` (beats, samples) at every shift, centred, length 1, (beats, shifts, span)."""
-        return centred_unit(beats_mv[:, self._places])
+    def _step(
+        self, drawn_out_mv: np.ndarray, spans: np.ndarray, aligned_mv: np.ndarray, template_mv: np.ndarray
+    ) -> int:
+        """`steps` of one beat, which goes into `aligned_mv` and `template_mv` (samples,); its group is returned.
 
-    def _step(self, beat_mv: np.ndarray, spans: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-        """`steps` of one beat (samples,), of which `spans` (shifts, span) are the QRS at every shift."""
-        similarity = np.where(self._sizes > 0, spans @ self._units.T, -1) * self._nearness
-        largest = self._sizes.argmax()
-        if self._sizes[largest] == 0:
-            aligned_mv = template_mv = beat_mv
+        Of the beat, `drawn_out_mv` has its ends repeated as far as it can be shifted; `spans` (shifts, span) are its
+        QRS at every shift, centred, of length 1: so the groups' QRS need not be centred.
+        """
+        similarity = spans @ self._groups_qrs_mv.T * self._weights  # (shifts, GROUPS), to a group that is not there 0
+        place, group = divmod(int(similarity.argmax()), GROUPS)
+        largest = self._sizes.index(max(self._sizes))
+        if self._sizes[largest]:
+            template_mv[:] = self._groups_mv[largest]
+            agreeing = place if group == largest else int(similarity[:, largest].argmax())
+            aligned_mv[:] = self._shifted(drawn_out_mv, agreeing)
         else:
-            template_mv = self._groups_mv[largest].copy()
-            aligned_mv = _shifted(beat_mv, self.shifts[similarity[:, largest].argmax()])
-        return aligned_mv, template_mv, self._join(beat_mv, similarity)
+            aligned_mv[:] = template_mv[:] = self._shifted(drawn_out_mv, self._reach)
+        return self._join(drawn_out_mv, place, group, similarity[place, group] > ALIKE)
 
-    def _join(self, beat_mv: np.ndarray, similarity: np.ndarray) -> int:
-        """Takes the beat into the group that `similarity` (shifts, GROUPS) shows, or into a new one; which that is."""
-        shift, group = (int(place) for place in divmod(similarity.argmax(), GROUPS))
-        self._sizes *= FORGETTING
-        is_alike = similarity[shift, group] > ALIKE
+    def _shifted(self, drawn_out_mv: np.ndarray, place: int) -> np.ndarray:
+        """The beat (samples,) as it is at `shifts[place]`: what lies beyond its ends repeats its last sample there."""
+        return drawn_out_mv[place * ALIGN_STEP : place * ALIGN_STEP + self._samples]
+
+    def _join(self, drawn_out_mv: np.ndarray, place: int, group: int, is_alike: bool) -> int:
+        """Takes the beat at `place` into `group` if it `is_alike`, else unshifted into a new one; that is returned."""
+        self._sizes = [size * FORGETTING for size in self._sizes]
         if is_alike:
             self._sizes[group] += 1
-            beat_mv = _shifted(beat_mv, self.shifts[shift])
         else:
-            group = int(self._sizes.argmin())
-            self._sizes[group] = 1
-        self._groups_mv[group] += (beat_mv - self._groups_mv[group]) / min(self._sizes[group], TEMPLATE_BEATS)
-        self._units[group] = centred_unit(self._groups_mv[group, self._qrs])
+            place, group = self._reach, self._sizes.index(min(self._sizes))
+            self._sizes[group] = 1.0
+        mean_mv = self._groups_mv[group]
+        mean_mv += (self._shifted(drawn_out_mv, place) - mean_mv) / min(self._sizes[group], TEMPLATE_BEATS)
+        qrs_mv = self._groups_qrs_mv[group]
+        centred_mv = qrs_mv - np.add.reduce(qrs_mv) / max(len(qrs_mv), 1)
+        self._weights[:, group] = self._nearness / max(math.sqrt(centred_mv @ centred_mv), FLAT_MV)
         return group if is_alike else ~group
-
-
-def _shifted(beat_mv: np.ndarray, shift: int) -> np.ndarray:
-    """`beat_mv` (samples,) with sample `shift` moved to 0; what lies beyond its ends repeats the last sample there."""
-    if shift == 0:
-        return beat_mv
-    shifted_mv = np.empty_like(beat_mv)
-    if shift > 0:
-        shifted_mv[:-shift], shifted_mv[-shift:] = beat_mv[shift:], beat_mv[-1]
-    else:
-        shifted_mv[-shift:], shifted_mv[:-shift] = beat_mv[:shift], beat_mv[0]
-    return shifted_mv
 
 
 def centred_unit(rows: np.ndarray) -> np.ndarray:

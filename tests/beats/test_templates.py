@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from deep_ecg.beats import templates
 from deep_ecg.beats.shape import cut_windows
 from deep_ecg.beats.templates import RunningTemplate
 
@@ -16,11 +15,12 @@ def templates_of(beats_mv, qrs=slice(110, 171), block_beats=256):
     return RunningTemplate(280, qrs, 360.0).steps(beats_mv, block_beats)
 
 
-def test_an_aligned_beat_is_shifted_and_repeats_its_last_sample():
-    late = np.roll(NARROW, 12) + 0.001 * T / 140
-    aligned_mv, templates_mv, _ = templates_of(np.stack([NARROW, late]))
+@pytest.mark.parametrize("late, expected", [(12, [*range(12, 280), *[279] * 12]), (-12, [*[0] * 12, *range(268)])])
+def test_an_aligned_beat_is_shifted_and_repeats_its_last_sample(late, expected):
+    late_mv = np.roll(NARROW, late) + 0.001 * T / 140
+    aligned_mv, templates_mv, _ = templates_of(np.stack([NARROW, late_mv]))
     assert np.array_equal(templates_mv[1], NARROW)
-    assert np.array_equal(aligned_mv[1], np.concatenate([late[12:], np.full(12, late[-1])]))
+    assert np.array_equal(aligned_mv[1], late_mv[expected])
 
 
 def test_a_beat_without_need_is_not_shifted():
@@ -39,11 +39,6 @@ def test_the_template_of_a_beat_is_of_the_beats_before_it():
         other_aligned_mv, other_templates_mv, _ = templates_of(changed, slice(110, 170))
         assert np.array_equal(other_templates_mv[: beat + 1], templates_mv[: beat + 1])
         assert np.array_equal(other_aligned_mv[:beat], aligned_mv[:beat])
-
-
-@pytest.mark.parametrize("shift, expected", [(0, "abcde"), (2, "cdeee"), (-2, "aaabc"), (4, "eeeee")])
-def test_a_shifted_beat_by_hand(shift, expected):
-    assert "".join(templates._shifted(np.array(list("abcde")), shift)) == expected
 
 
 def test_templates_of_a_stream_are_those_of_the_record(record, annotation):
