@@ -29,6 +29,7 @@ AAMI_SYMBOLS = (
 )
 MODES = ("diagnostic", "causal")
 DATA_SOURCES = ("auto", "local", "physionet", "synthetic")
+DEVICES = ("auto", "cpu", "cuda")
 DATABASES = ("mitdb", "svdb", "cinc2017", "afdb", "vitaldb_arrdb")  # the table is deep_ecg/records/databases.py
 
 
@@ -147,6 +148,7 @@ class Config:
     batch_size: int = 128
     weight_decay: float = 1e-3
     dropout: float = 0.3
+    device: str = "auto"  # what trains: "cpu", "cuda" (a GPU), or "auto": a GPU where there is one
     threads: int = 0  # how many processes work side by side, one thread each, 0: one a core; no result depends on it
 
     # Decision ---------------------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ class Config:
     second_lead: bool = True  # diagnostic `predict` averages what the network makes of two leads, where there are two
 
     def __post_init__(self):
-        choices = {"mode": MODES, "preset": tuple(PRESETS), "data_source": DATA_SOURCES}
+        choices = {"mode": MODES, "preset": tuple(PRESETS), "data_source": DATA_SOURCES, "device": DEVICES}
         check_settings(self, choices, CLASSES, DATABASES)
 
     @property

@@ -25,6 +25,7 @@ from config import (
     DATA_DIR_VARIABLE,
     DATA_SOURCES,
     DATABASES,
+    DEVICES,
     MODES,
     PRESETS,
     Config,
@@ -61,11 +62,13 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     from deep_ecg.records.databases import BEATS, RECORDS
     from deep_ecg.scoring.report import int8_line
     from deep_ecg.system.workers import worker_pool
+    from deep_ecg.training.device import device_of
     from deep_ecg.training.enough import check_enough
     from deep_ecg.training.pictures import draw_run
     from deep_ecg.training.runs import assess_all, finish, train_all
     from quantize import int8_report
 
+    device = device_of(config.device)
     if not processes.is_first():
         return help_train(config)
     progress, stages = console.interactive(), console.Stages(6)
@@ -93,7 +96,8 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
             for warning in warnings:
                 print(f"      warning: {warning}", flush=True)
             processes.wait()
-        with stages("train", f"Train: {config.preset} network, {config.mode} mode, seeds {list(config.seeds)}"):
+        about = f"{config.preset} network, {config.mode} mode, seeds {list(config.seeds)}, on {device.type}"
+        with stages("train", f"Train: {about}"):
             load = partial(load_training, source, config)
             validation, *trained = train_all(config, source, load, folder, fresh, workers)
         with stages("evaluate", f"Evaluate on {name_of_test(config.test_records)}, opened only now"):
@@ -259,6 +263,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="train once a seed and report mean and sd")
     top.add_argument("--epochs", type=int, metavar="N", help="passes over the beats (default: as the preset has)")
     top.add_argument("--replays", type=int, metavar="N", help="of each training record (0: train on the records alone)")
+    top.add_argument("--device", choices=DEVICES, help="what trains (auto: a GPU where there is one)")
     top.add_argument("--name", help="folder of the run under runs/ (default MODE-PRESET)")
     top.add_argument("--fresh", action="store_true", help="do not go on from an interrupted training")
     group = top.add_subparsers(title="commands", metavar="COMMAND")

@@ -53,7 +53,7 @@ class QuickDropout(nn.Dropout):
         """Values (batch, any) -> the same shape."""
         if not self.training:
             return values
-        kept = torch.randint(2**15, values.shape, dtype=torch.int16) >= round(self.p * 2**15)
+        kept = torch.randint(2**15, values.shape, dtype=torch.int16, device=values.device) >= round(self.p * 2**15)
         return values * (kept * (1 / (1 - self.p)))
 
 
@@ -140,7 +140,7 @@ class HybridECGNet(nn.Module):
         All of a beat's waveform or nothing, and not scaled up: the head must know both cases. Nothing is seen of beats
         without a signal, whose windows are 0.
         """
-        shown = torch.randperm(len(windows))[round(len(windows) * self.wave_dropout) :]
+        shown = torch.randperm(len(windows), device=windows.device)[round(len(windows) * self.wave_dropout) :]
         shown = shown[windows[shown, 0].any(dim=1)]
         wave = self._wave(windows[shown])
         return wave.new_zeros(len(windows), wave.shape[1]).index_copy(0, shown, wave)

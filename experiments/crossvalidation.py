@@ -36,6 +36,7 @@ from deep_ecg.system.json_files import write_json
 from deep_ecg.system.text import markdown_table, mean_sd_text
 from deep_ecg.system.workers import run_jobs
 from deep_ecg.training import engine, experiment
+from deep_ecg.training.device import device_of
 from dsp_filters import resample
 from experiments import noise
 from loss import FocalLoss
@@ -173,7 +174,8 @@ def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Seque
 
     Replays of the patients that share a fold of FOLDS with one of `fold` may hold its V beats: they are left out, too.
     """
-    engine.seed_everything(seed)
+    device = device_of(config.device)
+    engine.seed_everything(seed, device)
     columns = [i for i, name in enumerate(FEATURES[config.mode]) if name not in idea.without]
     arguments = experiment.hybrid_arguments(config)
     arguments |= {"feature_count": len(columns), "input_channels": idea.channels} | idea.network
@@ -187,7 +189,7 @@ def _held_out(config: Config, source: Source, idea: Idea, seed: int, fold: Seque
         replays = _shown(replays.where(~np.isin(replays.records, mates)), columns, idea.channels)
     train_on = experiment.training_tensors(recorded, replays, np.unique(recorded.records).tolist())
     schedule = replace(experiment.schedule_of(config), **idea.schedule)
-    engine.fit(model, train_on, None, FocalLoss(config.focal_gamma), schedule, seed)
+    engine.fit(model, train_on, None, FocalLoss(config.focal_gamma), schedule, seed, device=device)
     made = [make(source, fold, config) for make in (dense_beats, second_lead_beats, noisy_beats)]
     tested = (ds1.of(fold), *(_shown(beats, columns, idea.channels) if beats else ds1.of(()) for beats in made))
     proba = [experiment.network_proba(model, DecisionSettings.of(config), beats) for beats in tested]

@@ -18,24 +18,30 @@ from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import atomic_file
 from deep_ecg.system.progress import counted
 
+CPU = torch.device("cpu")
 PREDICT_BATCH = 256  # what stays in the processor's cache
 BATCHES_WORTH_A_BAR = 50
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def predict_logits(model: nn.Module, windows: Tensor, features: Tensor) -> Tensor:
+def predict_logits(model: nn.Module, windows: Tensor, features: Tensor, device: torch.device = CPU) -> Tensor:
     """Logits (n, classes) of windows (n, channels, samples) and features (n, count), in evaluation mode.
 
-    Batches are shared among torch's threads, one each, so that the bits do not depend on how many there are.
+    The `model` is on the `device`. Batches are shared among torch's threads, one each, so that the bits do not depend
+    on how many there are.
     """
     if model.training:
         model.eval()
     if len(windows) <= PREDICT_BATCH:
         with _single_threaded(), torch.inference_mode():
-            return model(windows, features)
-    run = torch.inference_mode()(model)
+            return model(windows.to(device), features.to(device)).cpu()
     batches = windows.split(PREDICT_BATCH), features.split(PREDICT_BATCH)
     count = len(batches[0])
+
+    @torch.inference_mode()
+    def run(some_windows: Tensor, some_features: Tensor) -> Tensor:
+        return model(some_windows.to(device), some_features.to(device)).cpu()
+
     bar = count >= BATCHES_WORTH_A_BAR and sys.stderr.isatty()
     with _single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
         return torch.cat(list(counted(pool.map(run, *batches), "labelling beats", count, "batches", bar)))
@@ -144,7 +150,7 @@ def read_torch_file(path: Path) -> dict:
     """
     try:
         guard.check_stored(path)
-        return torch.load(path, weights_only=True)
+        return torch.load(path, weights_only=True, map_location=CPU)
     except FileNotFoundError:
         raise DeepECGError(f"checkpoint {path} is missing: train one with `python main.py`") from None
     except Exception as error:  # torch raises whatever its unpickler stumbles over

@@ -146,6 +146,7 @@ def _run_section(report: dict) -> list[str]:
         "Parameters": None if report.get("parameters") is None else number(report["parameters"]),
         "Kept beats": ", ".join(f"{KEPT[name]} {number(count)}" for name, count in kept.items()) or None,
         "Threads": report.get("threads"),
+        "Device": report.get("device"),
         "Versions": ", ".join(f"{name} {version}" for name, version in versions.items()) or None,
     }
     rows = [[name, value] for name, value in facts.items() if value is not None]

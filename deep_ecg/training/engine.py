@@ -12,7 +12,7 @@ import torch
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
-from deep_ecg.networks.torch_network import predict_logits, read_torch_file, write_torch_file
+from deep_ecg.networks.torch_network import CPU, predict_logits, read_torch_file, write_torch_file
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.progress import telling
 from deep_ecg.training import processes
@@ -76,15 +76,15 @@ class BeatTensors:
         self.strata = self.labels if strata is None else torch.from_numpy(strata)
 
 
-def seed_everything(seed: int):
+def seed_everything(seed: int, device: torch.device = CPU):
     """Seeds Python, NumPy and torch, asks for deterministic algorithms and for TRAINING_THREADS threads.
 
-    The same seed and machine then give the same bits.
+    The same seed and machine then give the same bits, but on a GPU: it has no such algorithm for each step.
     """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(device.type == "cpu")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs 6 % of a training; nothing reads such memory
     torch.set_num_threads(TRAINING_THREADS)
 
@@ -100,37 +100,42 @@ def fit(
     fingerprint: str = "",
     tell: Callable[[str], None] = lambda line: None,
     on_epoch: Callable[[dict], None] | None = None,
+    device: torch.device = CPU,
 ) -> History:
     """Trains `model` in place for all epochs of `schedule` and leaves the averaged weights in it.
+
+    The beats stay in the memory of the processor, to which the model returns; the arithmetic is done by the `device`.
 
     `validation` is scored after each epoch where it is given; nothing is chosen by it. Within an epoch `tell` gets a
     line every few seconds, after it `on_epoch` its entry of the history. With `state_path`, everything needed to go on
     is written there after each epoch, and a state with the same `fingerprint` found there is gone on from: the result
     is the same to the bit as without the interruption. The state is removed by the caller when its results are safe.
     """
-    run = _Run(model, train, schedule, seed)
+    run = _Run(model.to(device), train, schedule, seed, device)
+    loss_function = loss_function.to(device)
     if state_path is not None:
         run.restore(state_path, fingerprint)
     while run.epoch < schedule.epochs:
         entry = run.train_epoch(train, loss_function, tell)
         if validation is not None:
-            entry |= validate(run.averaged, validation, loss_function)
+            entry |= validate(run.averaged, validation, loss_function, device)
         run.finish_epoch(entry)
         if state_path is not None:
             run.store(state_path, fingerprint)
         if on_epoch is not None:
             on_epoch(entry)
     model.load_state_dict(run.averaged.state_dict())
+    model.to(CPU)
     return run.history
 
 
-def validate(model: nn.Module, data: BeatTensors, loss_function: nn.Module) -> dict:
-    """Loss, accuracy, S F1 and V F1 of `model` on `data` as val_loss, val_accuracy, val_s_f1, val_v_f1."""
-    logits = predict_logits(model, cast(Tensor, data.windows), data.features)
+def validate(model: nn.Module, data: BeatTensors, loss_function: nn.Module, device: torch.device = CPU) -> dict:
+    """Loss, accuracy, S F1 and V F1 of `model`, on the `device`, as val_loss, val_accuracy, val_s_f1, val_v_f1."""
+    logits = predict_logits(model, cast(Tensor, data.windows), data.features, device)
     predicted = logits.argmax(dim=1).numpy()
     f1 = f1_score(data.labels.numpy(), predicted, labels=[1, 2], average=None, zero_division=0)
     return {
-        "val_loss": float(loss_function(logits, data.labels)),
+        "val_loss": float(loss_function(logits.to(device), data.labels.to(device))),
         "val_accuracy": float((predicted == data.labels.numpy()).mean()),
         "val_s_f1": float(f1[0]),
         "val_v_f1": float(f1[1]),
@@ -140,8 +145,10 @@ def validate(model: nn.Module, data: BeatTensors, loss_function: nn.Module) -> d
 class _Run:
     """The state of one training: all that a resumed one needs."""
 
-    def __init__(self, model: nn.Module, train: BeatTensors, schedule: Schedule, seed: int):
-        self.model, self.schedule = model, schedule
+    def __init__(
+        self, model: nn.Module, train: BeatTensors, schedule: Schedule, seed: int, device: torch.device = CPU
+    ):
+        self.model, self.schedule, self.device = model, schedule, device
         self.shared = processes.joined(model, seed)
         self.averaged = copy.deepcopy(model)
         self.generator = torch.Generator().manual_seed(processes.own_seed(seed))
@@ -184,7 +191,9 @@ class _Run:
 
         for batch in telling(range(self.batches), tell_share):
             index = order[batch * self.own_batch : (batch + 1) * self.own_batch]
-            loss = loss_function(self.shared(train.windows[index], train.features[index]), train.labels[index])
+            beats = train.windows[index], train.features[index], train.labels[index]
+            windows, features, labels = (part.to(self.device) for part in beats)
+            loss = loss_function(self.shared(windows, features), labels)
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
@@ -214,11 +223,14 @@ class _Run:
             "fingerprint": fingerprint,
             "epoch": self.epoch,
             "history": vars(self.history),
-            "random": processes.gathered([torch.get_rng_state(), self.generator.get_state()]),
+            "random": processes.gathered([self._dropout_state(), self.generator.get_state()]),
             **{name: getattr(self, name).state_dict() for name in _STATEFUL},
         }
         if processes.is_first():
             write_torch_file(path, state)
+
+    def _dropout_state(self) -> Tensor:
+        return torch.get_rng_state() if self.device == CPU else torch.cuda.get_rng_state()
 
     def restore(self, path: Path, fingerprint: str):
         own = read_torch_file(path) if processes.is_first() and path.exists() else None
@@ -229,7 +241,7 @@ class _Run:
             for name in _STATEFUL:
                 getattr(self, name).load_state_dict(state[name])
             dropout, order = state["random"][processes.rank()]
-            torch.set_rng_state(dropout)
+            torch.set_rng_state(dropout) if self.device == CPU else torch.cuda.set_rng_state(dropout)
             self.generator.set_state(order)
             self.history = History(**state["history"])
             self.epoch = state["epoch"]

@@ -32,6 +32,7 @@ from deep_ecg.scoring.held_out import beat_scores, called_by_record_label
 from deep_ecg.scoring.measures import evaluate_beats, majority_baseline, prematurity_baseline
 from deep_ecg.system.machine import versions
 from deep_ecg.training import engine, processes
+from deep_ecg.training.device import device_of
 from loss import FocalLoss
 from model import FeatureMLP, HybridECGNet
 
@@ -96,8 +97,8 @@ def train(
     that was interrupted goes on from there when nothing that it depends on has changed. `say` gets a line after each
     epoch, and every few seconds.
     """
-    start, first = time.perf_counter(), processes.is_first()
-    engine.seed_everything(seed)
+    start, first, device = time.perf_counter(), processes.is_first(), device_of(config.device)
+    engine.seed_everything(seed, device)
     arguments = arguments or hybrid_arguments(config)
     model = network(**arguments)
     patients = processes.share_of(ds1.records[~np.isin(ds1.records, held_out)])
@@ -107,7 +108,7 @@ def train(
     processes.pool_normalisation(normalised, len(features))
     unseen = ds1.of(held_out)
     validation = engine.BeatTensors(unseen.windows, unseen.features, unseen.labels) if held_out and first else None
-    identity = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
+    identity = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions(), device.type]
 
     def learn(train_on: engine.BeatTensors, schedule: engine.Schedule, state: str, about: str) -> list[dict]:
         return engine.fit(
@@ -121,6 +122,7 @@ def train(
             fingerprint=_fingerprint(train_on, [*identity, repr(schedule)]),
             tell=lambda line: say(about + line),
             on_epoch=lambda entry: say(about + epoch_line(entry)),
+            device=device,
         ).epochs
 
     epochs = learn(training_tensors(ds1, replays, patients), schedule_of(config), STATES[0], "")
@@ -228,6 +230,7 @@ def assess(trained: Trained, config: Config, source: Source, ds1: Beats, ds2: Be
         "data_folder": str(source.folder),
         "seed": trained.seed,
         "threads": engine.TRAINING_THREADS,
+        "device": device_of(config.device).type,
         **scored,
         "kept_beats": {"ds1": len(ds1), "ds2": len(ds2)},
         "training": {
