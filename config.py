@@ -148,6 +148,7 @@ class Config:
     batch_size: int = 128
     weight_decay: float = 1e-3
     dropout: float = 0.3
+    validation_share: float = 0.5  # of these beats, shown by an epoch of the training without the validation records
     device: str = "auto"  # what trains: "cpu", "cuda" (a GPU), or "auto": a GPU where there is one
     threads: int = 0  # how many processes work side by side, one thread each, 0: one a core; no result depends on it
 

@@ -72,6 +72,9 @@ NAN, INFINITE = float("nan"), float("inf")
         ("weight_decay", -1e-3),
         ("dropout", 1.0),
         ("dropout", -0.1),
+        ("validation_share", 0.0),
+        ("validation_share", 1.1),
+        ("device", "gpu"),
         ("threads", -1),
     ],
 )

@@ -44,7 +44,8 @@ def predict_logits(model: nn.Module, windows: Tensor, features: Tensor, device: 
 
     bar = count >= BATCHES_WORTH_A_BAR and sys.stderr.isatty()
     with _single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
-        return torch.cat(list(counted(pool.map(run, *batches), "labelling beats", count, "batches", bar)))
+        parts = counted(pool.map(run, *batches), "labelling beats", count, "batches", bar)
+        return torch.cat([part.clone() for part in parts])  # kept where they were made, they would keep all around them
 
 
 @contextmanager

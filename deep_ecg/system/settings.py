@@ -72,6 +72,7 @@ def _check_numbers(config, classes: int):
         ("record_shares", _are_shares(config.record_shares, classes), "five shares from 0 to 1, of N S V F Q"),
         ("replay_shares", _are_shares(config.replay_shares, classes), "five shares from 0 to 1, of N S V F Q"),
         ("open_replay_shares", _are_shares(config.open_replay_shares, classes), "five shares from 0 to 1"),
+        ("validation_share", 0 < config.validation_share <= 1, "above 0 to 1"),
         ("open_rate", 0 < config.open_rate <= 1, "above 0 to 1"),
         ("open_weight", 0 <= config.open_weight <= 1, "from 0 to 1"),
         ("batch_size", config.batch_size >= 2, "2 or more"),

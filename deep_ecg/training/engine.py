@@ -4,15 +4,16 @@ import copy
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import unwrap
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
 from deep_ecg.networks.torch_network import CPU, predict_logits, read_torch_file, write_torch_file
+from deep_ecg.scoring.measures import class_metrics, confusion
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.progress import telling
 from deep_ecg.training import processes
@@ -84,7 +85,7 @@ def seed_everything(seed: int, device: torch.device = CPU):
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    torch.set_deterministic_debug_mode("error" if device == CPU else "default")  # loads no compiler, as others do
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs 6 % of a training; nothing reads such memory
     torch.set_num_threads(TRAINING_THREADS)
 
@@ -132,22 +133,30 @@ def fit(
 def validate(model: nn.Module, data: BeatTensors, loss_function: nn.Module, device: torch.device = CPU) -> dict:
     """Loss, accuracy, S F1 and V F1 of `model`, on the `device`, as val_loss, val_accuracy, val_s_f1, val_v_f1."""
     logits = predict_logits(model, cast(Tensor, data.windows), data.features, device)
-    predicted = logits.argmax(dim=1).numpy()
-    f1 = f1_score(data.labels.numpy(), predicted, labels=[1, 2], average=None, zero_division=0)
+    matrix = confusion(data.labels.numpy(), logits.argmax(dim=1).numpy())
+    scores = class_metrics(matrix)
     return {
         "val_loss": float(loss_function(logits.to(device), data.labels.to(device))),
-        "val_accuracy": float((predicted == data.labels.numpy()).mean()),
-        "val_s_f1": float(f1[0]),
-        "val_v_f1": float(f1[1]),
+        "val_accuracy": float(np.trace(matrix) / matrix.sum()),
+        "val_s_f1": scores["S"]["f1"] or 0.0,
+        "val_v_f1": scores["V"]["f1"] or 0.0,
     }
+
+
+class _AdamW(torch.optim.AdamW):
+    """AdamW without what torch wraps its methods in for torch.compile: that is loaded by it, for seconds and memory."""
+
+    add_param_group = unwrap(torch.optim.AdamW.add_param_group)
+    zero_grad = unwrap(torch.optim.AdamW.zero_grad)
+    state_dict = unwrap(torch.optim.AdamW.state_dict)
+    load_state_dict = unwrap(torch.optim.AdamW.load_state_dict)
+    step = torch.no_grad()(unwrap(torch.optim.AdamW.step))
 
 
 class _Run:
     """The state of one training: all that a resumed one needs."""
 
-    def __init__(
-        self, model: nn.Module, train: BeatTensors, schedule: Schedule, seed: int, device: torch.device = CPU
-    ):
+    def __init__(self, model: nn.Module, train: BeatTensors, schedule: Schedule, seed: int, device: torch.device = CPU):
         self.model, self.schedule, self.device = model, schedule, device
         self.shared = processes.joined(model, seed)
         self.averaged = copy.deepcopy(model)
@@ -160,7 +169,7 @@ class _Run:
         if self.batches == 0:
             raise DeepECGError(f"setting batch_size = {schedule.batch_size} is more than the {beats} training beats")
         self.own_batch = processes.part_of(schedule.batch_size)
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = _AdamW(
             model.parameters(), schedule.learning_rate, weight_decay=schedule.weight_decay, fused=True
         )
         self.scheduler = torch.optim.lr_scheduler.OneCycleLR(

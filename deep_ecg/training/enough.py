@@ -20,6 +20,8 @@ def check_enough(recorded: Beats, replays: Beats | None, config: Config) -> list
     """
     for held_out in ((), config.validation_records):
         shown = beats_an_epoch(recorded, replays, config, held_out)
+        if held_out:
+            shown = int(shown * config.validation_share)
         if shown < config.batch_size:
             left = f" left without the validation records {', '.join(held_out)}" if held_out else ""
             raise DeepECGError(

@@ -85,17 +85,18 @@ def train(
     say: Callable[[str], None] = print,
     held_out: Sequence[str] = (),
     others: Sequence[Beats] = (),
+    share: float = 1.0,
 ) -> Trained:
     """Trains one network on the patients of DS1 and their `replays`, for the fixed number of epochs of the preset.
 
     `others` are beats of other databases, those of `config.databases`. With these the network is then trained on
     everything, at a lower rate, and its weights become the mean of those before and after, `config.open_weight` of the
     latter: so it does not forget what DS1 alone shows (Wortsman et al., CVPR 2022: robust fine-tuning). The features
-    are normalised by DS1 all the same. The patients `held_out` are left out of it, replays too, and scored after each
-    epoch; nothing is chosen by that. Where processes train together (processes.py), this one has its share of the
-    patients, and the first one writes. Writes `folder`/checkpoint.pt, and one of STATES after every epoch: a training
-    that was interrupted goes on from there when nothing that it depends on has changed. `say` gets a line after each
-    epoch, and every few seconds.
+    are normalised by DS1 all the same. An epoch shows a `share` of the beats that `config` says. The patients
+    `held_out` are left out of it, replays too, and scored after each epoch; nothing is chosen by that. Where processes
+    train together (processes.py), this one has its share of the patients, and the first one writes. Writes
+    `folder`/checkpoint.pt, and one of STATES after every epoch: a training that was interrupted goes on from there when
+    nothing that it depends on has changed. `say` gets a line after each epoch, and every few seconds.
     """
     start, first, device = time.perf_counter(), processes.is_first(), device_of(config.device)
     engine.seed_everything(seed, device)
@@ -108,7 +109,8 @@ def train(
     processes.pool_normalisation(normalised, len(features))
     unseen = ds1.of(held_out)
     validation = engine.BeatTensors(unseen.windows, unseen.features, unseen.labels) if held_out and first else None
-    identity = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions(), device.type]
+    identity = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
+    identity += [device.type, share]
 
     def learn(train_on: engine.BeatTensors, schedule: engine.Schedule, state: str, about: str) -> list[dict]:
         return engine.fit(
@@ -116,7 +118,7 @@ def train(
             train_on,
             validation,
             FocalLoss(config.focal_gamma),
-            schedule,
+            replace(schedule, shares=tuple(share * one for one in schedule.shares)),
             seed,
             state_path=folder / state,
             fingerprint=_fingerprint(train_on, [*identity, repr(schedule)]),

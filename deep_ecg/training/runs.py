@@ -29,9 +29,9 @@ def train_all(
 ) -> list[Trained]:
     """Trains every seed, and the first once more without the validation patients, to see it generalise.
 
-    Side by side by `workers`, one thread each, in folders of their own, or one after the other where processes share
-    each of them; goes on from an interrupted training unless the user wants it afresh. The first result is that of the
-    validation.
+    That one shows `config.validation_share` of the beats: it is for its curve alone. Side by side by `workers`, one
+    thread each, in folders of their own, or one after the other where processes share each of them; goes on from an
+    interrupted training unless the user wants it afresh. The first result is that of the validation.
     """
     first, unseen = config.seeds[0], config.validation_records
     jobs = [(first, folder / "validation" / f"seed-{first}", f"without {', '.join(unseen)}", unseen)]
@@ -66,7 +66,8 @@ def train_one(
 
     with repeated(lambda: say("reading its beats")):
         beats, replays, others = load()
-    return train(config, source, beats, replays, seed, folder, say=say, held_out=held_out, others=others)
+    share = config.validation_share if held_out else 1.0
+    return train(config, source, beats, replays, seed, folder, say=say, held_out=held_out, others=others, share=share)
 
 
 def assess_all(

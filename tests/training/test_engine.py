@@ -1,6 +1,8 @@
 """Tests of engine.py: reproducible training, interruption and resumption, what is kept, checkpoints."""
 
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from deep_ecg.training import engine
 from deep_ecg.training.engine import BeatTensors, Schedule
 from loss import FocalLoss
 from model import HybridECGNet
+from tests.support import ROOT
 from tests.support.networks import described
 
 SMALL = {"feature_count": 3, "channels": [4, 4, 4], "flatten": False, "feature_hidden": 4, "hidden": 8} | {
@@ -134,6 +137,14 @@ def test_lines_within_an_epoch_say_how_far_it_is(training, validation, monkeypat
     fit(network(), training, validation, replace(SCHEDULE, epochs=2), tell=told.append)
     assert told[:6] == [f"epoch 1 of 2, {percent} %" for percent in (0, 16, 33, 50, 66, 83)]
     assert len(told) == 12 and told[-1] == "epoch 2 of 2, 83 %"
+
+
+def test_a_training_loads_no_compiler():
+    """Torch's own AdamW does, and its switch to deterministic algorithms."""
+    program = "from tests.training.test_engine import *; fit(network(), BeatTensors(*toy_beats(192, seed=1)), None)"
+    loaded = "import sys; print([name for name in ('torch._dynamo', 'torch._inductor') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", f"{program}; {loaded}"], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[]\n", done.stderr
 
 
 def test_threads_and_seed_are_set():

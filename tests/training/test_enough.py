@@ -30,8 +30,8 @@ def test_fewer_beats_than_a_batch_are_an_error_before_training():
 
 
 def test_the_training_without_the_validation_records_needs_a_batch_too():
-    """Of 150 beats 75 are of record 1."""
-    refused(lambda: check_enough(beats_of(150, 2), None, Config(**ALL)), "75 an epoch", "validation records 1", "128")
+    """Of 150 beats 75 are of record 1, and half of the others is shown."""
+    refused(lambda: check_enough(beats_of(150, 2), None, Config(**ALL)), "37 an epoch", "validation records 1", "128")
 
 
 def test_replays_count_by_their_share():
