@@ -81,32 +81,33 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
         name or f"{protocol}{config.mode}-{config.preset}{'-SYNTHETIC' * source.synthetic}"
     )
     check_writable(folder)
-    with locked(folder), worker_pool(config.threads) as workers:  # for all of it: its processes take seconds to start
-        with stages("beats", "Beats of the records to train on, and replays of these in other rhythms"):
-            ds1 = load_beats(source, config.train_records, config, progress, workers)
-            print(f"      {describe_beats(ds1)}")
-            replays = None
-            if config.replays:
-                replays = load_replays(source, config.train_records, config, progress, workers)
-                print(f"      {describe_beats(replays)}, replayed")
-            for other in others:
-                beats = load_database(other, other.train, config, progress, workers)
-                print(f"      {describe_beats(beats)}, of {other.name}")
-            warnings = check_enough(ds1, replays, config)
-            for warning in warnings:
-                print(f"      warning: {warning}", flush=True)
-            processes.wait()
-        about = f"{config.preset} network, {config.mode} mode, seeds {list(config.seeds)}, on {device.type}"
-        with stages("train", f"Train: {about}"):
-            load = partial(load_training, source, config)
-            validation, *trained = train_all(config, source, load, folder, fresh, workers)
-        with stages("evaluate", f"Evaluate on {name_of_test(config.test_records)}, opened only now"):
-            ds2 = load_beats(source, config.test_records, config, progress, workers)
-            print(f"      {describe_beats(ds2)}")
-            reports, proba, shown = assess_all(trained, validation, config, source, ds1, ds2)
-            for other in others:
-                if other.teaches in (BEATS, RECORDS):
-                    assess_held_out(trained, reports, other, config, progress, workers)
+    with locked(folder):
+        with worker_pool(config.threads) as workers:  # one for all of it: its processes take seconds to start
+            with stages("beats", "Beats of the records to train on, and replays of these in other rhythms"):
+                ds1 = load_beats(source, config.train_records, config, progress, workers)
+                print(f"      {describe_beats(ds1)}")
+                replays = None
+                if config.replays:
+                    replays = load_replays(source, config.train_records, config, progress, workers)
+                    print(f"      {describe_beats(replays)}, replayed")
+                for other in others:
+                    beats = load_database(other, other.train, config, progress, workers)
+                    print(f"      {describe_beats(beats)}, of {other.name}")
+                warnings = check_enough(ds1, replays, config)
+                for warning in warnings:
+                    print(f"      warning: {warning}", flush=True)
+                processes.wait()
+            about = f"{config.preset} network, {config.mode} mode, seeds {list(config.seeds)}, on {device.type}"
+            with stages("train", f"Train: {about}"):
+                load = partial(load_training, source, config)
+                validation, *trained = train_all(config, source, load, folder, fresh, workers)
+            with stages("evaluate", f"Evaluate on {name_of_test(config.test_records)}, opened only now"):
+                ds2 = load_beats(source, config.test_records, config, progress, workers)
+                print(f"      {describe_beats(ds2)}")
+                reports, proba, shown = assess_all(trained, validation, config, source, ds1, ds2)
+                for other in others:
+                    if other.teaches in (BEATS, RECORDS):
+                        assess_held_out(trained, reports, other, config, progress, workers)
         with stages("figures", f"Figures of seed {trained[shown].seed}"):
             pictures = draw_run(folder, config, source, trained[shown], reports[shown], proba[shown], ds1, ds2)
             reports[shown] |= {"figures": pictures, "warnings": warnings}
