@@ -57,13 +57,12 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     interrupted training unless `fresh`. Of several processes (`deep_ecg/training/processes.py`) the first one does
     this, and the others help it train.
     """
-    from data_loader import load_beats, load_database, load_replays, load_training
+    from data_loader import load_beats, load_training
     from deep_ecg.records.database import ingest
     from deep_ecg.records.databases import BEATS, RECORDS
     from deep_ecg.scoring.report import int8_line
     from deep_ecg.system.workers import worker_pool
     from deep_ecg.training.device import device_of
-    from deep_ecg.training.enough import check_enough
     from deep_ecg.training.pictures import draw_run
     from deep_ecg.training.runs import assess_all, finish, train_all
     from quantize import int8_report
@@ -84,18 +83,7 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
     with locked(folder):
         with worker_pool(config.threads) as workers:  # one for all of it: its processes take seconds to start
             with stages("beats", "Beats of the records to train on, and replays of these in other rhythms"):
-                ds1 = load_beats(source, config.train_records, config, progress, workers)
-                print(f"      {describe_beats(ds1)}")
-                replays = None
-                if config.replays:
-                    replays = load_replays(source, config.train_records, config, progress, workers)
-                    print(f"      {describe_beats(replays)}, replayed")
-                for other in others:
-                    beats = load_database(other, other.train, config, progress, workers)
-                    print(f"      {describe_beats(beats)}, of {other.name}")
-                warnings = check_enough(ds1, replays, config)
-                for warning in warnings:
-                    print(f"      warning: {warning}", flush=True)
+                ds1, warnings = prepare(config, source, others, progress, workers)
                 processes.wait()
             about = f"{config.preset} network, {config.mode} mode, seeds {list(config.seeds)}, on {device.type}"
             with stages("train", f"Train: {about}"):
@@ -118,6 +106,28 @@ def run(config: Config, name: str | None = None, fresh: bool = False) -> dict:
         report = finish(folder, [*trained, validation], reports, shown, stages.timings_s())
     print_next(config, source, trained[shown].folder / "checkpoint.pt")
     return report
+
+
+def prepare(
+    config: Config, source: "Source", others: "list[Database]", progress: bool, workers: "Run"
+) -> "tuple[Beats, list[str]]":
+    """Puts all that is trained on into the cache. Returns the recorded beats, and what there is too little of."""
+    from data_loader import load_beats, load_database, load_replays
+    from deep_ecg.training.enough import check_enough
+
+    ds1 = load_beats(source, config.train_records, config, progress, workers)
+    print(f"      {describe_beats(ds1)}")
+    replays = None
+    if config.replays:
+        replays = load_replays(source, config.train_records, config, progress, workers)
+        print(f"      {describe_beats(replays)}, replayed")
+    for other in others:
+        beats = load_database(other, other.train, config, progress, workers)
+        print(f"      {describe_beats(beats)}, of {other.name}")
+    warnings = check_enough(ds1, replays, config)
+    for warning in warnings:
+        print(f"      warning: {warning}", flush=True)
+    return ds1, warnings
 
 
 def others_of(config: Config, source: "Source", progress: bool) -> "list[Database]":
