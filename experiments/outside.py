@@ -1,4 +1,4 @@
-"""The networks that ship on held-out patients of other databases and DS2: what rhythm and a second lead bring.
+"""The networks that ship, on DS2 and other databases: what the rhythm and a second lead bring.
 
 R-peaks of the databases; in CinC 2017, of which a label a record is known, those of the detector. Where the other
 databases are is said by DEEP_ECG_SVDB_DIR and DEEP_ECG_CINC2017_DIR or config.py. Takes some minutes.

@@ -75,7 +75,7 @@ def watched(monkeypatch):
     monkeypatch.setattr(crossvalidation, "load_replays", lambda *arguments: named_beats(5, 1000))
     for made in ("dense_beats", "second_lead_beats", "noisy_beats"):
         monkeypatch.setattr(crossvalidation, made, lambda *arguments: None)
-    monkeypatch.setattr(engine, "fit", lambda *arguments: fitted.append(arguments))
+    monkeypatch.setattr(engine, "fit", lambda *arguments, device: fitted.append(arguments))
     predict = torch_network.predict_proba
 
     def watched_predict(model, windows, features):

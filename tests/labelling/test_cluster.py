@@ -98,7 +98,7 @@ def data(made, tmp_path, monkeypatch) -> Path:
 
 def files(folder: Path) -> dict[str, bytes]:
     """What is in `folder`, without what a worker was writing when it was killed: the next command there sweeps that."""
-    found = [path for path in folder.rglob("*") if path.is_file() and ".unfinished-" not in path.name]
+    found = [path for path in folder.rglob("*") if path.is_file() and ".unfinished-" not in str(path)]
     return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 

@@ -310,7 +310,7 @@ def test_the_settings_of_a_training_are_kept_but_for_the_lists_of_records():
     said = experiment.describe(dataclasses.replace(EDGE, replays=2, other_leads=("V1",)), SOURCE, 0)
     assert said.leads == ("MLII", "V1") and said.training["replays"] == 2 and said.training["seeds"] == [0]
     names = {field.name for field in dataclasses.fields(Config) if not field.name.endswith("_records")}
-    used = {"preset", "lead", "other_leads", "s_prior_weight", "v_prior_weight", "rhythm_weight"}
+    used = {"preset", "lead", "other_leads", "second_lead", "s_prior_weight", "v_prior_weight", "rhythm_weight"}
     used |= {field.name for field in dataclasses.fields(said.inputs)}
     assert set(said.training) == names - used
 
