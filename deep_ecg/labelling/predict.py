@@ -86,6 +86,7 @@ FIBRILLATION = "atrial fibrillation or flutter"  # the one kind of rhythm that i
 WITH_EDF_LABELS = ("EDF", "BDF")  # formats of records whose labels are written as EDF+ annotations, too
 NO_SETTINGS = TextSettings()
 NOBODY: Mapping[str, str] = {}
+SECOND_LEADS = ("V1", "V5", "V2", "V4")  # in this order, where there are several: those of DS1
 STRIP_S = 20.0  # length of the picture
 BLOCK_BEATS = 2**14  # that are written at once
 END_MARK = b"\0\0"  # of an annotation file
@@ -252,11 +253,10 @@ def label_opened(
     """`label_record` of a record whose header has been read; `tell` as in `detected_beats`."""
     record, synthetic = read_lead(file, classifier, lead)
     annotation = None if peaks is None else _read_peaks(file, record, peaks, config)
-    others = partial(_other_leads, file, record, classifier.description.leads)
     is_averaged = config.second_lead and lead is None and not classifier.inputs.causal
-    second = next(others(), None) if is_averaged else None
+    second = next(_other_leads(file, record, SECOND_LEADS), None) if is_averaged else None
     if annotation is None:
-        found = _detected(file, record, classifier, others(), second, tell)
+        found = _detected(file, record, classifier, second, tell)
     else:
         found = _given(record, annotation, classifier, second, tell)
     labelled = _labelled(record, found, classifier)
@@ -388,20 +388,14 @@ def _check_names(paths: Sequence[Path]):
         seen[name] = path
 
 
-def _detected(
-    file: AnyRecord,
-    record: Record,
-    classifier: Classifier,
-    others: Iterator[Record],
-    second: Record | None,
-    tell: bool,
-) -> LeadBeats:
+def _detected(file: AnyRecord, record: Record, classifier: Classifier, second: Record | None, tell: bool) -> LeadBeats:
     if len(record.signal_mv) < record.fs_hz:
         raise DeepECGError(f"record {file.path} lasts less than a second: a longer one is needed")
     try:
         check_rate(record.fs_hz)
     except DeepECGError as error:
         raise DeepECGError(f"record {file.path}: {error}: resample it, or give the R-peaks with --peaks") from None
+    others = _other_leads(file, record, classifier.description.leads)
     return detected_beats(record, classifier, others, second, tell)
 
 

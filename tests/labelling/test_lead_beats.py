@@ -219,3 +219,11 @@ def test_v_is_less_likely_in_noise_that_no_other_lead_clears_up(mitdb, tmp_path,
         assert 5 < noisy.sum() < 20
         np.testing.assert_allclose(odds[0][noisy], (0.3 if name == "one" else 1) * odds[1][noisy], rtol=1e-4)
         np.testing.assert_allclose(odds[0][~noisy], odds[1][~noisy], rtol=1e-4)
+
+
+def test_of_several_other_leads_that_of_the_chest_is_the_second(mitdb, tmp_path, plain):
+    source = wfdb.rdrecord(str(mitdb / "119"), sampto=30 * FS_HZ, channel_names=["MLII", "V1"])
+    signals_mv = source.p_signal[:, [1, 0, 1]]
+    wfdb.wrsamp("r", FS_HZ, ["mV"] * 3, ["I", "II", "V1"], p_signal=signals_mv, fmt=["16"] * 3, write_dir=str(tmp_path))
+    summary, _ = labelled(str(tmp_path / "r"), tmp_path / "out", "diagnostic", plain)
+    assert (summary["lead"], summary["second_lead"]) == ("II", "V1")
