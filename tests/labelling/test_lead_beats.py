@@ -52,7 +52,8 @@ def written(mitdb: Path, folder: Path, leads: list[str], noisy: list[str]) -> st
 
 def labelled(record: str, folder: Path, mode: str, checkpoint: Path, **options) -> tuple[dict, list[dict]]:
     """The summary and the rows of the table of `record`."""
-    [summary] = predict.predict_records([record], Config(mode=mode), folder, checkpoint=checkpoint, **options)
+    config = Config(mode=mode, second_lead=True)
+    [summary] = predict.predict_records([record], config, folder, checkpoint=checkpoint, **options)
     with open(folder / "r.csv", newline="") as file:
         return summary, list(csv.DictReader(file))
 
@@ -195,7 +196,7 @@ def test_a_setting_has_one_lead_labelled(mitdb, tmp_path, plain):
 
 def test_in_causal_mode_one_lead_is_labelled_as_in_a_stream(mitdb, tmp_path):
     record = written(mitdb, tmp_path, ["MLII", "V1"], [])
-    config = Config(mode="causal", preset="edge")
+    config = Config(mode="causal", preset="edge", second_lead=True)
     [one] = predict.predict_records([record], config, tmp_path / "one")
     [asked] = predict.predict_records([record], config, tmp_path / "asked", lead="MLII")
     assert "second_lead" not in one
