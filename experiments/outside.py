@@ -14,6 +14,7 @@ import numpy as np
 from config import DS2, MODES, PRESETS, Config, with_overrides
 from data_loader import load_beats, load_database
 from deep_ecg.beats.arrays import Beats
+from deep_ecg.labelling.predict import SECOND_LEADS
 from deep_ecg.networks.classifier import Classifier, load_classifier, predict_proba
 from deep_ecg.networks.prior import with_running_prior
 from deep_ecg.records.database import Source, real_source
@@ -24,7 +25,7 @@ from deep_ecg.system.text import markdown_table, number, percent
 
 REPORT = "outside.json"
 OTHERS, SHOWN = ("svdb", "cinc2017"), (Config.mode, Config.preset)
-SECOND_LEADS = {"mitdb": ("V1", "V5", "V2", "V4"), "svdb": ("ECG2",)}  # of each record the one that it has
+SECOND_LEADS_OF = {"mitdb": SECOND_LEADS, "svdb": ("ECG2",)}  # of each record the one that it has
 TOLD = {"without": "without the rhythm", "with": "with the rhythm", "two": "with the rhythm, two leads"}
 GROUPS = {  # patients of DS2 by the headers of their records, and by the database's directory
     "women": "105 111 113 121 123 212 222 228 231 232 234",
@@ -70,12 +71,9 @@ def with_second_lead(
     classifier: Classifier, source: Source, first: tuple[Beats, Beats], of_first: tuple[np.ndarray, np.ndarray]
 ) -> dict[str, dict]:
     """The scores on DS2 and svdb, of whose `first` leads the network says `of_first`, with a second one averaged in."""
-    own, svdb = Config(mode=classifier.description.mode, preset=classifier.description.preset), DATABASES["svdb"]
-    lead, *others = SECOND_LEADS["mitdb"]
-    second = (
-        load_beats(source, DS2, replace(own, lead=lead, other_leads=tuple(others))),
-        load_database(replace(svdb, leads=SECOND_LEADS["svdb"]), svdb.held_out, own),
-    )
+    own = Config(mode=classifier.description.mode, preset=classifier.description.preset)
+    mitdb, svdb = (replace(DATABASES[name], leads=leads) for name, leads in SECOND_LEADS_OF.items())
+    second = load_beats(source, DS2, mitdb.config(own)), load_database(svdb, svdb.held_out, own)
     found, usual = {}, classifier.description.decision.rhythm_weight
     for name, one, other, proba in zip(("DS2", "svdb"), first, second, of_first):
         mean = (proba + predict_proba(classifier.model, other.windows, other.features)) / 2

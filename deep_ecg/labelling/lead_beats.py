@@ -89,8 +89,8 @@ def detected_beats(
                 readings.append(reading)
         if not (states.values >= UNREADABLE).any():
             break
-    beats = [_beats_of(*pair, classifier, tell) for pair in zip(records[1:], readings[1:])]
-    beats.insert(0, _beats_of(record, readings[0], classifier, tell, second))
+    beats = [_beats_of(record, readings[0], classifier, tell, second)]
+    beats += [_beats_of(*pair, classifier, tell) for pair in zip(records[1:], readings[1:])]
     if len(beats) == 1:
         return beats[0]
     return _merged(firsts, records, beats, taken, unread_stretches(record, states))

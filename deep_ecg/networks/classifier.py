@@ -76,8 +76,8 @@ class Classifier:
         others, done = iter(seconds), 0
         for inputs in blocks:
             of_network, other = self._answers(inputs), next(others, None)
-            if other is not None:
-                both = heard[done : done + len(of_network)]
+            both = heard[done : done + len(of_network)]
+            if other is not None and both.any():
                 of_network[both] = (of_network[both] + self._answers(other)[both]) / 2
             of_network[np.flatnonzero(noisy[done : done + len(of_network)]), VENTRICULAR] *= V_IN_NOISE
             done += len(of_network)

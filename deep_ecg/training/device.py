@@ -2,10 +2,11 @@
 
 import torch
 
+from deep_ecg.networks.torch_network import CPU
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.training import processes
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+CUDA = torch.device("cuda:0")
 
 
 def device_of(setting: str) -> torch.device:
