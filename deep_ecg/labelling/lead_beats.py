@@ -18,7 +18,7 @@ from deep_ecg.beats.signal_quality import LOST, NOISY, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs, SignalWatch
 from deep_ecg.beats.whole_record import Reading, read_causal, read_whole
 from deep_ecg.labelling.signal_state import Stretch, lost_before, signal_at, unread_stretches
-from deep_ecg.networks.classifier import NO_BEATS, UNREAD, Classifier
+from deep_ecg.networks.classifier import NOWHERE, UNREAD, Classifier
 from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.wfdb_files import Annotation, Record
 from deep_ecg.system.progress import Pace
@@ -143,7 +143,7 @@ def _beats_of(
         samples = reading.samples[readable]
         annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
         other = None if second is None else _second(second, samples, tell)
-        noisy = NO_BEATS if classifier.inputs.causal else reading.states[samples] == NOISY
+        noisy = NOWHERE if classifier.inputs.causal else reading.states[samples] == NOISY
         found = probabilities(record, annotation, classifier, reading.watch, other, noisy, tell)
         proba[readable], groups[readable] = found
     signal = signal_at(reading.watch, reading.samples, record.fs_hz, reading.states)
@@ -165,7 +165,7 @@ def probabilities(
     classifier: Classifier,
     watch: SignalWatch,
     second: SecondLead | None = None,
-    noisy: np.ndarray = NO_BEATS,
+    noisy: np.ndarray = NOWHERE,
     tell: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """`Classifier.probabilities` of the beats of `record`, of which `watch` has seen all, at those of `annotation`.

@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 
 RUNTIMES = ("fp32", "int8", "torch", "onnx")
 ONNX_FILES = {"fp32": "-fp32.onnx", "int8": ".onnx", "onnx": ".onnx"}  # how the pretrained ones' names end
-UNCLASSIFIABLE, VENTRICULAR = CLASSES.index("Q"), CLASSES.index("V")
+NORMAL, VENTRICULAR, UNCLASSIFIABLE = (CLASSES.index(name) for name in "NVQ")
 UNREAD = np.eye(len(CLASSES))[UNCLASSIFIABLE]  # in the place of probabilities where the signal could not be read
-NO_BEATS = np.zeros(0, np.int64)
+NOWHERE = np.zeros(0, np.int64)  # of no beat
 V_IN_NOISE = 0.3  # what V of a beat in noise is multiplied by: most that are called so there are motion
+SURELY_N = 0.9  # a second lead is not asked about a beat so likely N: no score of DS1 and SVDB changed by it
 SYNTHETIC_NETWORK = "SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only"
 
 
@@ -62,31 +63,33 @@ class Classifier:
         self,
         blocks: Iterable[NetworkInputs],
         seconds: Iterable[NetworkInputs] = (),
-        heard: np.ndarray = NO_BEATS,
-        noisy: np.ndarray = NO_BEATS,
+        heard: np.ndarray = NOWHERE,
+        noisy: np.ndarray = NOWHERE,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated class probabilities (beats, classes) of the beats of one patient, the first of which is new.
 
         They come in `blocks`, of which one is looked at at a time. The groups (beats,) of their inputs, too. Where
         there are `seconds`, blocks of the same beats as another lead shows them, the network's answer to a beat that
-        is `heard` (beats,) there is the mean of those to both. A beat that is `noisy` (beats,), if any is, is less
-        likely V.
+        is `heard` (beats,) there and not surely N is the mean of those to both. A beat that is `noisy` (beats,), if any
+        is, is less likely V.
         """
-        decision, proba, groups = Decision(self.description.decision), [np.zeros((0, len(CLASSES)))], [NO_BEATS]
+        decision, proba, groups = Decision(self.description.decision), [np.zeros((0, len(CLASSES)))], [NOWHERE]
         others, done = iter(seconds), 0
         for inputs in blocks:
-            of_network, other = self._answers(inputs), next(others, None)
-            both = heard[done : done + len(of_network)]
-            if other is not None and both.any():
-                of_network[both] = (of_network[both] + self._answers(other)[both]) / 2
+            of_network = predict_proba(self.model, inputs.windows, inputs.features)
+            if (other := next(others, None)) is not None:
+                self._ask(other, of_network, heard[done : done + len(of_network)])
             of_network[np.flatnonzero(noisy[done : done + len(of_network)]), VENTRICULAR] *= V_IN_NOISE
             done += len(of_network)
             proba.append(decision(of_network, inputs.groups, inputs.rr_s))
             groups.append(inputs.groups)
         return np.concatenate(proba), np.concatenate(groups)
 
-    def _answers(self, inputs: NetworkInputs) -> np.ndarray:
-        return predict_proba(self.model, inputs.windows, inputs.features)
+    def _ask(self, other: NetworkInputs, proba: np.ndarray, heard: np.ndarray):
+        """Takes into `proba` (beats, classes) what `other` shows of those that are `heard` there and not surely N."""
+        both = heard & (proba[:, NORMAL] < SURELY_N)
+        if both.any():
+            proba[both] = (proba[both] + predict_proba(self.model, other.windows[both], other.features[both])) / 2
 
 
 def is_sure(proba: np.ndarray, min_confidence: float) -> np.ndarray:
