@@ -437,20 +437,50 @@ static void tell(struct deep_ecg *ecg, const struct deep_ecg_peak *beat)
         expect(ecg, beat);
 }
 
+/* Whether `logit` is higher than `other` by half of what shows the other to be a P wave, or more. */
+static bool is_higher(int32_t logit, int32_t other)
+{
+    return 2 * (logit - other) >= CLEARLY;
+}
+
 /* `peak` is a beat, and the last one. */
 static void take(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
 {
+    if (peak->step - ecg->last_step <= HELD_STEPS && is_higher(peak->logit, ecg->last_logit))
+        ecg->wary = HELD_BEATS;
+    else if (ecg->wary > 0)
+        ecg->wary--;
     tell(ecg, peak);
     ecg->last_step = peak->step;
     ecg->last_logit = peak->logit;
     ecg->has_refused = false;
 }
 
-/* Tells the beats that `peak` makes known: itself, where it is clearly more of a beat than what is too close before it,
- * a P wave, and before it one that only the pause up to it shows to be one. */
-static void pick(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
+/* `peak` is a beat, and before it one that only the pause up to it shows to be one. */
+static void accept(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
 {
     const int64_t since = peak->step - ecg->last_step, back = peak->step - ecg->refused.step;
+    if (ecg->has_refused && back >= ASIDE && back <= BACK && is_pause(ecg, since)) {
+        tell(ecg, &ecg->refused);
+        remember_steps(ecg, back);
+    } else {
+        remember_steps(ecg, since);
+    }
+    take(ecg, peak);
+}
+
+/* The peak that is held was a beat. */
+static void let_go(struct deep_ecg *ecg)
+{
+    ecg->has_held = false;
+    accept(ecg, &ecg->held);
+}
+
+/* Tells the beats that `peak` makes known: itself, where it is clearly more of a beat than what is too close before it,
+ * a P wave; where such have been of late, a low one is held. */
+static void judge(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
+{
+    const int64_t since = peak->step - ecg->last_step;
     if (since < REFRACTORY) {
         if (since >= SHORTEST && peak->logit >= ecg->last_logit + CLEARLY)
             take(ecg, peak);
@@ -462,13 +492,25 @@ static void pick(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
         ecg->has_refused = ecg->has_refused || since >= ASIDE;
         return;
     }
-    if (ecg->has_refused && back >= ASIDE && back <= BACK && is_pause(ecg, since)) {
-        tell(ecg, &ecg->refused);
-        remember_steps(ecg, back);
-    } else {
-        remember_steps(ecg, since);
+    ecg->has_held = ecg->wary > 0 && 2 * (ecg->last_logit - peak->logit) > CLEARLY;
+    if (ecg->has_held)
+        ecg->held = *peak;
+    else
+        accept(ecg, peak);
+}
+
+/* Tells the beats that `peak` makes known, after what it shows of the one that is held: a P wave, or a beat. */
+static void pick(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
+{
+    if (ecg->has_held && is_higher(peak->logit, ecg->held.logit)) {
+        ecg->has_held = false;
+        ecg->wary = HELD_BEATS;
+    } else if (ecg->has_held) {
+        if (peak->step - ecg->held.step < REFRACTORY)
+            return;
+        let_go(ecg);
     }
-    take(ecg, peak);
+    judge(ecg, peak);
 }
 
 /* The peak of the logit one step before the newest may be a beat, if there is an R-peak near it. */
@@ -519,6 +561,8 @@ static void detect(struct deep_ecg *ecg, float mv)
         ecg->unread_count += ecg->unreadable.reached;
         if (has_peaked(ecg, logits[0]))
             take_peak(ecg);
+        if (ecg->has_held && ecg->held.step + HELD_STEPS < ecg->steps)
+            let_go(ecg);
         ecg->steps++;
     }
 }

@@ -99,6 +99,9 @@ struct deep_ecg {
     uint8_t beat_rr_count;
     bool has_refused;
     struct deep_ecg_peak refused; /* since the last beat */
+    bool has_held;
+    struct deep_ecg_peak held;
+    uint8_t wary; /* beats for which low peaks are still held */
     struct deep_ecg_settled noisy, unreadable;
     uint32_t unread_count, last_unread_count; /* the latter: of the last beat that could be read */
 

@@ -337,7 +337,7 @@ class RPeakNetwork:
         """The beats that the network still owes when the signal has ended, whose quality stays as it was."""
         logits = self._logits.finish()
         self.states = np.full(len(logits), QUALITIES.index(self._settled.quality), np.int8)
-        return self._read(logits[:, 0])
+        return self._read(logits[:, 0]) + self._told(self._pick.let_go(), self._steps)
 
     @property
     def quality(self) -> str:
@@ -353,25 +353,33 @@ class RPeakNetwork:
         unread, beats = self._unread + np.cumsum(self.states == UNREADABLE), []
         self._unread = int(unread[-1])
         for at in peaks_of(row, self._pick.least).tolist():  # known with step `first` + at
+            beats += self._let_go(first + at)
             quality = QUALITIES[self.states[at]]
             beats += self._beats(first + at - 1, float(row[at + 1]), quality, int(unread[at]))
-        return beats
+        return beats + self._let_go(self._steps)
+
+    def _let_go(self, step: int) -> list[RPeak]:
+        """The beats that were held, but for no longer than up to `step`."""
+        until = self._pick.held_until
+        return [] if until is None or until + 1 >= step else self._told(self._pick.let_go(), until + 1)
 
     def _beats(self, step: int, logit: float, quality: str, unread: int) -> list[RPeak]:
         """The beats that the peak `logit` at `step` makes known; none where no R-peak is to be found near it."""
         zero = self._pushed - len(self._signal_mv)
         about = r_about(step, self._logits.delay_steps, self._fs_hz)
         place = None if about < 0 else self._place(self._signal_mv, self._missing, about - zero)
-        known = min(self._logits.needed(step + 1), self._pushed - 1)
         found = [] if place is None else self._pick(Peak(step, logit, zero + place, quality, unread))
-        return [self._told(peak, known) for peak in found if peak.r - self._last_r >= self._apart]
+        return self._told(found, step + 1)
 
-    def _told(self, peak: Peak, known: int) -> RPeak:
-        self._last_r = peak.r
-        beat = RPeak(peak.r, known, peak.quality, peak.unread > self._unread_before)
-        if beat.readable:
-            self._unread_before = peak.unread
-        return beat
+    def _told(self, found: list[Peak], step: int) -> list[RPeak]:
+        """The beats that are `found` with `step`; of two of one QRS complex the first."""
+        known, told = min(self._logits.needed(step), self._pushed - 1), []
+        for peak in found:
+            if peak.r - self._last_r >= self._apart:
+                self._last_r = peak.r
+                told.append(RPeak(peak.r, known, peak.quality, peak.unread > self._unread_before))
+                self._unread_before = peak.unread if told[-1].readable else self._unread_before
+        return told
 
 
 def r_about(step: int, delay_steps: int, fs_hz: float) -> int:

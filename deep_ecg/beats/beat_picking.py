@@ -20,6 +20,11 @@ ASIDE_STEPS = 15  # and so far from the beats around it
 LONGEST_STEPS = 100  # a longer RR interval is not usual: beats are missing there
 BACK_STEPS = 125  # and so long ago at most
 
+# A stream: where P waves are taken for beats, a low peak waits for a higher one soon after it
+HELD_STEPS = 14
+HELD_BEATS = 3  # so many beats after the last such P wave
+
+
 # A whole record: where most beats are doubtful, they are weighed by their rhythm
 AROUND = 17  # beats in which the rhythm is usual
 DOUBT = (1.2, 2.2)  # median logits of beats below which they are doubtful, and above which they are not
@@ -48,7 +53,8 @@ class StreamPicker:
     """Tells beats from other peaks as they come. Those found by looking back into a pause come before the one after it.
 
     `threshold` is the least logit of a beat, `least` that of a peak which a pause can show to have been one. A peak
-    that is higher by `clearly` than the beat just before it shows that one to have been a P wave, and is a beat itself.
+    that is higher by `clearly` than the beat just before it shows that one to have been a P wave, and is a beat itself;
+    for the next beats a peak that is lower than the beat before by half as much is held for a while.
     """
 
     def __init__(self, threshold: float, least: float, clearly: float):
@@ -56,9 +62,29 @@ class StreamPicker:
         self._rr_steps: deque[int] = deque(maxlen=MEMORY)
         self._last, self._last_logit = -BACK_STEPS, 0.0
         self._refused: Peak | None = None  # the highest since the last beat
+        self._held: Peak | None = None
+        self._wary = 0  # beats for which low peaks are still held
+
+    @property
+    def held_until(self) -> int | None:
+        """The step after which the peak that is held, if one is, is a beat: `let_go` tells it."""
+        return None if self._held is None else self._held.step + HELD_STEPS
+
+    def let_go(self) -> list[Peak]:
+        """The beats that the peak that was held makes known, after which none is."""
+        held, self._held = self._held, None
+        return [] if held is None else self._accepted(held)
 
     def __call__(self, peak: Peak) -> list[Peak]:
-        """The beats that `peak` makes known, oldest first."""
+        """The beats that `peak` makes known, oldest first; a peak that is held until before it was let go."""
+        if (held := self._held) is None:
+            return self._judged(peak)
+        if peak.logit >= held.logit + self._clearly / 2:
+            self._held, self._wary = None, HELD_BEATS
+            return self._judged(peak)
+        return [] if peak.step - held.step < REFRACTORY_STEPS else [*self.let_go(), *self._judged(peak)]
+
+    def _judged(self, peak: Peak) -> list[Peak]:
         since = peak.step - self._last
         if since < REFRACTORY_STEPS:
             if since < SHORTEST_STEPS or peak.logit < self._last_logit + self._clearly:
@@ -68,12 +94,21 @@ class StreamPicker:
             if since >= ASIDE_STEPS and (self._refused is None or peak.logit > self._refused.logit):
                 self._refused = peak
             return []
+        if self._wary and peak.logit < self._last_logit - self._clearly / 2:
+            self._held = peak
+            return []
+        return self._accepted(peak)
+
+    def _accepted(self, peak: Peak) -> list[Peak]:
+        since = peak.step - self._last
         found = [peak] if not self._is_pause(since) else [*self._looked_back(peak), peak]
         if (rr_steps := peak.step - (found[0].step if len(found) > 1 else self._last)) < LONGEST_STEPS:
             self._rr_steps.append(rr_steps)
         return self._took(found)
 
     def _took(self, found: list[Peak]) -> list[Peak]:
+        is_soon, higher = found[0].step - self._last <= HELD_STEPS, found[0].logit - self._last_logit
+        self._wary = HELD_BEATS if is_soon and higher >= self._clearly / 2 else max(self._wary - 1, 0)
         self._last, self._last_logit, self._refused = found[-1].step, found[-1].logit, None
         return found
 

@@ -228,6 +228,8 @@ def _r_peak_constants(rate_hz: Fraction, r_peaks: Mapping[str, np.ndarray]) -> d
         "SHORTEST": picking.SHORTEST_STEPS,
         "ASIDE": picking.ASIDE_STEPS,
         "BACK": picking.BACK_STEPS,
+        "HELD_STEPS": picking.HELD_STEPS,
+        "HELD_BEATS": picking.HELD_BEATS,
         "LONGEST": picking.LONGEST_STEPS,
         "PAUSE_FEWEST": picking.FEWEST,
         "PAUSE_TENTHS": float(picking.PAUSE_TENTHS),

@@ -242,7 +242,7 @@ def test_quality_is_that_of_the_stream_in_python(chain, qualities, until):
 
 
 @needs_compiler
-@pytest.mark.parametrize("name", ["114", "116", "203", "207"])
+@pytest.mark.parametrize("name", ["108", "114", "116", "203", "207"])
 def test_real_records_give_the_same_beats(chain, mitdb, name):
     signal_mv = read_record(mitdb / name, "MLII").signal_mv[: 360 * 300].astype(np.float32)
     expected, found = streamed(signal_mv), chain.label(signal_mv)
