@@ -10,8 +10,8 @@ from importlib.util import find_spec
 __version__ = "1.0.0"
 
 OLDEST_PYTHON = (3, 11)
-# What `main.py` imports at once, whatever it is to do; requirements.py has what only some of it needs.
-PACKAGES = "edfio filelock jinja2 joblib matplotlib numpy psutil requests scipy sklearn tqdm wfdb".split()
+# What `main.py` imports whatever it is to do, or to read a record; requirements.py has what only some of it needs.
+PACKAGES = "edfio filelock jinja2 joblib matplotlib numpy onnxruntime psutil requests scipy sklearn tqdm wfdb".split()
 INSTALL = "install requirements.txt (`sh run.sh` does, or `pip install -r requirements.txt`)"
 
 

@@ -5,6 +5,6 @@ Where a package is missing, that ends the program with one line, as it does for 
 
 from deep_ecg import require
 
-PACKAGES = ("onnx", "onnxruntime", "onnxscript", "torch")
+PACKAGES = ("onnx", "onnxscript", "torch")
 
 require(PACKAGES)

@@ -35,6 +35,7 @@ EXPERIMENTS = {  # each name, whose module has _ for -, and what is said after C
     "noise-stress": console.NOTHING_WRITTEN,
     "embedded": console.NOTHING_WRITTEN,
     "archive-speed": console.NOTHING_WRITTEN,
+    "record-speed": console.NOTHING_WRITTEN,
     "growth": console.NOTHING_WRITTEN,
     "torchrun": console.GOES_ON,
     "speed": console.NOTHING_WRITTEN,

@@ -7,18 +7,13 @@ start, and the same once more, when nothing is left to do. Takes some minutes.
 import argparse
 import os
 import platform
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 
 from config import DS1, DS2, Config
 from deep_ecg.records.database import real_source
-from deep_ecg.system.errors import DeepECGError
-from deep_ecg.system.machine import Watch
 from deep_ecg.system.text import markdown_table, number
-from experiments.programs import MAIN
+from experiments.programs import MAIN, timed
 
 REPORT = "archive.json"
 WORKERS = (1, 2)
@@ -38,21 +33,15 @@ def run(options: argparse.Namespace) -> dict:
         for runtime in RUNTIMES:
             for workers in WORKERS:
                 done = Path(scratch) / f"{runtime}-{workers}"
-                first, again = (timed(archive, done, runtime, workers) for _ in range(2))
+                first, again = (labelled(archive, done, runtime, workers) for _ in range(2))
                 report["runs"].append({"runtime": runtime, "workers": workers, "first": first, "again": again})
     return report
 
 
-def timed(archive: Path, out: Path, runtime: str, workers: int) -> dict:
-    """Seconds on the clock and of the processors, and the peak memory of one process, of one command."""
+def labelled(archive: Path, out: Path, runtime: str, workers: int) -> dict[str, float]:
+    """What one command takes: see `programs.timed`."""
     options = ["--runtime", runtime, "--workers", str(workers), "--out", str(out), "--no-report"]
-    started_s = perf_counter()
-    process = subprocess.Popen([sys.executable, MAIN, "predict", str(archive), *options])
-    with Watch(process.pid) as watch:
-        status = process.wait()
-    if status:
-        raise DeepECGError(f"predict ended with status {status}: see the lines above")
-    return {"wall_s": perf_counter() - started_s, "cpu_s": watch.cpu_s, "peak_rss_mb": watch.peak_rss_mb}
+    return timed("predict", MAIN, "predict", str(archive), *options)
 
 
 def table(report: dict) -> list[str]:

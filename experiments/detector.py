@@ -1,17 +1,17 @@
-"""Trains the network of R-peaks and signal quality, and writes it as whole numbers.
+"""Trains the networks of R-peaks and signal quality, and writes them.
 
-It reads DS1 without the records that carry the noise test, and two thirds of SVDB, the 2014 Challenge, TELE and the
-2017 Challenge; the rest of these is for choosing (`detectors`). DS2 stays shut. Both forms are the same network,
-trained to answer 0.1 s late in a stream and 2.4 s late for a whole record. The recordings of 2017 have no R-peaks:
-after a quarter of the training the network marks those of which it is sure, and learns from them too. Takes half an
-hour a form on one core.
+They read DS1 without the records that carry the noise test, and two thirds of SVDB, the 2014 Challenge, TELE and the
+2017 Challenge; the rest of these is for choosing (`detectors`). DS2 stays shut. The causal form answers 0.1 s late and
+is written as whole numbers, that of whole records (`detector_whole`) as ONNX. The recordings of 2017 have no R-peaks:
+after a quarter of the training a network marks those of which it is sure, and learns from them too. Takes half an
+hour a form on two cores.
 """
 
 import argparse
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from time import perf_counter
@@ -21,24 +21,27 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
 
 from config import Config
-from deep_ecg.beats import beat_network
+from deep_ecg.beats import beat_network, record_network
 from deep_ecg.beats.beat_network import FULL, RESIDUAL_LIMIT, STEP, STEP_HZ, RunningGain
 from deep_ecg.beats.beat_picking import strongest
+from deep_ecg.beats.record_network import WHOLE_SAMPLES
 from deep_ecg.records.database import real_source
 from deep_ecg.system.files import atomic_file
+from experiments import detector_whole
 from experiments.detector_data import Recording, training_recordings, unreadable_stretches
 from experiments.detector_segments import Segments
+from experiments.detector_whole import WholeNetwork
 
 WEIGHTS = Path(beat_network.__file__).parent
-DELAYS_S = {"causal": 0.10, "whole": 2.4}
 CHANNELS, NARROW, TAPS, FIRST_TAPS = 32, 16, 3, 16
 DILATIONS = (1, 2, 1, 4, 8, 16, 32, 64)  # the network sees 5.3 s
-BATCH, LEARNING_RATE, WEIGHT_DECAY, WARM_UP = 16, 5e-3, 1e-4, 30
+BATCH, WARM_UP = 16, 30
 SAVED_EVERY = 500  # batches
 UNMARKED, TAUGHT = "cinc2017", 0.25
-THRESHOLDS = {"causal": (0.1, 0.35), "whole": (0.05, 0.25)}  # least probability of a peak that counts, of a beat
+THRESHOLDS = (0.1, 0.35)  # least probability of a peak that counts, of a beat
 CLEARLY = 1.0  # so much higher is the logit of a QRS complex than that of a P wave taken for a beat
 LIMITS = (0.35, 0.8)  # least probability of noisy and of unreadable signal
 QUALITY_WEIGHT = 0.3  # of the loss of quality beside that of beats
@@ -51,6 +54,21 @@ LONGEST_STEPS = 100  # between two beats: more, and one may have been missed
 RESIDUAL_SCALE = 512.0  # whole numbers that 1 becomes in the residual stream
 MULTIPLIER_BITS = 20
 CLIPPED = 2e-4  # of the activations of a channel, by the scale that is chosen for it
+
+
+@dataclass(frozen=True)
+class Form:
+    """How one of both networks is trained: how late it is to answer, and how fast it learns."""
+
+    network: type[nn.Module]
+    delay_s: float
+    learning_rate: float
+    weight_decay: float
+
+    @property
+    def delay_steps(self) -> int:
+        """How many steps late it answers."""
+        return round(self.delay_s * STEP_HZ)
 
 
 class Block(nn.Module):
@@ -103,6 +121,9 @@ class FloatNetwork(nn.Module):
         return F.relu(self.first(F.pad(inputs, (FIRST_TAPS - STEP, 0)).unfold(1, FIRST_TAPS, STEP)))
 
 
+FORMS = {"causal": Form(FloatNetwork, 0.10, 5e-3, 1e-4), "whole": Form(WholeNetwork, 0.0, 4e-3, 1e-3)}
+
+
 def multiplications_per_s() -> float:
     """What the network costs."""
     block = NARROW * (2 * CHANNELS + TAPS)
@@ -112,51 +133,83 @@ def multiplications_per_s() -> float:
 # Training ------------------------------------------------------------------------------------------------------------
 
 
-def train(network: FloatNetwork, segments: Segments, unmarked: Sequence[Recording], form: str, steps: int, saved: Path):
+class _Batches(Dataset):
+    """Batches of `segments` by number, made ahead of time by a process of their own."""
+
+    def __init__(self, segments: Segments, numbers: range, delay_steps: int):
+        self._segments, self._numbers, self._delay_steps = segments, numbers, delay_steps
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, at: int) -> tuple[Tensor, ...]:
+        arrays = self._segments.batch(self._numbers[at], BATCH, self._delay_steps)
+        return tuple(torch.from_numpy(array) for array in arrays)
+
+
+def train(network: nn.Module, segments: Segments, unmarked: Sequence[Recording], form: Form, steps: int, saved: Path):
     """Trains `network` of `form` for `steps` batches; after TAUGHT of them it marks the beats of `unmarked` itself.
 
     What is done is kept in the file `saved` now and then, and gone on from where that is there.
     """
-    delay_steps, teaches_at = round(DELAYS_S[form] * STEP_HZ), round(TAUGHT * steps)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    done, teacher = _resumed(saved, network, optimizer)
-    if teacher:
-        segments.exchange(UNMARKED, taught(_with(teacher), unmarked, form))
-    started_s = perf_counter()
-    for step in range(done, steps):
-        if step == teaches_at:
-            teacher = deepcopy(network.state_dict())
-            segments.exchange(UNMARKED, taught(_with(teacher), unmarked, form))
-        for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * rate(step, steps)
-        losses = losses_of(network, segments.batch(step, BATCH, delay_steps))
-        optimizer.zero_grad()
+    training = _Training(network, segments, form, steps, saved)
+    teaches_at = round(TAUGHT * steps)
+    training.run(teaches_at)
+    training.teacher = training.teacher or deepcopy(network.state_dict())
+    teacher = form.network()
+    teacher.load_state_dict(training.teacher)
+    segments.exchange(UNMARKED, taught(teacher, unmarked, form.delay_steps))
+    training.run(steps)
+
+
+class _Training:
+    """A training of so many `steps`, some at a time."""
+
+    def __init__(self, network: nn.Module, segments: Segments, form: Form, steps: int, saved: Path):
+        self._network, self._segments, self._form = network, segments, form
+        self._steps, self._saved, self._done = steps, saved, 0
+        self.teacher: dict = {}  # the weights that marked beats, if any have
+        self._optimizer = torch.optim.AdamW(network.parameters(), weight_decay=form.weight_decay)
+        if saved.exists():
+            state = torch.load(saved, weights_only=True)
+            network.load_state_dict(state["network"])
+            self._optimizer.load_state_dict(state["optimizer"])
+            self._done, self.teacher = state["done"], state["teacher"]
+
+    def run(self, end: int):
+        """Goes on to step `end`."""
+        self._network.train()
+        started_s, first = perf_counter(), self._done
+        for batch in self._batches(end):
+            losses = self._learned(batch)
+            self._done += 1
+            if self._done % 50 == 0:
+                beat, quality = (float(loss.detach()) for loss in losses)
+                pace = f"{self._done} of {self._steps}, {self._done - first} in {perf_counter() - started_s:.0f} s"
+                print(f"{pace}: {beat:.4f} {quality:.4f}", flush=True)
+            if self._done % SAVED_EVERY == 0 or self._done == end:
+                self._save()
+
+    def _batches(self, end: int) -> Iterator[tuple[Tensor, ...]]:
+        numbers = range(self._done, end)
+        if numbers:
+            batches = _Batches(self._segments, numbers, self._form.delay_steps)
+            yield from DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=4)
+
+    def _learned(self, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._form.learning_rate * rate(self._done, self._steps)
+        losses = losses_of(self._network, batch)
+        self._optimizer.zero_grad()
         (losses[0] + QUALITY_WEIGHT * losses[1]).backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        if step % 50 == 49:
-            beat, quality = (float(loss.detach()) for loss in losses)
-            print(f"{step + 1} of {steps}, {perf_counter() - started_s:.0f} s: {beat:.4f} {quality:.4f}", flush=True)
-        if step % SAVED_EVERY == SAVED_EVERY - 1 or step == steps - 1:
-            state = {"done": step + 1, "network": network.state_dict(), "optimizer": optimizer.state_dict()}
-            with atomic_file(saved) as temporary:
-                torch.save(state | {"teacher": teacher}, temporary)
+        nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
+        self._optimizer.step()
+        return losses
 
-
-def _resumed(saved: Path, network: FloatNetwork, optimizer: torch.optim.Optimizer) -> tuple[int, dict]:
-    """Takes up what is in `saved`; returns how many batches were done, and the weights that marked beats, if any."""
-    if not saved.exists():
-        return 0, {}
-    state = torch.load(saved, weights_only=True)
-    network.load_state_dict(state["network"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["done"], state["teacher"]
-
-
-def _with(weights: dict) -> FloatNetwork:
-    network = FloatNetwork()
-    network.load_state_dict(weights)
-    return network
+    def _save(self):
+        state = {"done": self._done, "network": self._network.state_dict(), "optimizer": self._optimizer.state_dict()}
+        with atomic_file(self._saved) as temporary:
+            torch.save(state | {"teacher": self.teacher}, temporary)
 
 
 def rate(step: int, steps: int) -> float:
@@ -164,9 +217,9 @@ def rate(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / WARM_UP) * (0.02 + 0.49 * (1 + math.cos(math.pi * step / steps)))
 
 
-def losses_of(network: FloatNetwork, batch: tuple[np.ndarray, ...]) -> tuple[Tensor, Tensor]:
+def losses_of(network: nn.Module, batch: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     """Cross entropy of beats and of quality, where these are known."""
-    inputs, beats, beats_known, unreadable, quality_known = (torch.from_numpy(array) for array in batch)
+    inputs, beats, beats_known, unreadable, quality_known = batch
     logits = network(inputs / FULL)
     return _loss(logits[..., 0], beats, beats_known), _loss(logits[..., 1], unreadable, quality_known)
 
@@ -179,16 +232,22 @@ def _loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
 # Recordings without R-peaks ------------------------------------------------------------------------------------------
 
 
-def taught(network: FloatNetwork, recordings: Sequence[Recording], form: str) -> list[Recording]:
-    """`recordings` without R-peaks with those of which `network` is sure; where it is not, they stay unknown."""
-    return [_taught(network, one, round(DELAYS_S[form] * STEP_HZ)) for one in recordings]
+def taught(network: nn.Module, recordings: Sequence[Recording], delay_steps: int) -> list[Recording]:
+    """`recordings` without R-peaks with those of which `network` is sure; where it is not, they stay unknown.
+
+    It answers `delay_steps` late.
+    """
+    network.eval()
+    return [_taught(network, one, delay_steps) for one in recordings]
 
 
-def _taught(network: FloatNetwork, one: Recording, delay_steps: int) -> Recording:
-    after = np.zeros(STEP * (delay_steps + 1))
+def _taught(network: nn.Module, one: Recording, delay_steps: int) -> Recording:
+    steps = len(one.signal_mv) // STEP + 1
+    after = np.zeros(STEP * (steps + delay_steps) - len(one.signal_mv))
     inputs = RunningGain()(np.concatenate([one.signal_mv, after])).astype(np.float32)
+    inputs = np.pad(inputs, (0, -len(inputs) % WHOLE_SAMPLES))
     with torch.no_grad():
-        logits = network(torch.from_numpy(inputs)[None] / FULL)[0, delay_steps:]
+        logits = network(torch.from_numpy(inputs)[None] / FULL)[0, delay_steps : delay_steps + steps]
     beat, unreadable = torch.sigmoid(logits).numpy().T
     peaks = strongest(beat, UNSURE)
     sure = peaks[beat[peaks] >= SURE]
@@ -199,21 +258,15 @@ def _taught(network: FloatNetwork, one: Recording, delay_steps: int) -> Recordin
     for start, end in pairwise(edges):
         if end - start > LONGEST_STEPS:
             known[max(start, 0) : end] = False
-    steps = np.minimum(np.arange(len(one.signal_mv)) // STEP, len(beat) - 1)
-    return replace(one, beats_s=(sure + 0.5) / STEP_HZ, beats_known=known[steps] & (one.unreadable < UNSURE_QUALITY))
+    at = np.minimum(np.arange(len(one.signal_mv)) // STEP, len(beat) - 1)
+    return replace(one, beats_s=(sure + 0.5) / STEP_HZ, beats_known=known[at] & (one.unreadable < UNSURE_QUALITY))
 
 
 # Whole numbers -------------------------------------------------------------------------------------------------------
 
 
-def integers(
-    network: FloatNetwork, inputs: np.ndarray, form: str, thresholds: tuple[float, float], limits: tuple[float, float]
-) -> dict[str, np.ndarray]:
-    """The arrays of `BeatNetwork`; `inputs` (records, samples) of -FULL to FULL set the scales of activations.
-
-    `thresholds` are the least probabilities of a peak that can turn out to be a beat and of a beat, `limits` those of
-    noisy and of unreadable signal.
-    """
+def integers(network: FloatNetwork, inputs: np.ndarray) -> dict[str, np.ndarray]:
+    """The arrays of `BeatNetwork`; `inputs` (records, samples) of -FULL to FULL set the scales of activations."""
     arrays: dict[str, np.ndarray] = {}
     with torch.no_grad():
         stream = network.entered(torch.from_numpy(inputs).float() / FULL)
@@ -233,13 +286,13 @@ def integers(
     size = weight_scales(weights)
     arrays["head_weights"] = np.round(weights / size).astype(np.int8)
     arrays["head_biases"] = np.round(numbers(network.head.bias) * RESIDUAL_SCALE / size).astype(np.int32)
-    least, beat, *quality = (np.log(p / (1 - p)) * RESIDUAL_SCALE for p in (*thresholds, *limits))
+    least, beat, *quality = (np.log(p / (1 - p)) * RESIDUAL_SCALE for p in (*THRESHOLDS, *LIMITS))
     arrays["logit_scales"] = size / RESIDUAL_SCALE
     arrays["threshold"], arrays["least"] = (np.array(round(one / size[0]), np.int32) for one in (beat, least))
     arrays["quality_limits"] = np.round(np.array(quality) / size[1]).astype(np.int32)
     arrays["clearly"] = np.array(round(CLEARLY * RESIDUAL_SCALE / size[0]), np.int32)
     arrays["dilations"] = np.array(DILATIONS, np.int32)
-    arrays["delay_steps"] = np.array(round(DELAYS_S[form] * STEP_HZ), np.int32)
+    arrays["delay_steps"] = np.array(FORMS["causal"].delay_steps, np.int32)
     return arrays
 
 
@@ -280,7 +333,7 @@ def scales(activations: Tensor) -> np.ndarray:
 def add_options(parser: argparse.ArgumentParser):
     """Where the databases are, which form to train and how long."""
     parser.add_argument("--sets", type=Path, default=Path("data"), help="folder of svdb, challenge2014, tele, cinc2017")
-    parser.add_argument("--form", choices=DELAYS_S, nargs="+", default=list(DELAYS_S), help="default: both")
+    parser.add_argument("--form", choices=FORMS, nargs="+", default=list(FORMS), help="default: both")
     parser.add_argument("--steps", type=int, default=6000, help="batches (default 6000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=WEIGHTS, help="for the weights (default: those in use)")
@@ -295,18 +348,24 @@ def run(options: argparse.Namespace):
     noises = unreadable_stretches([*recordings["tele"], *recordings["noisy"]])
     torch.set_num_threads(1)
     options.work.mkdir(parents=True, exist_ok=True)
-    for form in options.form:
+    for name in options.form:
+        form = FORMS[name]
         torch.manual_seed(options.seed)
-        network, segments = FloatNetwork(), Segments(recordings, noises, options.seed)
-        saved = options.work / f"{form}-{options.steps}-{options.seed}.pt"
+        network, segments = form.network(), Segments(recordings, noises, options.seed)
+        saved = options.work / f"{name}-{options.steps}-{options.seed}.pt"
         train(network, segments, recordings[UNMARKED], form, options.steps, saved)
-        write(options.folder / f"r_peaks-{form}.npz", network, segments, form, options.steps)
+        write(options.folder, network, segments, options.steps)
 
 
-def write(path: Path, network: FloatNetwork, segments: Segments, form: str, steps: int):
-    """Writes `network` of `form` as whole numbers, whose scales are those of batches that it has not seen."""
-    inputs = segments.batch(steps, 4 * BATCH, 0)[0]
-    with atomic_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, **integers(network, inputs, form, THRESHOLDS[form], LIMITS))
+def write(folder: Path, network: nn.Module, segments: Segments, steps: int):
+    """Writes `network` into `folder`; the scales of whole numbers are those of batches that it has not seen."""
+    if isinstance(network, WholeNetwork):
+        path, cost = folder / record_network.FILE, detector_whole.multiplications_per_s()
+        detector_whole.export(network, path)
+    else:
+        path, cost = folder / beat_network.FILE, multiplications_per_s()
+        inputs = segments.batch(steps, 4 * BATCH, 0)[0]
+        with atomic_file(path) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **integers(cast(FloatNetwork, network), inputs))
     parameters = sum(one.numel() for one in network.parameters())
-    print(f"{path}: {parameters:,} parameters, {multiplications_per_s():,.0f} multiplications a second")
+    print(f"{path}: {parameters:,} parameters, {cost:,.0f} multiplications a second")

@@ -22,6 +22,10 @@ NOISY_SHARE = 0.65  # of the segments
 SNR_DB = (-4.0, 24.0)  # of their noise, against a QRS complex as deep_ecg/beats/noise.py has it
 UNREADABLE_DB = -3.0  # noise above it leaves nothing to read; below READABLE_DB it changes nothing
 READABLE_DB = 4.0
+BLOCKED_SHARE = 0.2  # of the segments with beats that are not conducted
+BLOCKED_S, NEXT_P_S = (0.07, 0.45), 0.25  # what such a beat lacks before and after R, but for the next one's P wave
+BARE_SHARE, BARE_S = 0.1, 0.07  # of the segments without P and T waves; what is left around R
+JOLTED = 0.6  # of the ends of stretches without an electrode
 BANK_S = 5400.0  # of recorded noise
 SYNTHETIC_S, SYNTHETIC = 30.0, 400  # length and number of stretches of synthetic noise
 NOISE_LIMIT = 12.0  # standard deviations
@@ -84,6 +88,10 @@ class Segments:
         if self._rng.random() < 0.5:
             segment = changed(segment, signal_mv=-segment.signal_mv)
         height_mv = qrs_height_mv(segment)
+        if self._rng.random() < BLOCKED_SHARE:
+            segment = self._blocked(segment)
+        if self._rng.random() < BARE_SHARE:
+            segment = self._bare(segment, height_mv)
         if self._rng.random() < 0.15:
             segment = changed(segment, signal_mv=self._other_gain(segment.signal_mv))
         if self._rng.random() < NOISY_SHARE:
@@ -142,15 +150,36 @@ class Segments:
         at = np.arange(LENGTH)
         return added_mv * np.convolve((at >= first) & (at < end), np.full(20, 0.05), "same")
 
+    def _blocked(self, segment: Segment) -> Segment:
+        """A fifth of the beats lose QRS complex and T wave, as where a P wave is not conducted."""
+        signal_mv, lost = segment.signal_mv.copy(), np.zeros(len(segment.beats_s), bool)
+        starts = np.round((segment.beats_s - BLOCKED_S[0]) * HZ).astype(int)
+        until_s = np.minimum(segment.beats_s + BLOCKED_S[1], np.append(segment.beats_s[1:], np.inf) - NEXT_P_S)
+        for at, (first, end) in enumerate(zip(starts.tolist(), (until_s * HZ).astype(int).tolist())):
+            if 0 <= first < end < LENGTH and self._rng.random() < 0.2:
+                signal_mv[first:end] = np.linspace(signal_mv[first], signal_mv[end], end - first)
+                lost[at] = True
+        return changed(segment, signal_mv=signal_mv, beats_s=segment.beats_s[~lost])
+
+    def _bare(self, segment: Segment, height_mv: float) -> Segment:
+        """Nothing but the QRS complexes is left, where all are known, with some noise between."""
+        at, peaks = np.arange(LENGTH), np.round(segment.beats_s * HZ).astype(int)
+        kept = np.abs(at[:, None] - peaks).min(axis=1, initial=LENGTH) <= BARE_S * HZ
+        if not segment.beats_known.all() or not kept.any():
+            return segment
+        signal_mv = np.interp(at, at[kept], segment.signal_mv[kept])
+        signal_mv[~kept] += self._rng.normal(0, 0.02 * height_mv, (~kept).sum())
+        return changed(segment, signal_mv=signal_mv)
+
     def _off(self, segment: Segment, height_mv: float) -> Segment:
-        """The electrode comes off for a few seconds: next to nothing between two jolts."""
+        """The electrode comes off for a few seconds: next to nothing, with or without a jolt before and after it."""
         first = int(self._rng.integers(0, LENGTH - HZ))
         end = min(LENGTH, first + int(self._rng.uniform(1, 7) * HZ))
         signal_mv, unreadable = segment.signal_mv.copy(), segment.unreadable.copy()
         signal_mv[first:end] = self._rng.normal(0, 0.002, end - first) * self._rng.random()
         time = np.arange(40)
         jolt_mv = 2 * height_mv * self._rng.normal() * np.exp(-time / 8) * np.cos(time / 6)
-        for at in (first, end):
+        for at in [at for at in (first, end) if self._rng.random() < JOLTED]:
             signal_mv[at : at + 40] += jolt_mv[: LENGTH - at]
         unreadable[first:end] = 1
         gone = (segment.beats_s > first / HZ - 0.03) & (segment.beats_s < end / HZ + 0.03)

@@ -437,10 +437,10 @@ static void tell(struct deep_ecg *ecg, const struct deep_ecg_peak *beat)
         expect(ecg, beat);
 }
 
-/* Whether `logit` is higher than `other` by half of what shows the other to be a P wave, or more. */
+/* Whether `logit` is higher than `other` by more than half of what shows the other to be a P wave. */
 static bool is_higher(int32_t logit, int32_t other)
 {
-    return 2 * (logit - other) >= CLEARLY;
+    return 2 * (logit - other) > CLEARLY;
 }
 
 /* `peak` is a beat, and the last one. */
@@ -492,7 +492,7 @@ static void judge(struct deep_ecg *ecg, const struct deep_ecg_peak *peak)
         ecg->has_refused = ecg->has_refused || since >= ASIDE;
         return;
     }
-    ecg->has_held = ecg->wary > 0 && 2 * (ecg->last_logit - peak->logit) > CLEARLY;
+    ecg->has_held = ecg->wary > 0 && is_higher(ecg->last_logit, peak->logit);
     if (ecg->has_held)
         ecg->held = *peak;
     else

@@ -1,10 +1,9 @@
-"""R-peaks and signal quality of one lead by a small network: the same arithmetic in a stream, for a record and in C.
+"""R-peaks and signal quality of one lead by a small network: the same arithmetic in a stream and in C.
 
 A band-passed signal at NETWORK_HZ is divided by a running gain, squashed into int8 and read by dilated convolutions at
 STEP_HZ, in whole numbers throughout: sums of products have no order, so that nothing depends on the size of the chunks
-nor on the library that multiplies. The network answers a fixed delay late. That of the causal form is short enough for
-a beat to be told within 150 ms of its R-peak; that of the whole-record form lets it see as far ahead as back. Over a
-whole record both are asked (`BothForms`).
+nor on the library that multiplies. The network answers a fixed delay late, short enough for a beat to be told within
+150 ms of its R-peak. Records that are known as a whole are read by another (`record_network`).
 """
 
 from bisect import bisect_right
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,7 +23,8 @@ from deep_ecg.system.errors import DeepECGError
 from dsp_filters import CausalResampler, OnePassFilter, bandpass_sos
 
 RATES_HZ = (100.0, 1000.0)
-ON_TIME_S = 0.15  # a beat of the causal form that is known later than this after its R-peak is late
+ON_TIME_S = 0.15  # a beat that is known later than this after its R-peak is late
+FILE = "r_peaks-causal.npz"
 NETWORK_HZ = 100.0
 STEP = 2  # samples at NETWORK_HZ; the network answers once for so many
 STEP_HZ = NETWORK_HZ / STEP
@@ -175,23 +175,6 @@ class BeatNetwork:
         return found
 
 
-class BothForms:
-    """The mean of what the whole record's form and the causal one say; answers as late as the former does."""
-
-    def __init__(self, whole: Mapping[str, np.ndarray], causal: Mapping[str, np.ndarray]):
-        self._whole, self._causal = BeatNetwork(whole), BeatNetwork(causal)
-        self._halves = whole["logit_scales"] / 2, causal["logit_scales"] / 2
-        self.delay_steps = self._whole.delay_steps
-        self._early = np.full((self.delay_steps - self._causal.delay_steps, 2), -np.inf)  # of steps before the signal
-
-    def push(self, samples: np.ndarray) -> np.ndarray:
-        """Natural logits (steps, 2) of beat and of unreadable signal for the steps that `samples` (n,) complete."""
-        late = self._whole.push(samples) * self._halves[0]
-        early = np.concatenate((self._early, self._causal.push(samples) * self._halves[1]))
-        self._early = early[len(late) :]
-        return late + early[: len(late)]
-
-
 def _layer(arrays: Mapping[str, np.ndarray], name: str) -> Layer:
     weights, biases = (arrays[f"{name}_{part}"].astype(float) for part in ("weights", "biases"))
     if f"{name}_multipliers" not in arrays:
@@ -212,13 +195,22 @@ def check_rate(fs_hz: float):
         raise DeepECGError(f"the R-peak detector cannot run at {fs_hz!r} Hz: {low:g} to {high:g} Hz are needed")
 
 
+class Network(Protocol):
+    """What answers a lead: logits (steps, 2) of beat and of unreadable signal, `delay_steps` late."""
+
+    delay_steps: int
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """The logits that `samples` (n,) of int8 make known."""
+
+
 class LogitStream:
     """The network's answers to one lead, samples at `fs_hz` in and logits out, in chunks of any size.
 
     `fs_hz` is 100 to 1000 Hz, DeepECGError outside.
     """
 
-    def __init__(self, fs_hz: float, network: BeatNetwork | BothForms, gain: RunningGain | None = None):
+    def __init__(self, fs_hz: float, network: Network, gain: RunningGain | None = None):
         check_rate(fs_hz)
         self._network, self._gain = network, gain or RunningGain()
         self._band_pass = OnePassFilter(bandpass_sos(BAND_HZ, BAND_ORDER, fs_hz))
@@ -281,13 +273,13 @@ class RPeak(NamedTuple):
 class RPeakNetwork:
     """R-peaks and signal quality of one lead from chunks of any size; their borders change nothing, to the bit.
 
-    `arrays` hold a network, by default that of the causal form; `fs_hz` is 100 to 1000 Hz, DeepECGError outside. What
-    comes later than the sample with which a beat is known cannot change the beat, and a beat once told stands. Memory
-    and work a sample stay the same for ever.
+    `arrays` hold a network, by default the one that comes with the project; `fs_hz` is 100 to 1000 Hz, DeepECGError
+    outside. What comes later than the sample with which a beat is known cannot change the beat, and a beat once told
+    stands. Memory and work a sample stay the same for ever.
     """
 
     def __init__(self, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None):
-        arrays = pretrained("causal") if arrays is None else arrays
+        arrays = pretrained() if arrays is None else arrays
         self._fs_hz, self._logits = float(fs_hz), LogitStream(fs_hz, BeatNetwork(arrays))
         self._pick = StreamPicker(*(float(arrays[name]) for name in ("threshold", "least", "clearly")))
         self._row, self._place = np.full(2, -np.inf), RPlace(fs_hz)  # the latest two logits of beats
@@ -388,9 +380,9 @@ def r_about(step: int, delay_steps: int, fs_hz: float) -> int:
 
 
 @cache
-def pretrained(form: str) -> Mapping[str, np.ndarray]:
-    """The arrays of the network that comes with the project: of the "causal" form, or of the "whole" record's."""
-    return load_network(Path(__file__).with_name(f"r_peaks-{form}.npz"))
+def pretrained() -> Mapping[str, np.ndarray]:
+    """The arrays of the network that comes with the project."""
+    return load_network(Path(__file__).with_name(FILE))
 
 
 def load_network(path: Path) -> dict[str, np.ndarray]:

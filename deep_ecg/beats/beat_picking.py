@@ -21,13 +21,12 @@ LONGEST_STEPS = 100  # a longer RR interval is not usual: beats are missing ther
 BACK_STEPS = 125  # and so long ago at most
 
 # A stream: where P waves are taken for beats, a low peak waits for a higher one soon after it
-HELD_STEPS = 14
+HELD_STEPS = 12
 HELD_BEATS = 3  # so many beats after the last such P wave
-
 
 # A whole record: where most beats are doubtful, they are weighed by their rhythm
 AROUND = 17  # beats in which the rhythm is usual
-DOUBT = (1.2, 2.2)  # median logits of beats below which they are doubtful, and above which they are not
+DOUBT = (0.2, 1.2)  # median logits of beats below which they are doubtful, and above which they are not
 RHYTHM = 0.7  # weight of a beat in time, as a logit
 IRREGULAR = 0.3  # median of |ln(RR / usual RR)| above which there is no rhythm
 WIDTH = 0.12  # of ln(RR / usual RR): what costs the weight of one beat in time
@@ -79,7 +78,7 @@ class StreamPicker:
         """The beats that `peak` makes known, oldest first; a peak that is held until before it was let go."""
         if (held := self._held) is None:
             return self._judged(peak)
-        if peak.logit >= held.logit + self._clearly / 2:
+        if self._is_higher(peak.logit, held.logit):
             self._held, self._wary = None, HELD_BEATS
             return self._judged(peak)
         return [] if peak.step - held.step < REFRACTORY_STEPS else [*self.let_go(), *self._judged(peak)]
@@ -94,7 +93,7 @@ class StreamPicker:
             if since >= ASIDE_STEPS and (self._refused is None or peak.logit > self._refused.logit):
                 self._refused = peak
             return []
-        if self._wary and peak.logit < self._last_logit - self._clearly / 2:
+        if self._wary and self._is_higher(self._last_logit, peak.logit):
             self._held = peak
             return []
         return self._accepted(peak)
@@ -107,10 +106,14 @@ class StreamPicker:
         return self._took(found)
 
     def _took(self, found: list[Peak]) -> list[Peak]:
-        is_soon, higher = found[0].step - self._last <= HELD_STEPS, found[0].logit - self._last_logit
-        self._wary = HELD_BEATS if is_soon and higher >= self._clearly / 2 else max(self._wary - 1, 0)
+        is_soon = found[0].step - self._last <= HELD_STEPS
+        is_second = is_soon and self._is_higher(found[0].logit, self._last_logit)
+        self._wary = HELD_BEATS if is_second else max(self._wary - 1, 0)
         self._last, self._last_logit, self._refused = found[-1].step, found[-1].logit, None
         return found
+
+    def _is_higher(self, logit: float, other: float) -> bool:
+        return logit - other > self._clearly / 2
 
     def _is_pause(self, steps: int) -> bool:
         usual = sorted(self._rr_steps)

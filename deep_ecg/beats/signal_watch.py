@@ -166,6 +166,17 @@ class Runs:
         edges = np.append(self.firsts, self.length).tolist()
         return [(edges[first], edges[last + 1] - 1) for first, last in stretches(flags)]
 
+    def near(self, flags: np.ndarray, reach: int) -> "Runs":
+        """A row of 1 within `reach` places of the runs of which `flags` (runs,) is True, 0 elsewhere."""
+        spans: list[list[int]] = []
+        for first, last in self.stretches(flags):
+            if not spans or first - reach > spans[-1][1]:
+                spans.append([max(first - reach, 0), 0])
+            spans[-1][1] = min(last + 1 + reach, self.length)
+        firsts = np.array([0, *(edge for span in spans for edge in span)])
+        kept = np.diff(firsts, append=self.length) > 0
+        return Runs(firsts[kept], np.arange(len(firsts))[kept] % 2, self.length)
+
     def counted(self, flags: np.ndarray, places: np.ndarray) -> np.ndarray:
         """How many numbers up to each of `places` (n,) are in runs of which `flags` (runs,) is True, (n,)."""
         before = np.append(0, np.cumsum(np.where(flags, np.diff(self.firsts, append=self.length), 0)))

@@ -3,8 +3,9 @@
 A record is read a piece at a time, so that memory and time grow with its length and no faster.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import log
 
 import numpy as np
 
@@ -13,7 +14,6 @@ from deep_ecg.beats.beat_network import (
     R_BASELINE_S,
     STEP,
     STEP_HZ,
-    BothForms,
     LogitStream,
     RPeak,
     RPeakNetwork,
@@ -23,12 +23,15 @@ from deep_ecg.beats.beat_network import (
     r_about,
 )
 from deep_ecg.beats.beat_picking import AROUND_STEPS, StrongestPeaks, record_beats
+from deep_ecg.beats.record_network import LAG_STEPS, BothNetworks, RecordNetwork
 from deep_ecg.beats.signal_quality import LOST, NOISY, SETTLE_STEPS, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs, SignalWatch, stretches
 from deep_ecg.records.long_signal import pieces
 from dsp_filters import running_mean
 
 PIECE_S = 20.0  # small enough for a processor's cache
+LEAST, THRESHOLD = log(0.05 / 0.95), log(0.25 / 0.75)  # of a peak that can turn out to be a beat, of a beat
+LIMITS = log(0.25 / 0.75), log(0.88 / 0.12)  # of noisy and of unreadable signal
 BLOCK = 2**18  # steps or samples of known states that are worked on at once
 SETTLED_STEPS = 4 * SETTLE_STEPS  # no step further away has a say in the state at one
 
@@ -50,7 +53,7 @@ class Reading:
 
 def read_causal(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None) -> Reading:
     """The lead `signal_mv` (n,) as a live stream reads it. DeepECGError where the detector cannot run at that rate."""
-    arrays = pretrained("causal") if arrays is None else arrays
+    arrays = pretrained() if arrays is None else arrays
     detector, watch = RPeakNetwork(fs_hz, arrays), SignalWatch(fs_hz)
     found: list[np.ndarray] = [np.zeros((0, 3), np.int64)]
 
@@ -87,66 +90,73 @@ def _as_told(
 
 
 def read_whole(signal_mv: np.ndarray, fs_hz: float) -> Reading:
-    """The lead `signal_mv` (n,) by both networks, of which one looks both ways. DeepECGError as `read_causal`."""
-    arrays, watch = pretrained("whole"), SignalWatch(fs_hz)
+    """The lead `signal_mv` (n,) by networks of which one looks both ways. DeepECGError as `read_causal`."""
+    candidates = _Candidates(fs_hz)
+    states, watch = read_states(signal_mv, fs_hz, candidates.add)
+    return _reading(candidates.beats(), states, watch)
+
+
+def read_states(
+    signal_mv: np.ndarray, fs_hz: float, heard: Callable[[np.ndarray, np.ndarray, np.ndarray], None] | None = None
+) -> tuple[Runs, SignalWatch]:
+    """For every sample of a lead its state, and the watch over it.
+
+    `heard` is called with the next logits (steps,) of beats and the samples (n,) and which are missing that came before
+    they were known; without it the larger network alone is asked, in less time. DeepECGError as `read_causal`.
+    """
+    network, watch = RecordNetwork() if heard is None else BothNetworks(), SignalWatch(fs_hz)
     if len(signal_mv) == 0:
-        return _reading(np.zeros(0, np.int64), Runs.of([]), watch)
-    stream = LogitStream(fs_hz, BothForms(arrays, pretrained("causal")), primed_gain(signal_mv, fs_hz))
-    natural, of_quality = arrays["logit_scales"]
-    limits = arrays["quality_limits"] * of_quality
-    candidates = _Candidates(fs_hz, stream.delay_steps, float(arrays["least"]) * natural)
+        return Runs.of([]), watch
+    stream = LogitStream(fs_hz, network, primed_gain(signal_mv, fs_hz))
 
     def levels() -> Iterator[np.ndarray]:
         for piece_mv in pieces(signal_mv, round(PIECE_S * fs_hz)):
             filled_mv, missing = watch(piece_mv)
-            logits = stream.push(filled_mv)
-            candidates.add(logits[:, 0], filled_mv, missing)
-            yield _levels(logits[:, 1], limits)
-        logits = stream.finish()
-        candidates.add(logits[:, 0])
-        yield _levels(logits[:, 1], limits)
+            yield told(stream.push(filled_mv), filled_mv, missing)
+        yield told(np.concatenate((stream.finish(), network.finish())), np.zeros(0), np.zeros(0, bool))
 
-    reached = Runs.of(levels()).after(stream.delay_steps)
-    samples = candidates.beats(float(arrays["threshold"]) * natural)
-    states = Runs.of(_by_sample(Runs.of(_settled(reached)), len(signal_mv), fs_hz, watch))
-    return _reading(samples, states, watch)
+    def told(logits: np.ndarray, filled_mv: np.ndarray, missing: np.ndarray) -> np.ndarray:
+        if heard is not None:
+            heard(logits[:, 0], filled_mv, missing)
+        return _levels(logits[:, 1])
+
+    return Runs.of(_by_sample(Runs.of(_settled(Runs.of(levels()))), len(signal_mv), fs_hz, watch)), watch
 
 
 class _Candidates:
     """The peaks of the beat logit of a lead as it passes, each with the R-peak near it, -1 for none."""
 
-    def __init__(self, fs_hz: float, delay_steps: int, least: float):
-        self._fs_hz, self._delay_steps = fs_hz, delay_steps
-        self._strongest, self._place = StrongestPeaks(least), RPlace(fs_hz)
-        back_steps = delay_steps + 2 * AROUND_STEPS + STEP
+    def __init__(self, fs_hz: float):
+        self._fs_hz = fs_hz
+        self._strongest, self._place = StrongestPeaks(LEAST), RPlace(fs_hz)
+        back_steps = LAG_STEPS + 2 * AROUND_STEPS + STEP
         self._history = round((back_steps / STEP_HZ + R_BASELINE_S) * fs_hz) + self._place.reach
         self._signal_mv, self._missing, self._zero = np.zeros(0), np.zeros(0, bool), 0
         self._steps, self._logits, self._r = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0, np.int64)]
 
-    def add(self, logits: np.ndarray, filled_mv: np.ndarray | None = None, missing: np.ndarray | None = None):
-        """Takes the next `logits` (steps,) and samples (n,); without samples the signal has ended."""
-        if filled_mv is not None and missing is not None:
-            surplus = max(len(self._signal_mv) - self._history, 0)
-            self._signal_mv = np.concatenate((self._signal_mv[surplus:], filled_mv))
-            self._missing = np.concatenate((self._missing[surplus:], missing))
-            self._zero += surplus
-        steps, heights = self._strongest(logits, ended=filled_mv is None)
+    def add(self, logits: np.ndarray, filled_mv: np.ndarray, missing: np.ndarray):
+        """Takes the next samples (n,) and the `logits` (steps,) then known; without samples the signal has ended."""
+        surplus = max(len(self._signal_mv) - self._history, 0)
+        self._signal_mv = np.concatenate((self._signal_mv[surplus:], filled_mv))
+        self._missing = np.concatenate((self._missing[surplus:], missing))
+        self._zero += surplus
+        steps, heights = self._strongest(logits, ended=len(filled_mv) == 0)
         self._steps.append(steps)
         self._logits.append(heights)
         self._r.append(np.array([self._r_near(step) for step in steps.tolist()], np.int64))
 
-    def beats(self, threshold: float) -> np.ndarray:
+    def beats(self) -> np.ndarray:
         """The R-peaks (beats,) of those that are beats, rising; of two of one QRS the first."""
         steps, logits, r = (np.concatenate(parts) for parts in (self._steps, self._logits, self._r))
         samples, last = [], -round(10.0 * self._fs_hz)
-        for sample in r[record_beats(steps, logits, threshold)].tolist():
+        for sample in r[record_beats(steps, logits, THRESHOLD)].tolist():
             if sample >= 0 and sample - last >= APART_S * self._fs_hz:
                 samples.append(sample)
                 last = sample
         return np.array(samples, np.int64)
 
     def _r_near(self, step: int) -> int:
-        about = r_about(step, self._delay_steps, self._fs_hz)
+        about = r_about(step, 0, self._fs_hz)
         place = None if about < 0 else self._place(self._signal_mv, self._missing, about - self._zero)
         return -1 if place is None else self._zero + place
 
@@ -164,9 +174,9 @@ def causal_r_peaks(signal_mv: np.ndarray, fs_hz: float) -> np.ndarray:
     return read_causal(signal_mv, fs_hz).samples
 
 
-def _levels(logits: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """Which of both `limits` each of `logits` (steps,) reaches, (steps,) int8: 1 the first, 2 the second, 3 both."""
-    return (logits >= limits[0]).astype(np.int8) + np.int8(2) * (logits >= limits[1])
+def _levels(logits: np.ndarray) -> np.ndarray:
+    """Which of LIMITS each of `logits` (steps,) reaches, (steps,) int8: 1 the first, 2 the second, 3 both."""
+    return (logits >= LIMITS[0]).astype(np.int8) + np.int8(2) * (logits >= LIMITS[1])
 
 
 def _settled(levels: Runs) -> Iterator[np.ndarray]:

@@ -76,7 +76,7 @@ def generate(description: Description, network_h: str, network_c: str, fs_hz: fl
     multiple of FINEST_RATE_HZ, or a feature that the C sources do not know.
     """
     _check_causal(description)
-    r_peaks = net.pretrained("causal")
+    r_peaks = net.pretrained()
     inputs, rate_hz = description.inputs, _rate(fs_hz)
     includes = {
         "deep_ecg_network.h": _macros_of_network(network_h),

@@ -16,7 +16,7 @@ from deep_ecg.beats.beat_network import APART_S
 from deep_ecg.beats.inputs import input_blocks
 from deep_ecg.beats.signal_quality import LOST, NOISY, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs, SignalWatch
-from deep_ecg.beats.whole_record import Reading, read_causal, read_whole
+from deep_ecg.beats.whole_record import Reading, read_causal, read_states, read_whole
 from deep_ecg.labelling.signal_state import Stretch, lost_before, signal_at, unread_stretches
 from deep_ecg.networks.classifier import NOWHERE, UNREAD, Classifier
 from deep_ecg.records.long_signal import LongSignal
@@ -24,6 +24,7 @@ from deep_ecg.records.wfdb_files import Annotation, Record
 from deep_ecg.system.progress import Pace
 
 BEFORE_S, AFTER_S = 300.0, 10.0  # of another lead, read before and after what it is needed for
+FLANK_S = 0.5  # around what cannot be read beats are lost, too: in diagnostic mode another lead takes that over as well
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,15 @@ def detected_beats(
     firsts, records, readings = [0], [record], [_read(record, classifier, tell)]
     states = readings[0].states
     taken = Runs.combined(partial(np.zeros_like, dtype=np.int64), states)  # the reading that each sample is of
+    flank = 0 if classifier.inputs.causal else round(FLANK_S * record.fs_hz)
     for other in others if (states.values >= UNREADABLE).any() else ():
         for first, part in _parts(other, states.stretches(states.values >= UNREADABLE)):
             reading = _read(part, classifier, tell)
             found = reading.states.placed(first, len(states), LOST)
             covered = Runs.combined(lambda now, new: (now >= UNREADABLE) & (new < UNREADABLE), states, found)
             if covered.values.any():
+                around = covered.near(covered.values, flank)
+                covered = Runs.combined(lambda near, new: (near > 0) & (new < UNREADABLE), around, found)
                 taken = Runs.combined(partial(_replaced, value=len(records)), taken, covered)
                 states = Runs.combined(_replaced, states, covered, found)
                 firsts.append(first)
@@ -154,9 +158,9 @@ def _beats_of(
 
 
 def _second(record: Record, samples: np.ndarray, tell: bool) -> SecondLead:
-    """The lead `record` with where it can be read, as a live stream tells it, of the beats at `samples` (beats,)."""
-    reading = read_causal((told(record, "quality") if tell else record).signal_mv, record.fs_hz)
-    return SecondLead(record, reading.watch, reading.states[samples] < UNREADABLE)
+    """The lead `record` with where it can be read, of the beats at `samples` (beats,)."""
+    states, watch = read_states((told(record, "quality") if tell else record).signal_mv, record.fs_hz)
+    return SecondLead(record, watch, states[samples] < UNREADABLE)
 
 
 def probabilities(

@@ -16,6 +16,7 @@ from deep_ecg.networks.description import Description, decoded
 from deep_ecg.networks.temperature import softmax
 from deep_ecg.records import guard
 from deep_ecg.system.errors import DeepECGError
+from deep_ecg.system.onnx_session import session_of
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 METADATA = "deep_ecg"  # the entry of metadata_props that holds the description, as JSON
 INPUTS, OUTPUT = ("windows", "features"), "logits"
 BATCH_BEATS = 256  # what stays in the processor's cache
-SILENT = 4  # onnxruntime then writes nothing of its own: what goes wrong is raised
 
 
 class OnnxNetwork:
@@ -83,8 +83,6 @@ def load_onnx(path: Path, **expected) -> tuple[OnnxNetwork, Description]:
 
 
 def _session(path: Path) -> "InferenceSession":
-    import onnxruntime  # only where it is used: torch's users do without
-
     if not path.is_file():
         raise DeepECGError(
             f"ONNX file {path} is missing: build it where torch is installed, with `python quantize.py` and the same "
@@ -96,11 +94,8 @@ def _session(path: Path) -> "InferenceSession":
         onnx_guard.check_onnx(content)
     except (OSError, ValueError) as error:
         raise _foreign(path, f"it cannot be read: {error}") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = SILENT
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return session_of(content)
     except Exception as error:  # onnxruntime has no one class for what it raises
         raise _foreign(path, f"it cannot be read: {type(error).__name__}") from None
 

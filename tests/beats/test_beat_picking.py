@@ -50,7 +50,7 @@ def test_what_is_too_long_ago_is_left():
     assert picked(*REGULAR, (211, -1.0), (336, 2.0))[-1] == [211, 336]
 
 
-P_WAVE = (59, 0.5), (69, 2.0)  # after which a peak below 1.5 is held for 14 steps
+P_WAVE = (59, 0.5), (69, 2.0)  # after which a peak below 1.5 is held for 12 steps
 
 
 def held(*peaks: tuple[int, float], end: int) -> list[tuple[int, int]]:
@@ -69,15 +69,15 @@ def held(*peaks: tuple[int, float], end: int) -> list[tuple[int, int]]:
 
 def test_a_low_peak_before_a_clearly_higher_one_is_a_p_wave_once_one_was():
     assert held((100, 0.5), (111, 2.0), end=150) == [(111, 111)]
-    assert held((100, 0.5), (114, 1.6), end=150) == [(114, 114)]  # 14 steps later
+    assert held((100, 0.5), (112, 1.6), end=150) == [(112, 112)]  # 12 steps later
     assert held((100, 0.5), (107, 1.5), end=150) == [(107, 107)]
 
 
 def test_a_low_peak_is_a_beat_when_nothing_higher_follows_soon():
-    assert held((100, 0.5), end=150) == [(100, 115)]
-    assert held((100, 0.5), (115, 2.0), end=150) == [(100, 115), (115, 115)]
+    assert held((100, 0.5), end=150) == [(100, 113)]
+    assert held((100, 0.5), (113, 2.0), end=150) == [(100, 113), (113, 113)]
     assert held((100, 0.5), (111, 0.9), end=150) == [(100, 111), (111, 111)]
-    assert held((100, 0.5), (107, 0.9), end=150) == [(100, 115)]  # within the refractory period
+    assert held((100, 0.5), (107, 0.9), end=150) == [(100, 113)]  # within the refractory period
 
 
 def test_a_peak_that_is_nearly_as_high_as_the_beat_before_is_not_held():
@@ -88,7 +88,7 @@ def test_after_three_beats_without_a_p_wave_no_peak_is_held():
     regular = [(100 + 40 * beat, 2.0) for beat in range(4)]
     last = regular[-1][0]
     assert held(*regular[:-1], (last, 0.5), end=last + 30)[-1] == (last, last)
-    assert held(*regular[:-2], (last - 40, 0.5), end=last)[-1] == (last - 40, last - 40 + 15)
+    assert held(*regular[:-2], (last - 40, 0.5), end=last)[-1] == (last - 40, last - 40 + 13)
 
 
 def logits(length: int, peaks: dict[int, float]) -> np.ndarray:

@@ -81,3 +81,20 @@ OF_THREE = [(0, 3, [1, 1, 2]), (2, 6, [7, 7, 1, 1, 2, 7]), (1, 4, [7, 1, 1, 2])]
 def test_a_row_is_placed_in_a_longer_one(first, length, expected):
     row = Runs.of([np.array([1, 1, 2], np.int8)]).placed(first, length, 7)
     assert row[np.arange(length)].tolist() == expected and len(row) == length
+
+
+@pytest.mark.parametrize(
+    "row, reach, expected",
+    [
+        ([0, 0, 0, 1, 0, 0, 0], 2, [0, 1, 1, 1, 1, 1, 0]),
+        ([0, 0, 0, 1, 0, 0, 0], 0, [0, 0, 0, 1, 0, 0, 0]),
+        ([1, 0, 0, 0, 0, 0, 1], 1, [1, 1, 0, 0, 0, 1, 1]),
+        ([1, 0, 0, 1, 0, 0, 1], 1, [1, 1, 1, 1, 1, 1, 1]),
+        ([0, 1, 0, 0, 0, 1, 0], 9, [1, 1, 1, 1, 1, 1, 1]),
+        ([0, 0, 0], 2, [0, 0, 0]),
+    ],
+)
+def test_what_is_near_runs(row, reach, expected):
+    runs = Runs.of([np.array(row, np.int8)])
+    near = runs.near(runs.values == 1, reach)
+    assert near[:].tolist() == expected and len(near) == len(row)

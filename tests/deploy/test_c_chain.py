@@ -261,12 +261,12 @@ def test_real_records_give_the_same_beats(chain, mitdb, name):
 def test_the_network_of_r_peaks_is_that_of_python_integer_for_integer(chain, height):
     noise = np.random.default_rng(height).normal(size=20_001) * height
     samples = np.clip(np.round(noise), -127, 127).astype(np.int8)
-    expected = BeatNetwork(pretrained("causal")).push(samples.astype(float))
+    expected = BeatNetwork(pretrained()).push(samples.astype(float))
     assert len(expected) == 10_000 and (chain.beat_logits(samples) == expected).all()
 
 
 def test_the_network_of_r_peaks_costs_half_a_million_multiplications_a_second_at_most():
-    weights = sum(array.size for name, array in pretrained("causal").items() if name.endswith("_weights"))
+    weights = sum(array.size for name, array in pretrained().items() if name.endswith("_weights"))
     assert STEP_HZ * weights <= 500_000
 
 

@@ -9,7 +9,7 @@ from experiments import archive_speed
 
 def test_a_command_is_timed_and_writes_its_records(tmp_path, capfd):
     write_database(tmp_path / "data", ["100"], 1.0)
-    found = archive_speed.timed(tmp_path / "data", tmp_path / "out", "onnx", 1)
+    found = archive_speed.labelled(tmp_path / "data", tmp_path / "out", "onnx", 1)
     assert found["wall_s"] > 0 and found["cpu_s"] > 0 and found["peak_rss_mb"] > 10
     assert {path.name for path in (tmp_path / "out").glob("100*")} == {"100.pred", "100-SYNTHETIC.csv", "100.json"}
     assert "1 records: 1 labelled" in capfd.readouterr().out
@@ -18,7 +18,7 @@ def test_a_command_is_timed_and_writes_its_records(tmp_path, capfd):
 def test_a_command_that_fails_is_no_measurement(tmp_path):
     (tmp_path / "data").mkdir()
     with pytest.raises(DeepECGError, match="status 2"):
-        archive_speed.timed(tmp_path / "data", tmp_path / "out", "onnx", 1)
+        archive_speed.labelled(tmp_path / "data", tmp_path / "out", "onnx", 1)
 
 
 def test_the_table_by_hand():

@@ -1,11 +1,17 @@
 """Training of the network of R-peaks: what it is shown, its whole numbers, and what is committed of it."""
 
+from pathlib import Path
+
 import numpy as np
+import onnx
 import pytest
 import torch
 
+from deep_ecg.beats import record_network
 from deep_ecg.beats.beat_network import FULL, STEP_HZ, BeatNetwork, pretrained
-from experiments import detector, detector_data, detector_segments
+from deep_ecg.beats.record_network import CONTEXT_SAMPLES, STEP, RecordNetwork
+from deep_ecg.system.onnx_session import session_of
+from experiments import detector, detector_data, detector_segments, detector_whole
 from experiments.detector_data import Recording
 from experiments.detector_segments import HZ, LENGTH, SHARES, Segments
 
@@ -66,7 +72,7 @@ def test_whole_numbers_answer_as_floating_point_does(segments):
     torch.manual_seed(0)
     network = detector.FloatNetwork()
     inputs = segments.batch(1, 4, 0)[0]
-    arrays = detector.integers(network, inputs, "causal", (0.1, 0.35), (0.35, 0.8))
+    arrays = detector.integers(network, inputs)
     with torch.no_grad():
         expected = network(torch.from_numpy(inputs[:1]) / FULL)[0].numpy()
     found = BeatNetwork(arrays).push(inputs[0].astype(float)) * arrays["logit_scales"]
@@ -77,23 +83,72 @@ def test_recordings_without_r_peaks_are_marked_where_the_network_is_sure():
     """A network that answers with the signal itself, 5 steps late, sure of every beat but one."""
     one = recording("x", beats=False)
 
-    class Echo:
-        def __call__(self, inputs):
+    class Echo(torch.nn.Module):
+        def forward(self, inputs):
             late = torch.nn.functional.pad(inputs[:, ::2], (5, 0))[:, : inputs.shape[1] // 2]
             beat = torch.where(late > 0.6, 4.0, -4.0)
             beat[:, 5 + round(10.5 * STEP_HZ)] = 0.5  # doubtful
             return torch.stack([beat, torch.full_like(beat, -4.0)], dim=-1)
 
-    (marked,) = detector.taught(Echo(), [one], "causal")
+    (marked,) = detector.taught(Echo(), [one], delay_steps=5)
     assert np.abs(marked.beats_s[:, None] - (np.arange(SECONDS) + 0.5)).min(axis=1).max() <= 0.02
     assert len(marked.beats_s) == SECONDS - 1
     assert not marked.beats_known[round(10.5 * HZ)] and marked.beats_known[round(20.5 * HZ)]
 
 
-@pytest.mark.parametrize("form, delay_s", [("causal", 0.1), ("whole", 2.4)])
-def test_what_is_committed_is_of_this_network(form, delay_s):
-    arrays = pretrained(form)
-    assert arrays["delay_steps"] == round(delay_s * STEP_HZ) and tuple(arrays["dilations"]) == detector.DILATIONS
+def test_what_is_committed_for_streams_is_of_this_network():
+    arrays = pretrained()
+    assert arrays["delay_steps"] == round(0.1 * STEP_HZ) and tuple(arrays["dilations"]) == detector.DILATIONS
     parameters = sum(arrays[name].size for name in arrays if name.endswith(("_weights", "_biases")))
     assert parameters == sum(one.numel() for one in detector.FloatNetwork().parameters()) == 9698
     assert arrays["least"] < arrays["threshold"] and (np.diff(arrays["quality_limits"]) > 0).all()
+
+
+def test_what_is_committed_for_records_is_of_this_network():
+    """Its convolutions by hand: taps x channels in x channels out at each rate, and how often a second."""
+    graph = onnx.load(Path(record_network.__file__).with_name(record_network.FILE)).graph
+    found = sorted(tuple(one.dims) for one in graph.initializer if len(one.dims) == 4)
+    convolutions = [one for one in detector_whole.WholeNetwork().modules() if isinstance(one, torch.nn.Conv2d)]
+    assert found == sorted(tuple(one.weight.shape) for one in convolutions)
+    at_50 = 16 * 24 + 4 * (5 + 1) * 24**2 + 2 * 24
+    at_25 = 4 * 24 * 32 + 3 * (5 + 1) * 32**2 + 32 * 24
+    at_12 = 4 * 32 * 48 + 3 * (5 + 1) * 48**2 + 48 * 32
+    at_6 = 4 * 48 * 64 + 8 * (3 + 1) * 64**2 + 64 * 48
+    assert detector_whole.multiplications_per_s() == 50 * at_50 + 25 * at_25 + 12.5 * at_12 + 6.25 * at_6
+
+
+def test_an_exported_network_answers_as_the_one_that_was_trained(tmp_path):
+    torch.manual_seed(0)
+    network, path = detector_whole.WholeNetwork().eval(), tmp_path / "whole.onnx"
+    detector_whole.export(network, path)
+    samples = np.random.default_rng(0).integers(-127, 128, 8000).astype(np.float32)
+    with torch.no_grad():
+        expected = network(torch.from_numpy(samples)[None] / FULL)[0].numpy()
+    found = RecordNetwork(session_of(path.read_bytes()))
+    answers, inner = np.concatenate([found.push(samples), found.finish()]), -CONTEXT_SAMPLES // STEP
+    assert answers.shape == expected.shape
+    np.testing.assert_allclose(answers[:inner], expected[:inner], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", detector.FORMS)
+def test_a_training_that_was_broken_off_goes_on_to_the_same_weights(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(detector, "BATCH", 2)
+    monkeypatch.setattr(detector, "SAVED_EVERY", 1)
+    form, unmarked = detector.FORMS[name], [recording("cinc2017", beats=False)]
+    one = {part: [recording(part, part != "cinc2017", part == "noisy")] for part in SHARES}
+
+    def trained(saved, stops):
+        for stop in stops:
+            torch.manual_seed(0)
+            network, segments = form.network(), Segments(one, [recording(noisy=True).signal_mv], seed=3)
+            training = detector._Training
+            with monkeypatch.context() as patched:
+                patched.setattr(training, "run", broken_off(training.run, stop))
+                detector.train(network, segments, unmarked, form, 6, saved)
+        return network.state_dict()
+
+    def broken_off(run, stop):
+        return lambda self, end: run(self, min(end, stop))
+
+    once, in_parts = trained(tmp_path / "a.pt", [6]), trained(tmp_path / "b.pt", [3, 6])
+    assert all(torch.equal(once[key], in_parts[key]) for key in once)

@@ -74,7 +74,7 @@ def test_each_is_a_module_with_what_the_frame_needs(name):
 
 def test_every_module_is_registered():
     modules = {path.stem for path in (ROOT / "experiments").glob("*.py")}
-    shared = {"__init__", "__main__", "programs", "noise", "detector_data", "detector_segments"}
+    shared = {"__init__", "__main__", "programs", "noise", "detector_data", "detector_segments", "detector_whole"}
     assert modules - shared == {module_name(name) for name in EXPERIMENTS}
 
 

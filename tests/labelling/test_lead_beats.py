@@ -44,7 +44,7 @@ def written(mitdb: Path, folder: Path, leads: list[str], noisy: list[str]) -> st
     signals_mv = source.p_signal[:, [source.sig_name.index(name) for name in leads]]
     for name in noisy:
         number = leads.index(name)
-        signals_mv[NOISE, number] += motion_mv(NOISE.stop - NOISE.start, FS_HZ, number)
+        signals_mv[NOISE, number] += motion_mv(NOISE.stop - NOISE.start, FS_HZ, 3 + number)
     units, fmt = ["mV"] * len(leads), ["16"] * len(leads)
     wfdb.wrsamp("r", FS_HZ, units, leads, p_signal=signals_mv, fmt=fmt, write_dir=str(folder))
     return str(folder / "r")

@@ -69,7 +69,7 @@ def test_where_nothing_beats_there_are_no_beats(signal_mv):
 TIMES_S = np.arange(60 * 250) / 250
 NO_ECG = {
     "white noise": (np.random.default_rng(0).normal(0, 0.3, len(TIMES_S)), "like none before: is it an ECG?"),
-    "a saw": (1 - 2 * (1.1 * TIMES_S % 1), "noise or lost signal at"),
+    "a saw": (1 - 2 * (1.1 * TIMES_S % 1), "no beats in 100 % of the record"),
     "pulses": ((TIMES_S % 0.8 < 0.1).astype(float), "noise or lost signal at"),
     "hum": (np.sin(2 * np.pi * 50 * TIMES_S), "no beats in 100 % of the record"),
     "a sine": (np.sin(2 * np.pi * 1.2 * TIMES_S), "no beats in 100 % of the record"),

@@ -1,0 +1,131 @@
+"""The network of R-peaks and signal quality of whole records: at four rates, it sees 6 s to either side."""
+
+import copy
+from itertools import pairwise
+from pathlib import Path
+from typing import cast
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from deep_ecg.beats.beat_network import FULL, NETWORK_HZ
+from deep_ecg.beats.record_network import INPUT, OUTPUT, WHOLE_SAMPLES
+from deep_ecg.system.console import quiet
+from deep_ecg.system.files import atomic_file
+
+CHANNELS = (24, 32, 48, 64)  # at 50, 25, 12.5 and 6.25 Hz
+FIRST_TAPS, TAPS, HALVING_TAPS, DEEP_TAPS = 16, 5, 4, 3
+DEEP_DILATIONS = (1, 2, 4, 8, 1, 2, 4, 8)  # at the lowest rate
+
+
+class Residual(nn.Module):
+    """A dilated convolution and one of a single tap, whose sum with the input goes on."""
+
+    def __init__(self, channels: int, taps: int, dilation: int = 1):
+        super().__init__()
+        padding = (taps - 1) * dilation // 2
+        self.wide = nn.Sequential(
+            nn.Conv2d(channels, channels, (1, taps), dilation=(1, dilation), padding=(0, padding), bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+        )
+        self.mixed = nn.Sequential(nn.Conv2d(channels, channels, 1, bias=False), nn.BatchNorm2d(channels))
+
+    def forward(self, stream: Tensor) -> Tensor:
+        """`stream` (records, channels, 1, steps) -> the same shape."""
+        return F.relu(stream + self.mixed(self.wide(stream)))
+
+
+class Halved(nn.Sequential):
+    """A convolution at every second step."""
+
+    def __init__(self, before: int, after: int, taps: int):
+        padding = (0, taps // 2 - 1)
+        convolution = nn.Conv2d(before, after, (1, taps), stride=(1, 2), padding=padding, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(after), nn.ReLU())
+
+
+class WholeNetwork(nn.Module):
+    """A U-Net (Ronneberger et al. 2015): inputs (records, samples) of -1 to 1, logits (records, steps, 2).
+
+    The samples are at NETWORK_HZ, as many as a multiple of WHOLE_SAMPLES, and STEP make a step. They are taken for
+    images one sample high: for these torch and onnxruntime have the faster convolutions.
+    """
+
+    def __init__(self):
+        super().__init__()
+        pairs = list(pairwise(CHANNELS))
+        self.first = Halved(1, CHANNELS[0], FIRST_TAPS)
+        self.down = nn.ModuleList(Halved(before, after, HALVING_TAPS) for before, after in pairs)
+        self.encoders = nn.ModuleList(
+            nn.Sequential(Residual(channels, TAPS), Residual(channels, TAPS, 2)) for channels in CHANNELS[:-1]
+        )
+        self.deep = nn.Sequential(*(Residual(CHANNELS[-1], DEEP_TAPS, dilation) for dilation in DEEP_DILATIONS))
+        self.up = nn.ModuleList(nn.Conv2d(after, before, 1) for before, after in pairs)
+        self.decoders = nn.ModuleList(Residual(channels, TAPS) for channels in CHANNELS[:-1])
+        self.last, self.head = Residual(CHANNELS[0], TAPS), nn.Conv2d(CHANNELS[0], 2, 1)
+        nn.init.constant_(cast(Tensor, self.head.bias)[:1], -2.5)  # a beat is rare
+        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]  # faster, but not typed
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Logits of beat and of unreadable signal."""
+        stream, seen = self.first(inputs[:, None, None]), []
+        for encoder, down in zip(self.encoders, self.down):
+            seen.append(encoder(stream))
+            stream = down(seen[-1])
+        stream = self.deep(stream)
+        for skipped, up, decoder in reversed(list(zip(seen, self.up, self.decoders))):
+            stream = decoder(skipped + F.interpolate(up(stream), scale_factor=(1.0, 2.0), mode="nearest"))
+        return self.head(self.last(stream))[:, :, 0].transpose(1, 2)
+
+
+class _FromWholeNumbers(nn.Module):
+    """The network as `RecordNetwork` asks it: whole numbers of -FULL to FULL (samples,) in, logits (steps, 2) out."""
+
+    def __init__(self, network: WholeNetwork):
+        super().__init__()
+        self.network = copy.deepcopy(network).eval()
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return self.network(samples[None] / FULL)[0]
+
+
+def export(network: WholeNetwork, path: Path):
+    """Writes `network` as an ONNX file of any multiple of WHOLE_SAMPLES."""
+    parts = torch.export.Dim("parts", min=2, max=2**20)
+    with quiet():
+        program = torch.onnx.export(
+            _FromWholeNumbers(network),
+            (torch.zeros(64 * WHOLE_SAMPLES),),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: WHOLE_SAMPLES * parts},),
+            verbose=False,
+        )
+    assert program is not None  # as it is only without dynamo
+    proto = program.model_proto
+    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer, *proto.graph.value_info):
+        part.ClearField("metadata_props")
+        part.ClearField("doc_string")
+    onnx.checker.check_model(proto, full_check=True)
+    with atomic_file(path) as temporary:
+        onnx.save(proto, temporary)
+
+
+def multiplications_per_s() -> float:
+    """What the network costs."""
+    network, found = WholeNetwork().eval(), []
+    hooks = [
+        module.register_forward_hook(lambda module, _, out: found.append(module.weight[0].numel() * out.numel()))
+        for module in network.modules()
+        if isinstance(module, nn.Conv2d)
+    ]
+    samples = 64 * WHOLE_SAMPLES
+    with torch.no_grad():
+        network(torch.zeros(1, samples))
+    for hook in hooks:
+        hook.remove()
+    return sum(found) / (samples / NETWORK_HZ)
