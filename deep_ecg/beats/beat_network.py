@@ -137,7 +137,7 @@ class BeatNetwork:
             return np.zeros((0, len(self._head.biases)))
         size = samples.itemsize
         spans = np.ndarray((steps, width), float, samples, strides=(STEP * size, size))
-        stream = self._first.rounded(spans @ self._first.weights, LIMIT)
+        stream = self._first.rounded(_product(spans, self._first.weights), LIMIT)
         for index, block in enumerate(self._blocks):
             stream += self._added(index, stream, *block)
             if self._overflows[index]:
@@ -148,7 +148,7 @@ class BeatNetwork:
     def _added(self, index: int, stream: np.ndarray, narrow: Layer, depth: Layer, wide: Layer) -> np.ndarray:
         """What block `index` adds to the residual stream (steps, channels)."""
         steps, dilation = len(stream), self._dilations[index]
-        narrowed = narrow.rounded(stream @ narrow.weights, HIGHEST)
+        narrowed = narrow.rounded(_product(stream, narrow.weights), HIGHEST)
         remembered = np.concatenate((self._memories[index], narrowed))
         self._memories[index] = remembered[steps:]
         if steps < FEW_STEPS:
@@ -160,7 +160,7 @@ class BeatNetwork:
             sums = remembered[:steps] * depth.weights[0]
             for tap in range(1, self._taps):
                 sums += remembered[tap * dilation : tap * dilation + steps] * depth.weights[tap]
-        return wide.rounded(depth.rounded(sums, HIGHEST) @ wide.weights)
+        return wide.rounded(_product(depth.rounded(sums, HIGHEST), wide.weights))
 
     def _can_overflow(self) -> list[bool]:
         """Whether the stream can leave its range in each block, by the largest sums that its weights allow."""
@@ -173,6 +173,11 @@ class BeatNetwork:
             found.append(bool(high.max() > RESIDUAL_LIMIT or low.min() < -RESIDUAL_LIMIT))
             high, low = np.minimum(high, RESIDUAL_LIMIT), np.maximum(low, -RESIDUAL_LIMIT)
         return found
+
+
+def _product(steps: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`steps` (steps, inputs) times `weights` (inputs, outputs); of many steps each output is one row in memory."""
+    return steps @ weights if len(steps) < FEW_STEPS else (weights.T @ steps.T).T
 
 
 def _layer(arrays: Mapping[str, np.ndarray], name: str) -> Layer:
