@@ -26,7 +26,7 @@ HELD_BEATS = 3  # so many beats after the last such P wave
 
 # A whole record: where most beats are doubtful, they are weighed by their rhythm
 AROUND = 17  # beats in which the rhythm is usual
-DOUBT = (0.2, 1.2)  # median logits of beats below which they are doubtful, and above which they are not
+DOUBT = (1.0, 2.0)  # median logits of beats below which they are doubtful, and above which they are not
 RHYTHM = 0.7  # weight of a beat in time, as a logit
 IRREGULAR = 0.3  # median of |ln(RR / usual RR)| above which there is no rhythm
 WIDTH = 0.12  # of ln(RR / usual RR): what costs the weight of one beat in time
@@ -195,7 +195,7 @@ def _rhythm(peaks: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 def _running_median(values: np.ndarray) -> np.ndarray:
     """The median of the AROUND values around each of `values` (n,), n > 0, which go on as their ends beyond these."""
-    return np.median(sliding_window_view(np.pad(values, AROUND // 2, mode="edge"), AROUND), axis=1)
+    return np.median(sliding_window_view(np.pad(values, AROUND // 2, mode="symmetric"), AROUND), axis=1)
 
 
 def _chain(peaks: np.ndarray, gains: np.ndarray, weights: np.ndarray, usual_steps: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked, scratch_folder
 from deep_ecg.system.workers import Run, worker_pool
 
-CACHE_VERSION = 12  # raised when the meaning of cached beats, or the form of an entry, changes
+CACHE_VERSION = 13  # raised when the meaning of cached beats, or the form of an entry, changes
 INDEX = "index.json"
 MAX_INDEX_BYTES = 10_000
 READ_BYTES = 2**20  # of a file at a time
