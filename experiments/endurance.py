@@ -1,9 +1,9 @@
 """Does a stream keep working: a day of signal through one BeatStream, its memory and labels by hour.
 
 The network is the pretrained causal `full` one, the signals are records of DS2, lead MLII, one after another and again
-from the first. Each round is compared with the last: the first one lacks a past, and the template of a rare shape is
-remembered for hours, but then labels must be equal. Beats are kept in a table that is made before the stream starts.
-Takes some minutes.
+from the first, cut so that each round meets the detector's steps at the same samples. Each is compared with the last:
+the first one lacks a past, and the template of a rare shape is remembered for hours, but then labels must be equal.
+Beats are kept in a table that is made before the stream starts. Takes some minutes.
 """
 
 import argparse
@@ -25,6 +25,7 @@ REPORT = "endurance.json"
 HOURS = 24.0
 RECORDS = DS2[:8]  # four hours a round
 CHUNK_S = 1.0
+WHOLE_S = 1.0  # a round is a multiple of it, as it is of what the detector looks at once
 MOST_BEATS_PER_S = 8  # beats lie no closer than 0.12 s
 
 
@@ -44,6 +45,7 @@ def run(options: argparse.Namespace) -> dict:
 def measure(classifier: Classifier, records: Sequence[Record], hours: float) -> dict:
     """The report: `records`, all at one rate, replayed in rounds as often as they fit into `hours`, at least twice."""
     signal_mv, fs_hz = np.concatenate([record.signal_mv for record in records]), records[0].fs_hz
+    signal_mv = signal_mv[: len(signal_mv) - len(signal_mv) % round(WHOLE_S * fs_hz)]
     count = max(round(hours * 3600 * fs_hz / len(signal_mv)), 2)
     stream, step = BeatStream(classifier, fs_hz), round(CHUNK_S * fs_hz)
     most = round(MOST_BEATS_PER_S * len(signal_mv) / fs_hz)
