@@ -5,15 +5,13 @@ from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
-import onnx
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from deep_ecg.beats.beat_network import FULL, NETWORK_HZ
 from deep_ecg.beats.record_network import INPUT, OUTPUT, WHOLE_SAMPLES
-from deep_ecg.system.console import quiet
-from deep_ecg.system.files import atomic_file
+from deep_ecg.deploy.onnx_export import exported, write_onnx
 
 CHANNELS = (24, 32, 48, 64)  # at 50, 25, 12.5 and 6.25 Hz
 FIRST_TAPS, TAPS, HALVING_TAPS, DEEP_TAPS = 16, 5, 4, 3
@@ -95,24 +93,9 @@ class _FromWholeNumbers(nn.Module):
 def export(network: WholeNetwork, path: Path):
     """Writes `network` as an ONNX file of any multiple of WHOLE_SAMPLES."""
     parts = torch.export.Dim("parts", min=2, max=2**20)
-    with quiet():
-        program = torch.onnx.export(
-            _FromWholeNumbers(network),
-            (torch.zeros(64 * WHOLE_SAMPLES),),
-            dynamo=True,
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: WHOLE_SAMPLES * parts},),
-            verbose=False,
-        )
-    assert program is not None  # as it is only without dynamo
-    proto = program.model_proto
-    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.initializer, *proto.graph.value_info):
-        part.ClearField("metadata_props")
-        part.ClearField("doc_string")
-    onnx.checker.check_model(proto, full_check=True)
-    with atomic_file(path) as temporary:
-        onnx.save(proto, temporary)
+    samples = torch.zeros(64 * WHOLE_SAMPLES)
+    shapes = ({0: WHOLE_SAMPLES * parts},)
+    write_onnx(path, exported(_FromWholeNumbers(network), (samples,), [INPUT], OUTPUT, shapes))
 
 
 def multiplications_per_s() -> float:

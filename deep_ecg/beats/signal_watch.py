@@ -114,6 +114,19 @@ def stretches(flags: np.ndarray, offset: int = 0) -> list[tuple[int, int]]:
     return list(zip(edges[::2].tolist(), (edges[1::2] - 1).tolist()))
 
 
+def widened(found: list[tuple[int, int]], before: int, after: int, length: int) -> list[tuple[int, int]]:
+    """First place and end of what lies so far `before` and `after` each stretch `found` of a row of `length`, rising.
+
+    Those that meet are one.
+    """
+    spans: list[tuple[int, int]] = []
+    for first, last in found:
+        meets = spans and first - before <= spans[-1][1]
+        start = spans.pop()[0] if meets else max(first - before, 0)
+        spans.append((start, min(last + 1 + after, length)))
+    return spans
+
+
 @dataclass(frozen=True)
 class Runs:
     """A row of `length` numbers most of which are the same as the one before.
@@ -168,11 +181,7 @@ class Runs:
 
     def near(self, flags: np.ndarray, reach: int) -> "Runs":
         """A row of 1 within `reach` places of the runs of which `flags` (runs,) is True, 0 elsewhere."""
-        spans: list[list[int]] = []
-        for first, last in self.stretches(flags):
-            if not spans or first - reach > spans[-1][1]:
-                spans.append([max(first - reach, 0), 0])
-            spans[-1][1] = min(last + 1 + reach, self.length)
+        spans = widened(self.stretches(flags), reach, reach, self.length)
         firsts = np.array([0, *(edge for span in spans for edge in span)])
         kept = np.diff(firsts, append=self.length) > 0
         return Runs(firsts[kept], np.arange(len(firsts))[kept] % 2, self.length)

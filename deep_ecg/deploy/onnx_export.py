@@ -6,6 +6,7 @@ metadata hold its description. `onnx_network.py` runs the files.
 
 import copy
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -42,20 +43,28 @@ def export_fp32(model: nn.Module, description: Description, path: Path) -> Path:
     """
     batch = torch.export.Dim("batch")
     shapes = (CHANNELS, description.inputs.window_samples), (len(description.features),)
+    inputs = tuple(torch.zeros(2, *shape) for shape in shapes)
+    proto = exported(copy.deepcopy(model).eval(), inputs, INPUTS, OUTPUT, ({0: batch}, {0: batch}))
+    store_in_half(proto.graph)
+    return write_onnx(path, proto, description)
+
+
+def exported(
+    model: nn.Module, inputs: tuple[torch.Tensor, ...], names: Sequence[str], output: str, dynamic_shapes: tuple
+) -> onnx.ModelProto:
+    """`model` as ONNX with inputs of these `names` and one `output`; `dynamic_shapes` are those of `torch.export`."""
     with quiet():
         program = torch.onnx.export(
-            copy.deepcopy(model).eval(),
-            tuple(torch.zeros(2, *shape) for shape in shapes),
+            model,
+            inputs,
             dynamo=True,
-            input_names=INPUTS,
-            output_names=[OUTPUT],
-            dynamic_shapes=({0: batch}, {0: batch}),
+            input_names=names,
+            output_names=[output],
+            dynamic_shapes=dynamic_shapes,
             verbose=False,
         )
     assert program is not None  # as it is only without dynamo
-    proto = program.model_proto
-    store_in_half(proto.graph)
-    return write_onnx(path, proto, description)
+    return program.model_proto
 
 
 def store_in_half(graph: onnx.GraphProto):
@@ -106,18 +115,19 @@ class _Calibration(CalibrationDataReader):
         return next(self._batches, None)
 
 
-def write_onnx(path: Path, proto: onnx.ModelProto, description: Description) -> Path:
+def write_onnx(path: Path, proto: onnx.ModelProto, description: Description | None = None) -> Path:
     """Writes `proto` with `description` as its only metadata: exporters leave notes that name files of the machine.
 
-    The settings of its training are left out.
+    The settings of its training are left out. Without a description there is no metadata.
     """
     graph = proto.graph
     for part in (proto, graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-    said = {"format": FORMAT, **description.as_json()}
-    del said["training"]
-    onnx.helper.set_model_props(proto, {METADATA: json.dumps(said)})
+    if description is not None:
+        said = {"format": FORMAT, **description.as_json()}
+        del said["training"]
+        onnx.helper.set_model_props(proto, {METADATA: json.dumps(said)})
     onnx.checker.check_model(proto, full_check=True)
     with atomic_file(path) as temporary:
         onnx.save(proto, temporary)

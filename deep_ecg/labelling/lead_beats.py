@@ -15,7 +15,7 @@ from config import CLASSES
 from deep_ecg.beats.beat_network import APART_S
 from deep_ecg.beats.inputs import input_blocks
 from deep_ecg.beats.signal_quality import LOST, NOISY, UNREADABLE
-from deep_ecg.beats.signal_watch import Runs, SignalWatch
+from deep_ecg.beats.signal_watch import Runs, SignalWatch, widened
 from deep_ecg.beats.whole_record import Reading, read_causal, read_states, read_whole
 from deep_ecg.labelling.signal_state import Stretch, lost_before, signal_at, unread_stretches
 from deep_ecg.networks.classifier import NOWHERE, UNREAD, Classifier
@@ -103,11 +103,7 @@ def detected_beats(
 def _parts(record: Record, needed: list[tuple[int, int]]) -> list[tuple[int, Record]]:
     """Parts of `record` that show the stretches `needed`, first and last sample of each; each with its first sample."""
     before, after = round(BEFORE_S * record.fs_hz), round(AFTER_S * record.fs_hz)
-    spans: list[list[int]] = []
-    for first, last in needed:
-        if not spans or first - before > spans[-1][1]:
-            spans.append([max(first - before, 0), 0])
-        spans[-1][1] = min(last + 1 + after, len(record.signal_mv))
+    spans = widened(needed, before, after, len(record.signal_mv))
     return [(first, _part(record, first, end)) for first, end in spans]
 
 
