@@ -361,7 +361,7 @@ def write(folder: Path, network: nn.Module, segments: Segments, steps: int):
     """Writes `network` into `folder`; the scales of whole numbers are those of batches that it has not seen."""
     if isinstance(network, WholeNetwork):
         path, cost = folder / record_network.FILE, detector_whole.multiplications_per_s()
-        detector_whole.export(network, path)
+        detector_whole.export(network, beat_network.pretrained(), path)
     else:
         path, cost = folder / beat_network.FILE, multiplications_per_s()
         inputs = segments.batch(steps, 4 * BATCH, 0)[0]

@@ -1,21 +1,27 @@
-"""The network of R-peaks and signal quality of whole records: at four rates, it sees 6 s to either side."""
+"""The network of R-peaks and signal quality of whole records: at four rates, it sees 6 s to either side.
+
+Its file holds that of streams, too: the weighed mean of both is what the file answers.
+"""
 
 import copy
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from deep_ecg.beats.beat_network import FULL, NETWORK_HZ
+from deep_ecg.beats.beat_network import FULL, NETWORK_HZ, STEP
 from deep_ecg.beats.record_network import INPUT, OUTPUT, WHOLE_SAMPLES
 from deep_ecg.deploy.onnx_export import exported, write_onnx
 
 CHANNELS = (24, 32, 48, 64)  # at 50, 25, 12.5 and 6.25 Hz
 FIRST_TAPS, TAPS, HALVING_TAPS, DEEP_TAPS = 16, 5, 4, 3
 DEEP_DILATIONS = (1, 2, 4, 8, 1, 2, 4, 8)  # at the lowest rate
+OF_STREAMS = (0.5, 0.25)  # weights of the network of streams in what is a beat and what is unreadable
 
 
 class Residual(nn.Module):
@@ -79,23 +85,73 @@ class WholeNetwork(nn.Module):
         return self.head(self.last(stream))[:, :, 0].transpose(1, 2)
 
 
-class _FromWholeNumbers(nn.Module):
-    """The network as `RecordNetwork` asks it: whole numbers of -FULL to FULL (samples,) in, logits (steps, 2) out."""
+class OfStreams(nn.Module):
+    """The network of streams (`beat_network`, whose `arrays` these are), its whole numbers in float32.
 
-    def __init__(self, network: WholeNetwork):
+    Sums of more than 24 bits are rounded, so that now and then a number differs by one from that of the stream.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
         super().__init__()
-        self.network = copy.deepcopy(network).eval()
+        self._dilations, self._ahead = arrays["dilations"].tolist(), STEP * int(arrays["delay_steps"])
+        names = [f"{kind}{index}" for index in range(len(self._dilations)) for kind in ("narrow", "depth", "wide")]
+        self._layers = {name: _layer(arrays, name) for name in ("first", *names)}
+        weights, biases = (arrays[f"head_{part}"] * arrays["logit_scales"] for part in ("weights", "biases"))
+        self._layers["head"] = _convolution(weights), _numbers(biases)
 
     def forward(self, samples: Tensor) -> Tensor:
-        return self.network(samples[None] / FULL)[0]
+        """Whole numbers of -FULL to FULL (samples,) to logits (samples / STEP, 2), not delayed: it reads on behind."""
+        weights, biases = self._layers["first"]
+        ends = (weights.shape[-1] - STEP, self._ahead)
+        stream = F.relu(F.conv2d(F.pad(samples, ends)[None, None, None], weights, biases, stride=(1, STEP))).floor()
+        for index, dilation in enumerate(self._dilations):
+            narrowed = self._cut(f"narrow{index}", stream)
+            weights, biases = self._layers[f"depth{index}"]
+            before = F.pad(narrowed, ((weights.shape[-1] - 1) * dilation, 0))
+            sums = F.conv2d(before, weights, biases, dilation=(1, dilation), groups=len(weights))
+            stream = stream + F.conv2d(sums.clamp(0, FULL).floor(), *self._layers[f"wide{index}"]).floor()
+        logits = F.conv2d(F.relu(stream), *self._layers["head"])
+        return logits[0, :, 0, self._ahead // STEP :].T
+
+    def _cut(self, name: str, stream: Tensor) -> Tensor:
+        return F.conv2d(stream, *self._layers[name]).clamp(0, FULL).floor()
 
 
-def export(network: WholeNetwork, path: Path):
-    """Writes `network` as an ONNX file of any multiple of WHOLE_SAMPLES."""
+def _layer(arrays: Mapping[str, np.ndarray], name: str) -> tuple[Tensor, Tensor]:
+    """Weights (outputs, inputs, 1, taps) and biases (outputs,) of layer `name`, its scale folded into them."""
+    scales = arrays[f"{name}_multipliers"] * 2.0 ** -int(arrays[f"{name}_shift"])
+    weights, biases = (arrays[f"{name}_{part}"] * scales for part in ("weights", "biases"))
+    of_taps = name == "first" or name.startswith("depth")
+    return _numbers(weights.T[:, None, None]) if of_taps else _convolution(weights), _numbers(biases + 0.5)
+
+
+def _convolution(weights: np.ndarray) -> Tensor:
+    """`weights` (inputs, outputs) as those of a convolution of one tap."""
+    return _numbers(weights.T[:, :, None, None])
+
+
+def _numbers(values: np.ndarray) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+class _BothNetworks(nn.Module):
+    """What `RecordNetwork` asks: whole numbers of -FULL to FULL (samples,) in, logits (steps, 2) out."""
+
+    def __init__(self, network: WholeNetwork, arrays: Mapping[str, np.ndarray]):
+        super().__init__()
+        self.network, self.of_streams = copy.deepcopy(network).eval(), OfStreams(arrays)
+        self._weights = torch.tensor(OF_STREAMS)
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return torch.lerp(self.network(samples[None] / FULL)[0], self.of_streams(samples), self._weights)
+
+
+def export(network: WholeNetwork, arrays: Mapping[str, np.ndarray], path: Path):
+    """Writes `network` and that of streams, `arrays`, as an ONNX file of any multiple of WHOLE_SAMPLES."""
     parts = torch.export.Dim("parts", min=2, max=2**20)
     samples = torch.zeros(64 * WHOLE_SAMPLES)
     shapes = ({0: WHOLE_SAMPLES * parts},)
-    write_onnx(path, exported(_FromWholeNumbers(network), (samples,), [INPUT], OUTPUT, shapes))
+    write_onnx(path, exported(_BothNetworks(network, arrays), (samples,), [INPUT], OUTPUT, shapes))
 
 
 def multiplications_per_s() -> float:

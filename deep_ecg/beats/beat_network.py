@@ -70,18 +70,32 @@ class RunningGain:
         heights_mv = np.concatenate((self._samples, np.abs(samples_mv)))
         end = len(heights_mv) // GAIN_BLOCK * GAIN_BLOCK
         gains_mv = [self.gain_mv]
-        for block_mv in np.sort(heights_mv[:end].reshape(-1, GAIN_BLOCK), axis=1).tolist():
+        blocks_mv = np.sort(heights_mv[:end].reshape(-1, GAIN_BLOCK), axis=1).tolist()
+        hasty = max(GAIN_HASTE - self._blocks, 0)
+        for block_mv in blocks_mv[:hasty]:
             self._follow(GAIN_BLOCK - bisect_right(block_mv, self.gain_mv), block_mv[-2])
             gains_mv.append(self.gain_mv)
+        gains_mv += self._followed(blocks_mv[hasty:])
         self._samples = heights_mv[end:]
         squashed_at_mv = KNEE * np.repeat(gains_mv, GAIN_BLOCK)[pending : len(heights_mv)]
         return np.floor(FULL * samples_mv / (heights_mv[pending:] + squashed_at_mv) + 0.5)
 
+    def _followed(self, blocks_mv: list[list[float]]) -> list[float]:
+        """The gain after each of further blocks, once there is no haste: there are ten a second, for days."""
+        gain_mv, gains_mv = self.gain_mv, []
+        for block_mv in blocks_mv:
+            gain_mv *= GAIN_FACTORS[GAIN_BLOCK - bisect_right(block_mv, gain_mv)]
+            if gain_mv < GAIN_LEAST_MV:
+                gain_mv = GAIN_LEAST_MV
+            gains_mv.append(gain_mv)
+        self.gain_mv = gain_mv
+        return gains_mv
+
     def _follow(self, above: int, high_mv: float):
-        """Goes on by a block of which so many samples lie `above` the gain, all but one of them up to `high_mv`."""
-        while self._blocks < GAIN_HASTE and high_mv > GAIN_LEAP * self.gain_mv:
+        """Goes on by a block of the first second: so many samples lie `above` the gain, all but one up to `high_mv`."""
+        while high_mv > GAIN_LEAP * self.gain_mv:
             self.gain_mv *= GAIN_FACTORS[-1]
-        for _ in range(max(GAIN_HASTE // (self._blocks + 1), 1)):
+        for _ in range(GAIN_HASTE // (self._blocks + 1)):
             self.gain_mv = max(self.gain_mv * GAIN_FACTORS[above], GAIN_LEAST_MV)
         self._blocks += 1
 

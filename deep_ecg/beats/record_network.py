@@ -1,8 +1,8 @@
 """R-peaks and signal quality of a whole record: a network that sees several seconds to either side of each step.
 
 It reads the same signal as the network of a stream (`beat_network`), in blocks that overlap by all that it sees, so
-that nothing depends on how the samples come. `experiments/detector_whole.py` makes it. That of streams, which sees less
-and errs otherwise, has a say beside it.
+that nothing depends on how the samples come. That of streams, which sees less and errs otherwise, has a say in its
+answers: `experiments/detector_whole.py` makes the file, which holds both.
 """
 
 from functools import cache
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deep_ecg.beats.beat_network import STEP, BeatNetwork
-from deep_ecg.beats.beat_network import pretrained as of_streams
+from deep_ecg.beats.beat_network import STEP
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.onnx_session import session_of
 
@@ -26,7 +25,6 @@ CONTEXT_SAMPLES = 48 * WHOLE_SAMPLES  # no sample further away has a say at a st
 BEHIND_SAMPLES = 2 * WHOLE_SAMPLES  # read behind the end: just before it the network doubts what it sees
 BLOCK_SAMPLES = 1024 * WHOLE_SAMPLES  # that are answered at once: 164 s
 
-OF_STREAMS = np.array((0.5, 0.25))  # weights of the network of streams in what is a beat and what is unreadable
 LAG_STEPS = (BLOCK_SAMPLES + CONTEXT_SAMPLES) // STEP  # by which answers come late at most
 
 
@@ -60,34 +58,6 @@ class RecordNetwork:
         let_go = max(end - CONTEXT_SAMPLES, 0)
         self._samples, self._answered = self._samples[let_go:], end - let_go
         return logits.astype(float)
-
-
-class BothNetworks:
-    """The weighed mean of the network of whole records and that of streams; used as `RecordNetwork` is."""
-
-    delay_steps = RecordNetwork.delay_steps
-
-    def __init__(self):
-        arrays = of_streams()
-        self._of_record, self._of_stream, self._scales = RecordNetwork(), BeatNetwork(arrays), arrays["logit_scales"]
-        self._delay_steps = self._of_stream.delay_steps
-        self._early = np.zeros((0, 2))  # answers of the network of streams that are not due
-        self._skipped = self._delay_steps  # of its answers, those still to come that are to no step of the signal
-
-    def push(self, samples: np.ndarray) -> np.ndarray:
-        """Natural logits (steps, 2) of beat and of unreadable signal that `samples` (n,) of int8 make known."""
-        return self._mean(self._of_record.push(samples), self._of_stream.push(samples))
-
-    def finish(self) -> np.ndarray:
-        """The logits that are owed when the signal has ended, as `RecordNetwork.finish`."""
-        return self._mean(self._of_record.finish(), self._of_stream.push(np.zeros(STEP * (self._delay_steps + 1))))
-
-    def _mean(self, late: np.ndarray, early: np.ndarray) -> np.ndarray:
-        skipped = min(self._skipped, len(early))
-        self._skipped -= skipped
-        early = np.concatenate((self._early, early[skipped:] * self._scales))
-        self._early = early[len(late) :]
-        return (1 - OF_STREAMS) * late + OF_STREAMS * early[: len(late)]
 
 
 @cache

@@ -23,7 +23,7 @@ from deep_ecg.beats.beat_network import (
     r_about,
 )
 from deep_ecg.beats.beat_picking import AROUND_STEPS, StrongestPeaks, record_beats
-from deep_ecg.beats.record_network import LAG_STEPS, BothNetworks, RecordNetwork
+from deep_ecg.beats.record_network import LAG_STEPS, RecordNetwork
 from deep_ecg.beats.signal_quality import LOST, NOISY, SETTLE_STEPS, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs, SignalWatch, stretches
 from deep_ecg.records.long_signal import pieces
@@ -90,7 +90,7 @@ def _as_told(
 
 
 def read_whole(signal_mv: np.ndarray, fs_hz: float) -> Reading:
-    """The lead `signal_mv` (n,) by networks of which one looks both ways. DeepECGError as `read_causal`."""
+    """The lead `signal_mv` (n,) by a network that looks both ways. DeepECGError as `read_causal`."""
     candidates = _Candidates(fs_hz)
     states, watch = read_states(signal_mv, fs_hz, candidates.add)
     return _reading(candidates.beats(), states, watch)
@@ -102,9 +102,9 @@ def read_states(
     """For every sample of a lead its state, and the watch over it.
 
     `heard` is called with the next logits (steps,) of beats and the samples (n,) and which are missing that came before
-    they were known; without it the larger network alone is asked, in less time. DeepECGError as `read_causal`.
+    they were known. DeepECGError as `read_causal`.
     """
-    network, watch = RecordNetwork() if heard is None else BothNetworks(), SignalWatch(fs_hz)
+    network, watch = RecordNetwork(), SignalWatch(fs_hz)
     if len(signal_mv) == 0:
         return Runs.of([]), watch
     stream = LogitStream(fs_hz, network, primed_gain(signal_mv, fs_hz))

@@ -4,9 +4,7 @@ import numpy as np
 import pytest
 
 from deep_ecg.beats import record_network
-from deep_ecg.beats.beat_network import BeatNetwork
-from deep_ecg.beats.beat_network import pretrained as of_streams
-from deep_ecg.beats.record_network import CONTEXT_SAMPLES, STEP, WHOLE_SAMPLES, BothNetworks, RecordNetwork
+from deep_ecg.beats.record_network import CONTEXT_SAMPLES, STEP, WHOLE_SAMPLES, RecordNetwork
 from deep_ecg.system.errors import DeepECGError
 
 
@@ -44,18 +42,3 @@ def test_a_file_that_cannot_be_read_is_named(monkeypatch):
     with pytest.raises(DeepECGError, match=r"none\.onnx is no network of R-peaks"):
         record_network.pretrained()
     record_network.pretrained.cache_clear()
-
-
-@pytest.mark.parametrize("length", [0, 1, 7, 4000, 40_001])
-@pytest.mark.parametrize("size", [1001, 10**9])
-def test_both_networks_have_their_say_at_the_same_place_of_the_signal(length, size):
-    samples = np.random.default_rng(9).integers(-127, 128, length).astype(float)
-    both = BothNetworks()
-    parts = [both.push(samples[start : start + size]) for start in range(0, length, size)]
-    found = np.concatenate([*parts, both.finish()])
-    arrays = of_streams()
-    of_stream = BeatNetwork(arrays).push(np.concatenate([samples, np.zeros(12)])) * arrays["logit_scales"]
-    alone, of_stream = answers(samples), of_stream[5 : 5 + len(found)]
-    assert len(found) == -(-length // STEP)
-    np.testing.assert_allclose(found[:, 0], 0.5 * alone[:, 0] + 0.5 * of_stream[:, 0], atol=1e-4)
-    np.testing.assert_allclose(found[:, 1], 0.75 * alone[:, 1] + 0.25 * of_stream[:, 1], atol=1e-4)

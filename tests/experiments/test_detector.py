@@ -109,7 +109,8 @@ def test_what_is_committed_for_records_is_of_this_network():
     graph = onnx.load(Path(record_network.__file__).with_name(record_network.FILE)).graph
     found = sorted(tuple(one.dims) for one in graph.initializer if len(one.dims) == 4)
     convolutions = [one for one in detector_whole.WholeNetwork().modules() if isinstance(one, torch.nn.Conv2d)]
-    assert found == sorted(tuple(one.weight.shape) for one in convolutions)
+    of_streams = [(32, 1, 1, 16), *8 * [(16, 32, 1, 1), (16, 1, 1, 3), (32, 16, 1, 1)], (2, 32, 1, 1)]
+    assert found == sorted([*(tuple(one.weight.shape) for one in convolutions), *of_streams])
     at_50 = 16 * 24 + 4 * (5 + 1) * 24**2 + 2 * 24
     at_25 = 4 * 24 * 32 + 3 * (5 + 1) * 32**2 + 32 * 24
     at_12 = 4 * 32 * 48 + 3 * (5 + 1) * 48**2 + 48 * 32
@@ -117,17 +118,20 @@ def test_what_is_committed_for_records_is_of_this_network():
     assert detector_whole.multiplications_per_s() == 50 * at_50 + 25 * at_25 + 12.5 * at_12 + 6.25 * at_6
 
 
-def test_an_exported_network_answers_as_the_one_that_was_trained(tmp_path):
+def test_an_exported_network_answers_as_the_one_that_was_trained_and_that_of_streams(tmp_path):
+    """That of streams answers 5 steps late, in whole numbers: without its rounding it differs a little at each step."""
     torch.manual_seed(0)
     network, path = detector_whole.WholeNetwork().eval(), tmp_path / "whole.onnx"
-    detector_whole.export(network, path)
+    detector_whole.export(network, pretrained(), path)
     samples = np.random.default_rng(0).integers(-127, 128, 8000).astype(np.float32)
     with torch.no_grad():
-        expected = network(torch.from_numpy(samples)[None] / FULL)[0].numpy()
+        alone = network(torch.from_numpy(samples)[None] / FULL)[0].numpy()
+    late = BeatNetwork(pretrained()).push(np.append(samples, np.zeros(12))) * pretrained()["logit_scales"]
     found = RecordNetwork(session_of(path.read_bytes()))
     answers, inner = np.concatenate([found.push(samples), found.finish()]), -CONTEXT_SAMPLES // STEP
-    assert answers.shape == expected.shape
-    np.testing.assert_allclose(answers[:inner], expected[:inner], atol=1e-4)
+    assert answers.shape == alone.shape
+    apart = [np.abs(answers - (0.5, 0.75) * alone - (0.5, 0.25) * late[5 + shift :][:4000])[:inner] for shift in (0, 1)]
+    assert (apart[0].mean(axis=0) < 0.03).all() and (apart[1].mean(axis=0) > 0.1).all()
 
 
 @pytest.mark.parametrize("name", detector.FORMS)
