@@ -92,17 +92,22 @@ def _as_told(
 def read_whole(signal_mv: np.ndarray, fs_hz: float) -> Reading:
     """The lead `signal_mv` (n,) by a network that looks both ways. DeepECGError as `read_causal`."""
     candidates = _Candidates(fs_hz)
-    states, watch = read_states(signal_mv, fs_hz, candidates.add)
+    states, watch = _read_states(signal_mv, fs_hz, candidates.add)
     return _reading(candidates.beats(), states, watch)
 
 
-def read_states(
-    signal_mv: np.ndarray, fs_hz: float, heard: Callable[[np.ndarray, np.ndarray, np.ndarray], None] | None = None
+def read_states(signal_mv: np.ndarray, fs_hz: float) -> Runs:
+    """For every sample of a lead its state, as `read_whole` has it. DeepECGError as `read_causal`."""
+    return _read_states(signal_mv, fs_hz, lambda *_: None)[0]
+
+
+def _read_states(
+    signal_mv: np.ndarray, fs_hz: float, heard: Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 ) -> tuple[Runs, SignalWatch]:
-    """For every sample of a lead its state, and the watch over it.
+    """`read_states` and the watch over the lead.
 
     `heard` is called with the next logits (steps,) of beats and the samples (n,) and which are missing that came before
-    they were known. DeepECGError as `read_causal`.
+    they were known.
     """
     network, watch = RecordNetwork(), SignalWatch(fs_hz)
     if len(signal_mv) == 0:
@@ -116,8 +121,7 @@ def read_states(
         yield told(np.concatenate((stream.finish(), network.finish())), np.zeros(0), np.zeros(0, bool))
 
     def told(logits: np.ndarray, filled_mv: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        if heard is not None:
-            heard(logits[:, 0], filled_mv, missing)
+        heard(logits[:, 0], filled_mv, missing)
         return _levels(logits[:, 1])
 
     return Runs.of(_by_sample(Runs.of(_settled(Runs.of(levels()))), len(signal_mv), fs_hz, watch)), watch

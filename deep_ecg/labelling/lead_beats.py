@@ -5,7 +5,7 @@ of what the network makes of both. Where the first lead cannot be read and anoth
 long. Of that so much is read and labelled, by itself, that it is known when it is needed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -24,6 +24,7 @@ from deep_ecg.records.wfdb_files import Annotation, Record
 from deep_ecg.system.progress import Pace
 
 BEFORE_S, AFTER_S = 300.0, 10.0  # of another lead, read before and after what it is needed for
+AROUND_S = 10.0  # of a second lead, read before and after a beat to tell whether it can be read there
 FLANK_S = 0.5  # around what cannot be read beats are lost, too: in diagnostic mode another lead takes that over as well
 
 
@@ -53,12 +54,11 @@ class LeadBeats:
 class SecondLead:
     """A lead `record` that has a say in what the beats at the first lead's R-peaks are.
 
-    heard (beats,) tells where it can be read; `watch` has seen all of it.
+    `hears` tells of the numbers of some of these (n,), which rise, whether it can be read there, (n,) bool.
     """
 
     record: Record
-    watch: SignalWatch
-    heard: np.ndarray
+    hears: Callable[[np.ndarray], np.ndarray]
 
 
 def detected_beats(
@@ -142,7 +142,7 @@ def _beats_of(
     if readable.any():
         samples = reading.samples[readable]
         annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
-        other = None if second is None else _second(second, samples, tell)
+        other = None if second is None else SecondLead(second, partial(_heard, second, samples))
         noisy = NOWHERE if classifier.inputs.causal else reading.states[samples] == NOISY
         found = probabilities(record, annotation, classifier, reading.watch, other, noisy, tell)
         proba[readable], groups[readable] = found
@@ -153,10 +153,16 @@ def _beats_of(
     return LeadBeats(reading.samples, proba, groups, after_gap, signal, reading.watch, unread, second=name)
 
 
-def _second(record: Record, samples: np.ndarray, tell: bool) -> SecondLead:
-    """The lead `record` with where it can be read, of the beats at `samples` (beats,)."""
-    states, watch = read_states((told(record, "quality") if tell else record).signal_mv, record.fs_hz)
-    return SecondLead(record, watch, states[samples] < UNREADABLE)
+def _heard(record: Record, samples: np.ndarray, beats: np.ndarray) -> np.ndarray:
+    """Whether the lead `record` can be read at those `beats` (n,), which rise, of the ones at `samples` (beats,).
+
+    No more of it is looked at than AROUND_S to either side of them.
+    """
+    at, around, heard = samples[beats], round(AROUND_S * record.fs_hz), np.zeros(len(beats), bool)
+    for first, end in widened([(one, one) for one in at.tolist()], around, around, len(record.signal_mv)):
+        here = slice(*np.searchsorted(at, (first, end)))
+        heard[here] = read_states(record.signal_mv[first:end], record.fs_hz)[at[here] - first] < UNREADABLE
+    return heard
 
 
 def probabilities(
@@ -168,17 +174,13 @@ def probabilities(
     noisy: np.ndarray = NOWHERE,
     tell: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`Classifier.probabilities` of the beats of `record`, of which `watch` has seen all, at those of `annotation`.
-
-    A beat in noise that a `second` lead shows, too, is taken as both show it.
-    """
+    """`Classifier.probabilities` of the beats of `record`, of which `watch` has seen all, at those of `annotation`."""
     followed = told(record, "labels") if tell else record
     blocks = input_blocks(followed, annotation, classifier.inputs, watch)
     if second is None:
         return classifier.probabilities(blocks, noisy=noisy)
-    noisy = noisy & ~second.heard if len(noisy) else noisy
-    seconds = input_blocks(second.record, annotation, classifier.inputs, second.watch)
-    return classifier.probabilities(blocks, seconds, second.heard, noisy)
+    seconds = input_blocks(second.record, annotation, classifier.inputs, watch)
+    return classifier.probabilities(blocks, seconds, second.hears, noisy)
 
 
 def _merged(

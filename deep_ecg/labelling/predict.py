@@ -418,8 +418,8 @@ def _given(
     """The beats at R-peaks that were given: whoever gave them could read the signal."""
     samples, watch, other = annotation.samples, watched(record), None
     if second is not None:
-        watch_of_second = watched(second)
-        other = SecondLead(second, watch_of_second, signal_at(watch_of_second, samples, second.fs_hz) == "ok")
+        is_there = signal_at(watched(second), samples, second.fs_hz) == "ok"
+        other = SecondLead(second, is_there.__getitem__)
     proba, groups = np.zeros((0, len(CLASSES))), samples
     if len(samples):
         proba, groups = probabilities(record, annotation, classifier, watch, other, tell=tell)

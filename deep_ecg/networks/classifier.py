@@ -1,6 +1,6 @@
 """A trained network with all that it takes to use it."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +30,11 @@ NOWHERE = np.zeros(0, np.int64)  # of no beat
 V_IN_NOISE = 0.3  # what V of a beat in noise is multiplied by: most that are called so there are motion
 SURELY_N = 0.9  # a second lead is not asked about a beat so likely N: no score of DS1 and SVDB changed by it
 SYNTHETIC_NETWORK = "SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only"
+
+
+def nothing_heard(beats: np.ndarray) -> np.ndarray:
+    """Of no beat, (n,) bool, that it is heard."""
+    return np.zeros(len(beats), bool)
 
 
 def predict_proba(model: "nn.Module | OnnxNetwork", windows: np.ndarray, features: np.ndarray) -> np.ndarray:
@@ -63,32 +68,37 @@ class Classifier:
         self,
         blocks: Iterable[NetworkInputs],
         seconds: Iterable[NetworkInputs] = (),
-        heard: np.ndarray = NOWHERE,
+        hears: Callable[[np.ndarray], np.ndarray] = nothing_heard,
         noisy: np.ndarray = NOWHERE,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated class probabilities (beats, classes) of the beats of one patient, the first of which is new.
 
         They come in `blocks`, of which one is looked at at a time. The groups (beats,) of their inputs, too. Where
         there are `seconds`, blocks of the same beats as another lead shows them, the network's answer to a beat that
-        is `heard` (beats,) there and not surely N is the mean of those to both. A beat that is `noisy` (beats,), if any
-        is, is less likely V.
+        is heard there and not surely N is the mean of those to both: `hears` tells of the numbers of some beats (n,),
+        which rise, whether they are, (n,) bool. A beat that is `noisy` (beats,), if any is, and not heard there is less
+        likely V.
         """
         decision, proba, groups = Decision(self.description.decision), [np.zeros((0, len(CLASSES)))], [NOWHERE]
         others, done = iter(seconds), 0
         for inputs in blocks:
             of_network = predict_proba(self.model, inputs.windows, inputs.features)
+            in_noise = np.zeros(len(of_network), bool)
+            in_noise[np.flatnonzero(noisy[done : done + len(of_network)])] = True
             if (other := next(others, None)) is not None:
-                self._ask(other, of_network, heard[done : done + len(of_network)])
-            of_network[np.flatnonzero(noisy[done : done + len(of_network)]), VENTRICULAR] *= V_IN_NOISE
+                asked = np.flatnonzero(in_noise | (of_network[:, NORMAL] < SURELY_N))
+                heard = asked[hears(done + asked)]
+                in_noise[heard] = False
+                self._ask(other, of_network, heard[of_network[heard, NORMAL] < SURELY_N])
+            of_network[in_noise, VENTRICULAR] *= V_IN_NOISE
             done += len(of_network)
             proba.append(decision(of_network, inputs.groups, inputs.rr_s))
             groups.append(inputs.groups)
         return np.concatenate(proba), np.concatenate(groups)
 
-    def _ask(self, other: NetworkInputs, proba: np.ndarray, heard: np.ndarray):
-        """Takes into `proba` (beats, classes) what `other` shows of those that are `heard` there and not surely N."""
-        both = heard & (proba[:, NORMAL] < SURELY_N)
-        if both.any():
+    def _ask(self, other: NetworkInputs, proba: np.ndarray, both: np.ndarray):
+        """Takes into `proba` (beats, classes) what `other` shows of the beats of numbers `both` (n,)."""
+        if len(both):
             proba[both] = (proba[both] + predict_proba(self.model, other.windows[both], other.features[both])) / 2
 
 

@@ -83,7 +83,7 @@ def test_one_network_finds_nearly_the_same_signal_unreadable_as_both():
     signal_mv = spikes_mv(beat_times_s(200), 200, 250)
     signal_mv[9000:12000] = np.clip(np.cumsum(np.random.default_rng(5).normal(0, 1, 3000)), -5, 5)
     signal_mv[20000:22000] = np.nan
-    states, _ = read_states(signal_mv, 250)
+    states = read_states(signal_mv, 250)
     both = read_whole(signal_mv, 250).states
     assert ((states[:] >= UNREADABLE) == (both[:] >= UNREADABLE)).mean() > 0.99 and len(np.unique(states[:])) > 2
 
