@@ -105,16 +105,18 @@ class OfStreams(nn.Module):
         ends = (weights.shape[-1] - STEP, self._ahead)
         stream = F.relu(F.conv2d(F.pad(samples, ends)[None, None, None], weights, biases, stride=(1, STEP))).floor()
         for index, dilation in enumerate(self._dilations):
-            narrowed = self._cut(f"narrow{index}", stream)
+            narrowed = _cut(F.conv2d(stream, *self._layers[f"narrow{index}"]))
             weights, biases = self._layers[f"depth{index}"]
             before = F.pad(narrowed, ((weights.shape[-1] - 1) * dilation, 0))
             sums = F.conv2d(before, weights, biases, dilation=(1, dilation), groups=len(weights))
-            stream = stream + F.conv2d(sums.clamp(0, FULL).floor(), *self._layers[f"wide{index}"]).floor()
+            stream = stream + F.conv2d(_cut(sums), *self._layers[f"wide{index}"]).floor()
         logits = F.conv2d(F.relu(stream), *self._layers["head"])
         return logits[0, :, 0, self._ahead // STEP :].T
 
-    def _cut(self, name: str, stream: Tensor) -> Tensor:
-        return F.conv2d(stream, *self._layers[name]).clamp(0, FULL).floor()
+
+def _cut(sums: Tensor) -> Tensor:
+    """`sums` as whole numbers of 0 to FULL."""
+    return sums.clamp(0, FULL).floor()
 
 
 def _layer(arrays: Mapping[str, np.ndarray], name: str) -> tuple[Tensor, Tensor]:
