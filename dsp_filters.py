@@ -40,6 +40,7 @@ def _compiled(name: str) -> ModuleType:
 
 _sosfilt = _compiled("scipy.signal._sosfilt")._sosfilt
 _upfirdn = _compiled("scipy.signal._upfirdn_apply")
+_bessel_i0 = _compiled("scipy.special._special_ufuncs").i0  # NumPy's rounds otherwise on some processors
 
 
 def bandpass_sos(band_hz: tuple[float, float], order: int, fs_hz: float) -> np.ndarray:
@@ -202,7 +203,9 @@ def _resampled(signal_mv: np.ndarray, ratio: Fraction) -> np.ndarray:
 def _anti_aliasing(cutoff: float) -> np.ndarray:
     """Taps of a low-pass to `cutoff` of half the rate that it runs at: `scipy.signal.firwin` with a Kaiser window."""
     middle = KAISER_CYCLES * round(1 / cutoff)
-    taps = cutoff * np.sinc(cutoff * np.arange(-middle, middle + 1.0)) * np.kaiser(2 * middle + 1, KAISER)
+    places = np.arange(-middle, middle + 1.0)
+    window = _bessel_i0(KAISER * np.sqrt(1 - (places / middle) ** 2)) / _bessel_i0(KAISER)
+    taps = cutoff * np.sinc(cutoff * places) * window
     return taps / taps.sum()
 
 
