@@ -39,8 +39,9 @@ class SignalUnit:
         missing = np.zeros(len(chunk), bool)
         start = 0
         while start < len(chunk) and not self._decided:
-            missing[start] = self._is_missing(float(chunk[start]))
-            start += 1
+            part = chunk[start : start + self._block - self._count]
+            missing[start : start + len(part)] = self._missing_of_block(part)
+            start += len(part)
         rest = chunk[start:]
         sizes = np.abs(rest)
         if not self.lifted and ((sizes > LIMIT_MV) & (sizes <= LIMIT)).any():
@@ -53,6 +54,15 @@ class SignalUnit:
     @property
     def _decided(self) -> bool:
         return self.lifted or len(self._ranges) == BLOCKS
+
+    def _missing_of_block(self, part: np.ndarray) -> bool | list[bool]:
+        """Which of the next samples (n,), n > 0, no more than the block lacks, are no numbers of the signal."""
+        size = float(np.abs(part).max())
+        if not size <= LIMIT_MV:
+            return [self._is_missing(sample) for sample in part.tolist()]
+        self._run, self._seen_mv, self._largest = 0, True, max(self._largest, size)
+        self._take(float(part.min()), float(part.max()), len(part))
+        return False
 
     def _is_missing(self, sample: float) -> bool:
         size = abs(sample)
@@ -68,7 +78,7 @@ class SignalUnit:
         if self._seen_mv and size > max(LIMIT_MV, GROWTH * self._largest):
             return True
         self._largest = max(self._largest, size)
-        self._take(sample)
+        self._take(sample, sample)
         return False
 
     def _count_beyond(self, sample: float):
@@ -79,12 +89,12 @@ class SignalUnit:
         if self._run >= self._beyond and self._run_high > self._run_low:
             self.lifted = True
 
-    def _take(self, sample: float):
-        """Takes a usable sample into its block, and a whole block that changes into the ranges."""
+    def _take(self, low: float, high: float, count: int = 1):
+        """Takes `count` usable samples into their block, and a whole block that changes into the ranges."""
         if self._count == 0:
-            self._low = self._high = sample
-        self._low, self._high = min(self._low, sample), max(self._high, sample)
-        self._count += 1
+            self._low, self._high = low, high
+        self._low, self._high = min(self._low, low), max(self._high, high)
+        self._count += count
         if self._count < self._block:
             return
         self._count = 0

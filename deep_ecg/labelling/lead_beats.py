@@ -18,7 +18,7 @@ from deep_ecg.beats.signal_quality import LOST, NOISY, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs, SignalWatch, widened
 from deep_ecg.beats.whole_record import Reading, read_causal, read_states, read_whole
 from deep_ecg.labelling.signal_state import Stretch, lost_before, signal_at, unread_stretches
-from deep_ecg.networks.classifier import NOWHERE, UNREAD, Classifier
+from deep_ecg.networks.classifier import NOWHERE, UNREAD, Classifier, OtherLead
 from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.wfdb_files import Annotation, Record
 from deep_ecg.system.progress import Pace
@@ -179,8 +179,8 @@ def probabilities(
     blocks = input_blocks(followed, annotation, classifier.inputs, watch)
     if second is None:
         return classifier.probabilities(blocks, noisy=noisy)
-    seconds = input_blocks(second.record, annotation, classifier.inputs, watch)
-    return classifier.probabilities(blocks, seconds, second.hears, noisy)
+    other = OtherLead(input_blocks(second.record, annotation, classifier.inputs, watch), second.hears)
+    return classifier.probabilities(blocks, other, noisy)
 
 
 def _merged(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,6 @@ SURELY_N = 0.9  # a second lead is not asked about a beat so likely N: no score 
 SYNTHETIC_NETWORK = "SYNTHETIC: this network was trained on generated signals; its labels are a demonstration only"
 
 
-def nothing_heard(beats: np.ndarray) -> np.ndarray:
-    """Of no beat, (n,) bool, that it is heard."""
-    return np.zeros(len(beats), bool)
-
-
 def predict_proba(model: "nn.Module | OnnxNetwork", windows: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Class probabilities (n, classes) from a network of either kind; torch is imported for one of its own only."""
     if isinstance(model, OnnxNetwork):
@@ -44,6 +40,17 @@ def predict_proba(model: "nn.Module | OnnxNetwork", windows: np.ndarray, feature
     from deep_ecg.networks import torch_network
 
     return torch_network.predict_proba(model, windows, features)
+
+
+@dataclass(frozen=True)
+class OtherLead:
+    """Beats as another lead shows them, in `blocks`.
+
+    `hears` tells of the numbers of some beats (n,), which rise, whether they are heard there, (n,) bool.
+    """
+
+    blocks: Iterable[NetworkInputs]
+    hears: Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -65,41 +72,35 @@ class Classifier:
         return self.description.synthetic
 
     def probabilities(
-        self,
-        blocks: Iterable[NetworkInputs],
-        seconds: Iterable[NetworkInputs] = (),
-        hears: Callable[[np.ndarray], np.ndarray] = nothing_heard,
-        noisy: np.ndarray = NOWHERE,
+        self, blocks: Iterable[NetworkInputs], other: OtherLead | None = None, noisy: np.ndarray = NOWHERE
     ) -> tuple[np.ndarray, np.ndarray]:
         """Calibrated class probabilities (beats, classes) of the beats of one patient, the first of which is new.
 
-        They come in `blocks`, of which one is looked at at a time. The groups (beats,) of their inputs, too. Where
-        there are `seconds`, blocks of the same beats as another lead shows them, the network's answer to a beat that
-        is heard there and not surely N is the mean of those to both: `hears` tells of the numbers of some beats (n,),
-        which rise, whether they are, (n,) bool. A beat that is `noisy` (beats,), if any is, and not heard there is less
-        likely V.
+        They come in `blocks`, of which one is looked at at a time. The groups (beats,) of their inputs, too. Where an
+        `other` lead shows the same beats, the network's answer to one that is heard there and not surely N is the mean
+        of those to both. A beat that is `noisy` (beats,), if any is, and not heard there is less likely V.
         """
         decision, proba, groups = Decision(self.description.decision), [np.zeros((0, len(CLASSES)))], [NOWHERE]
-        others, done = iter(seconds), 0
-        for inputs in blocks:
+        done = 0
+        for inputs, shown in zip(blocks, repeat(None) if other is None else other.blocks):
             of_network = predict_proba(self.model, inputs.windows, inputs.features)
             in_noise = np.zeros(len(of_network), bool)
             in_noise[np.flatnonzero(noisy[done : done + len(of_network)])] = True
-            if (other := next(others, None)) is not None:
+            if other is not None and shown is not None:
                 asked = np.flatnonzero(in_noise | (of_network[:, NORMAL] < SURELY_N))
-                heard = asked[hears(done + asked)]
+                heard = asked[other.hears(done + asked)]
                 in_noise[heard] = False
-                self._ask(other, of_network, heard[of_network[heard, NORMAL] < SURELY_N])
+                self._ask(shown, of_network, heard[of_network[heard, NORMAL] < SURELY_N])
             of_network[in_noise, VENTRICULAR] *= V_IN_NOISE
             done += len(of_network)
             proba.append(decision(of_network, inputs.groups, inputs.rr_s))
             groups.append(inputs.groups)
         return np.concatenate(proba), np.concatenate(groups)
 
-    def _ask(self, other: NetworkInputs, proba: np.ndarray, both: np.ndarray):
-        """Takes into `proba` (beats, classes) what `other` shows of the beats of numbers `both` (n,)."""
+    def _ask(self, shown: NetworkInputs, proba: np.ndarray, both: np.ndarray):
+        """Takes into `proba` (beats, classes) what is `shown` of the beats of numbers `both` (n,)."""
         if len(both):
-            proba[both] = (proba[both] + predict_proba(self.model, other.windows[both], other.features[both])) / 2
+            proba[both] = (proba[both] + predict_proba(self.model, shown.windows[both], shown.features[both])) / 2
 
 
 def is_sure(proba: np.ndarray, min_confidence: float) -> np.ndarray:

@@ -29,7 +29,8 @@ VENTRICULAR = (CLASSES.index("V"), CLASSES.index("F"))  # labels of beats whose 
 PARTS = ("input", "recurrent", "input_bias", "recurrent_bias", "output", "output_bias")
 
 SURE = 0.5  # probability from which a beat counts as fibrillating
-FEWEST_BEATS = 20  # of an episode, and intervals to judge a rhythm by
+FEWEST_INTERVALS = 12  # to judge a rhythm by
+FEWEST_BEATS = 20  # of an episode; in a recording of seconds, half of its beats do, if more than FEWEST_INTERVALS
 GAP_BEATS = 50  # between two episodes; with fewer they are one, for what fibrillates may conduct regularly for a while
 BACK_BEATS = 16  # by so many beats an episode begins, and ends, before it is told: it takes them to be sure
 
@@ -179,10 +180,10 @@ def episodes_of_record(
     """The episodes of a whole record: R-peaks `samples` (beats,) at `fs_hz`, `labels` (beats,) into CLASSES.
 
     Of beats `after_gap` (beats,), before which signal was lost, the interval is none. None where there are fewer than
-    FEWEST_BEATS intervals: too few to judge a rhythm by.
+    FEWEST_INTERVALS intervals: too few to judge a rhythm by.
     """
     rr_s, is_v = rr_intervals(samples, fs_hz, after_gap), np.isin(labels, VENTRICULAR)
-    if np.isfinite(known_intervals(rr_s, is_v)).sum() < FEWEST_BEATS:
+    if np.isfinite(known_intervals(rr_s, is_v)).sum() < FEWEST_INTERVALS:
         return None
     return find_episodes(samples, fibrillation(rr_s, is_v))
 
@@ -190,11 +191,12 @@ def episodes_of_record(
 def find_episodes(samples: np.ndarray, proba: np.ndarray, back_beats: int = BACK_BEATS) -> list[Episode]:
     """The episodes by `proba` (beats,) of the R-peaks `samples` (beats,), of a record that is known to its end.
 
-    Gaps of fewer than GAP_BEATS beats, and then episodes of fewer than FEWEST_BEATS, are none. An episode that lasts to
-    the end ends with the last beat.
+    Gaps of fewer than GAP_BEATS beats, and then episodes of fewer than FEWEST_BEATS, are none, but for one that is half
+    of a short recording. An episode that lasts to the end ends with the last beat.
     """
     inside = proba >= SURE
-    for state, fewest in ((False, GAP_BEATS), (True, FEWEST_BEATS)):
+    fewest_beats = min(FEWEST_BEATS, max(len(inside) // 2, FEWEST_INTERVALS))
+    for state, fewest in ((False, GAP_BEATS), (True, fewest_beats)):
         for first, last in stretches(inside == state):
             at_edge = not state and (first == 0 or last + 1 == len(inside))
             if last + 1 - first < fewest and not at_edge:

@@ -172,12 +172,12 @@ def test_an_episode_of_fibrillation_is_marked_and_counted(tmp_path):
 
 
 def test_of_too_few_readable_beats_no_rhythm_is_said(tmp_path):
-    """Of 40 beats 21 can be read, and all of 40: 20 intervals and 39; of 20, 19 are too few."""
+    """Of 40 beats 13 can be read, and all of 40: 12 intervals and 39; of 12, 11 are too few."""
     samples = 200 * np.arange(1, 41)
-    signal = np.where(np.arange(40) < 21, "ok", "unreadable")
+    signal = np.where(np.arange(40) < 13, "ok", "unreadable")
     assert predict.fibrillation_in(labelled_beats(samples), 250.0) == []
     assert predict.fibrillation_in(labelled_beats(samples, signal), 250.0) == []
-    assert predict.fibrillation_in(labelled_beats(samples[:20]), 250.0) is None
+    assert predict.fibrillation_in(labelled_beats(samples[:12]), 250.0) is None
     record = wfdb_files.Record("r", "MLII", 250.0, np.zeros(9000))
     silent = predict.Labelled(record, samples, np.eye(5)[np.zeros(40, int)], None, False)
     assert predict.summarise(silent)["rhythm"] is None and predict.rhythm_in_words(None) is None

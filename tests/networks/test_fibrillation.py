@@ -133,6 +133,13 @@ def test_episodes_with_fewer_than_50_beats_between_them_are_one(gap, found):
     assert find_episodes(np.arange(len(proba)), proba, 0) == found
 
 
+@pytest.mark.parametrize("beats, fewest", [(13, 12), (30, 15), (35, 17), (40, 20), (1000, 20)])
+def test_in_a_short_recording_half_of_its_beats_are_an_episode(beats, fewest):
+    samples = np.arange(beats)
+    for inside, expected in ((fewest, [Episode(0, fewest, fewest)]), (fewest - 1, [])):
+        assert find_episodes(samples, probabilities((inside, 1), (beats - inside, 0)), 0) == expected
+
+
 def test_episodes_at_the_edges_of_a_record():
     samples = np.arange(100)
     assert find_episodes(samples, np.ones(100)) == [Episode(0, 99, 99)]
@@ -152,9 +159,9 @@ def test_episodes_of_a_record_are_told_by_its_peaks_labels_and_gaps():
 
 
 def test_of_too_few_intervals_no_rhythm_is_told():
-    """20 beats have 19 intervals, 21 have the 20 that are needed; intervals to V and across gaps are none."""
-    samples, labels = 200 * np.arange(21), np.zeros(21, int)
-    assert fibrillation.episodes_of_record(samples[:20], 250.0, labels[:20]) is None
+    """12 beats have 11 intervals, 13 have the 12 that are needed; intervals to V and across gaps are none."""
+    samples, labels = 200 * np.arange(13), np.zeros(13, int)
+    assert fibrillation.episodes_of_record(samples[:12], 250.0, labels[:12]) is None
     assert fibrillation.episodes_of_record(samples, 250.0, labels) == []
     assert fibrillation.episodes_of_record(samples, 250.0, np.where(samples == 800, 2, labels)) is None
     assert fibrillation.episodes_of_record(samples, 250.0, labels, samples == 800) is None
