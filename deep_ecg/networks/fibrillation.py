@@ -30,7 +30,7 @@ PARTS = ("input", "recurrent", "input_bias", "recurrent_bias", "output", "output
 
 SURE = 0.5  # probability from which a beat counts as fibrillating
 FEWEST_INTERVALS = 12  # to judge a rhythm by
-FEWEST_BEATS = 20  # of an episode; in a recording of seconds, half of its beats do, if more than FEWEST_INTERVALS
+FEWEST_BEATS = 20  # of an episode; in a recording of seconds half of its beats are enough, if FEWEST_INTERVALS or more
 GAP_BEATS = 50  # between two episodes; with fewer they are one, for what fibrillates may conduct regularly for a while
 BACK_BEATS = 16  # by so many beats an episode begins, and ends, before it is told: it takes them to be sure
 
