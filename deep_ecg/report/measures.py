@@ -123,10 +123,16 @@ def rhythm_of(series: BeatSeries) -> dict | None:
     """Episodes of each kind of rhythm and their share of what was read; None where no rhythm was judged."""
     if series.rhythm is None:
         return None
-    read_s = series.duration_s - series.unread_s
     episodes, kinds = list(rhythms(series)), dict.fromkeys(one.kind for one in series.rhythm)
     told = {kind: _together(series, kind, episodes) for kind in kinds}
-    return {kind: one | {"percent": percentage(one["s"], read_s)} for kind, one in told.items()}
+    return {kind: one | {"percent": _read_percent(series, kind, episodes)} for kind, one in told.items()}
+
+
+def _read_percent(series: BeatSeries, kind: str, episodes: Sequence[Episode]) -> float | None:
+    """The share of what was read that lies in episodes of a `kind`, as far as they could be read, too."""
+    spans_s = [(one.first / series.fs_hz, one.last / series.fs_hz) for one in episodes if one.kind == kind]
+    read_s = sum(end_s - start_s - _unread_s(series, start_s, end_s) for start_s, end_s in spans_s)
+    return percentage(read_s, series.duration_s - series.unread_s)
 
 
 def _hours(series: BeatSeries, episodes: Sequence[Episode]) -> list[dict]:

@@ -184,6 +184,14 @@ def test_rhythm_is_not_judged_without_a_detector_and_its_burden_told_with_one(be
     assert told["rhythm"] == {"atrial fibrillation": {"count": 2, "beats": 5, "s": 3.0, "percent": near(30)}}
 
 
+@pytest.mark.parametrize("first, percent", [(0, 100), (3000, 100 * 6 / 9), (6000, 100 * 5 / 9)])
+def test_what_cannot_be_read_within_an_episode_is_no_part_of_its_burden(beats, first, percent):
+    """From 0, 3 and 6 s to the end at 11 s, of which the 2 s from 4 s on were not read: 9, 6 and 5 of 9 s."""
+    series = beats("N" * 10, 1000, unread=[Unread(4000, 6000, "motion")])
+    found = measures_of(replace(series, rhythm=[RhythmEpisode(first, 11_000, "atrial fibrillation")]))["rhythm"]
+    assert found["atrial fibrillation"]["percent"] == near(percent)
+
+
 def test_rr_histogram_and_lorenz_plot(beats):
     """Intervals 800, 810, 400, 1200, 2500 with bins of 20 ms: 40, 40, 20, 60, and 100 for all of 2 s and more.
 
