@@ -34,7 +34,7 @@ from deep_ecg.system.files import check_writable
 from deep_ecg.system.stopping import Stopped, stop_signals
 from deep_ecg.system.text import clock
 
-CHUNK_S, FAST_CHUNK_S = 0.1, 10.0  # of a replay, and of one as fast as possible
+CHUNK_S, FAST_CHUNK_S = 0.1, 60.0  # of a replay, and of one as fast as possible
 BLOCK_BYTES = 65_536  # of standard input at a time, less where less is there
 UNITS = {"mV": 1.0, "uV": 1e-3, "V": 1e3}  # what a line's value may be in, in millivolts
 RUN_BEATS = 3  # V beats in a row: a ventricular run
