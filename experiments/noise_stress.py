@@ -132,7 +132,7 @@ class Scored:
         record = Record(self._record.name, self._record.lead, self._record.fs_hz, signal_mv)
         found: dict = {part: {} for part in PARTS}
         for mode, classifier in self._classifiers.items():
-            proba, _ = probabilities(record, self._annotation, classifier, watched(record))
+            proba, *_ = probabilities(record, self._annotation, classifier, watched(record))
             for part in PARTS:
                 inside = self._masks[part][self._annotation.samples]
                 found[part][mode] = (self._labels[inside], proba[inside].astype(np.float32))
@@ -146,7 +146,7 @@ class Scored:
     def _chain(self, record: Record) -> ec57.Marks:
         samples = causal_r_peaks(record.signal_mv, record.fs_hz)
         beats = Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
-        proba, _ = probabilities(record, beats, self._classifiers["causal"], watched(record))
+        proba, *_ = probabilities(record, beats, self._classifiers["causal"], watched(record))
         labels = proba.argmax(axis=1)
         return ec57.Marks(samples.tolist(), [CLASSES[label] for label in labels])
 

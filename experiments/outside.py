@@ -1,31 +1,40 @@
 """The networks that ship, on DS2 and other databases: what the rhythm and a second lead bring.
 
-R-peaks of the databases; in CinC 2017, of which a label a record is known, those of the detector. Where the other
-databases are is said by DEEP_ECG_SVDB_DIR and DEEP_ECG_CINC2017_DIR or config.py. Takes some minutes.
+R-peaks of the databases; in CinC 2017, of which a label a record is known, those of the detector, and which of its
+recordings `predict` tells to fibrillate. Where the other databases are is said by DEEP_ECG_SVDB_DIR and
+DEEP_ECG_CINC2017_DIR or config.py. Takes some minutes.
 """
 
 import argparse
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+from joblib import delayed
 
 from config import DS2, MODES, PRESETS, Config, with_overrides
 from data_loader import load_beats, load_database
 from deep_ecg.beats.arrays import Beats
-from deep_ecg.labelling.predict import SECOND_LEADS
+from deep_ecg.labelling.predict import SECOND_LEADS, label_lead
 from deep_ecg.networks.classifier import Classifier, load_classifier, predict_proba
 from deep_ecg.networks.prior import with_running_prior
 from deep_ecg.records.database import Source, real_source
 from deep_ecg.records.databases import DATABASES, fetched
+from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.scoring.held_out import beat_scores, called_by_record_label
 from deep_ecg.system.machine import versions
 from deep_ecg.system.text import markdown_table, number, percent
+from deep_ecg.system.workers import run_jobs
 
 REPORT = "outside.json"
 OTHERS, SHOWN = ("svdb", "cinc2017"), (Config.mode, Config.preset)
 SECOND_LEADS_OF = {"mitdb": SECOND_LEADS, "svdb": ("ECG2",)}  # of each record the one that it has
+RECORDING_LABELS = {"A": "fibrillation", "N": "sinus", "O": "other", "~": "too noisy"}  # of CinC 2017
+MOSTLY = 0.5  # of a recording's time that lies in episodes: it counts as fibrillating
 TOLD = {"without": "without the rhythm", "with": "with the rhythm", "two": "with the rhythm, two leads"}
 GROUPS = {  # patients of DS2 by the headers of their records, and by the database's directory
     "women": "105 111 113 121 123 212 222 228 231 232 234",
@@ -64,7 +73,33 @@ def run(options: argparse.Namespace) -> dict:
             networks[f"{mode}, {preset}"]["two"] = with_second_lead(classifier, source, (ds2, svdb), (of_ds2, of_svdb))
         if (mode, preset) == SHOWN:
             groups = by_group(ds2, decided(ds2, of_ds2, classifier, usual))
-    return {"versions": versions(), "networks": networks, "groups": groups}
+    told = {mode: fibrillating(Config(mode=mode), folders["cinc2017"], labels) for mode in MODES}
+    return {"versions": versions(), "networks": networks, "groups": groups, "fibrillating": told}
+
+
+def fibrillating(config: Config, folder: Path, labels: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """Of the held-out recordings of each of the `labels` how many there are and are `told` to fibrillate.
+
+    That is, half of the time between their first and last beat lies in episodes; `folder` is that of CinC 2017.
+    """
+    cinc = DATABASES["cinc2017"]
+    jobs = (delayed(_fibrillates)(folder / cinc.path(folder, name), config) for name in cinc.held_out)
+    answers = list(zip((labels[name] for name in cinc.held_out), run_jobs(jobs, config.threads)))
+    records, told = Counter(label for label, _ in answers), Counter(label for label, is_told in answers if is_told)
+    return {label: {"records": count, "told": told[label]} for label, count in sorted(records.items())}
+
+
+def _fibrillates(path: Path, config: Config) -> bool:
+    labelled = label_lead(RecordFile.open(path).lead(0), _loaded(config.mode))
+    if not labelled.rhythm:
+        return False
+    inside = sum(episode.last - episode.first for episode in labelled.rhythm)
+    return bool(inside >= MOSTLY * (labelled.samples[-1] - labelled.samples[0]))
+
+
+@cache
+def _loaded(mode: str) -> Classifier:
+    return load_classifier(Config(mode=mode))
 
 
 def with_second_lead(
@@ -113,6 +148,19 @@ def table(report: dict) -> list[str]:
             rows.append([*row, *(percent(cinc[label][c], 2) if cinc else "-" for label in "NA" for c in "VS")])
     header = ["network", "DS2 accuracy %", "S F1 %", "V F1 %", "F F1 %", "svdb accuracy %", "S F1 %", "V F1 %"]
     return markdown_table([*header, *(f"cinc2017 {label}, called {c} %" for label in "NA" for c in "VS")], rows)
+
+
+def recordings_table(report: dict) -> str:
+    """Markdown: which recordings of CinC 2017 each network tells to fibrillate; +P and F1 without the noisy ones."""
+    rows = []
+    for mode, of_label in report["fibrillating"].items():
+        records, told = ({label: counts[which] for label, counts in of_label.items()} for which in ("records", "told"))
+        called = sum(told[label] for label in "ANO")
+        rates = [percent(told[label] / records[label], 1) for label in RECORDING_LABELS]
+        f1 = 2 * told["A"] / max(called + records["A"], 1)
+        rows.append([f"{mode}, {SHOWN[1]}", *rates, percent(told["A"] / max(called, 1), 1), percent(f1, 1)])
+    shares = [f"{name} ({number(records[label])}), %" for label, name in RECORDING_LABELS.items()]
+    return "\n".join(markdown_table(["told to fibrillate", *shares, "+P %", "F1 %"], rows))
 
 
 def groups_table(report: dict) -> str:

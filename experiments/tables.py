@@ -128,6 +128,7 @@ def all_tables(results: Path) -> dict[str, str]:
         "open": open_table(of_open),
         "shipped": shipped_table(of_open, of_shipped),
         "groups": outside.groups_table(of_shipped),
+        "recordings": outside.recordings_table(of_shipped),
         "transformer": benchmark_table(read_json(results / "networks" / "transformer.json")),
         "artefacts": artefacts_table(int8),
         "ablation": ideas_table(ablation),

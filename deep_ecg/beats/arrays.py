@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from config import CLASSES
+from deep_ecg.beats.shape import P_WAVE
 
 BLOCK_BEATS = 4096  # of many beats on disk, so many are in memory at once
 
@@ -25,6 +27,11 @@ class NetworkInputs:
 
     def __len__(self) -> int:
         return len(self.features)
+
+    @property
+    def p_waves(self) -> np.ndarray:
+        """How like that of the running template each beat's P wave is, (beats,) float32: the first of P_WAVE."""
+        return self.features[:, -len(P_WAVE)]
 
 
 @dataclass(frozen=True)
@@ -48,11 +55,30 @@ class Beats:
 
     def of(self, records: Sequence[str]) -> "Beats":
         """The beats of the records named."""
-        return self.where(np.isin(self.records, records))
+        return self.where(rows_of(self.records, records))
 
     def where(self, keep: np.ndarray) -> "Beats":
-        """The beats for which `keep` (beats,) is True."""
+        """The beats for which `keep` (beats,) is True, or whose rows it numbers."""
         return Beats(*(getattr(self, name)[keep] for name in self.__dataclass_fields__))
+
+
+def stretches_of(records: np.ndarray) -> list[tuple[str, int, int]]:
+    """The stretches of `records` (beats,) of one name: name, first row, and the one after the last.
+
+    They are looked at a block at a time, for they may lie on disk.
+    """
+    borders = [0] if len(records) else []
+    for start in range(0, len(records), BLOCK_BEATS):
+        block = records[start : start + BLOCK_BEATS + 1]
+        borders += (start + 1 + np.flatnonzero(block[1:] != block[:-1])).tolist()
+    return [(str(records[first]), first, end) for first, end in pairwise([*borders, len(records)])]
+
+
+def rows_of(records: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The numbers of the rows of `records` (beats,) that are among the `names`, (rows,) int64, rising."""
+    wanted = set(names)
+    spans = [np.arange(first, end) for name, first, end in stretches_of(records) if name in wanted]
+    return np.concatenate(spans) if spans else np.zeros(0, np.int64)
 
 
 def concatenate(parts: Sequence[Beats]) -> Beats:

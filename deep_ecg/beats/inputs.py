@@ -193,5 +193,6 @@ def no_beats(settings: InputSettings) -> Beats:
 
 
 def has_signal(windows: np.ndarray) -> np.ndarray:
-    """Whether each beat of `windows` (beats, CHANNELS, window_samples) is of a signal, (beats,) bool."""
-    return (windows[:, 0] != 0).any(axis=1)
+    """Whether each beat of `windows` (beats, CHANNELS, window_samples), which may lie on disk, is of a signal: bool."""
+    blocks = [windows[start : start + BLOCK_BEATS, 0] for start in range(0, len(windows), BLOCK_BEATS)]
+    return np.concatenate([np.zeros(0, bool), *((block != 0).any(axis=1) for block in blocks)])

@@ -55,7 +55,7 @@ from deep_ecg.system.files import atomic_file, check_there, check_writable, lock
 from deep_ecg.system.json_files import write_json
 from deep_ecg.system.workers import WorkerDied, run_jobs
 
-VERSION = 8  # raised when the same record, network and settings give other labels or other files
+VERSION = 9  # raised when the same record, network and settings give other labels or other files
 MANIFEST = "manifest.jsonl"
 INDEX, OTHER_INDEX = "index.html", "index-of-records.html"  # the other where a record is called index
 MAX_LIST_BYTES = 64_000_000

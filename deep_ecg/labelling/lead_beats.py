@@ -32,15 +32,17 @@ FLANK_S = 0.5  # around what cannot be read beats are lost, too: in diagnostic m
 class LeadBeats:
     """Beats in order of time, arrays (beats,), and the stretches `unread` that cannot be read.
 
-    samples are R-peaks, proba (beats, 5) that of Q alone where a beat cannot be read, groups those of `NetworkInputs`,
-    after_gap where there is no RR interval, signal the state of STATES. Where other leads took over for a while,
-    `leads` are the names of those that the beats are labelled from, and `taken_over` the stretches with beats, the lead
-    as their why. `watch` has seen all of the first lead. `second` is the name of the lead that has a say, if one has.
+    samples are R-peaks, proba (beats, 5) that of Q alone where a beat cannot be read, groups and p_waves those of
+    `NetworkInputs`, after_gap where there is no RR interval, signal the state of STATES. Where other leads took over
+    for a while, `leads` are the names of those that the beats are labelled from, and `taken_over` the stretches with
+    beats, the lead as their why. `watch` has seen all of the first lead. `second` is the name of the lead that has a
+    say, if one has.
     """
 
     samples: np.ndarray
     proba: np.ndarray
     groups: np.ndarray
+    p_waves: np.ndarray
     after_gap: np.ndarray
     signal: np.ndarray
     watch: SignalWatch
@@ -139,18 +141,19 @@ def _beats_of(
     """The beats of one lead, in which a `second` one may have a say; what cannot be read is shown to no network."""
     readable, count = reading.readable, len(reading.samples)
     proba, groups = np.tile(UNREAD, (count, 1)).reshape(-1, len(CLASSES)), np.zeros(count, np.int64)
+    p_waves = np.zeros(count, np.float32)
     if readable.any():
         samples = reading.samples[readable]
         annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
         other = None if second is None else SecondLead(second, partial(_heard, second, samples))
         noisy = NOWHERE if classifier.inputs.causal else reading.states[samples] == NOISY
         found = probabilities(record, annotation, classifier, reading.watch, other, noisy, tell)
-        proba[readable], groups[readable] = found
+        proba[readable], groups[readable], p_waves[readable] = found
     signal = signal_at(reading.watch, reading.samples, record.fs_hz, reading.states)
     after_gap = reading.after_gap | lost_before(reading.watch, reading.samples)
     unread = unread_stretches(record, reading.states)
     name = None if second is None else second.lead
-    return LeadBeats(reading.samples, proba, groups, after_gap, signal, reading.watch, unread, second=name)
+    return LeadBeats(reading.samples, proba, groups, p_waves, after_gap, signal, reading.watch, unread, second=name)
 
 
 def _heard(record: Record, samples: np.ndarray, beats: np.ndarray) -> np.ndarray:
@@ -173,7 +176,7 @@ def probabilities(
     second: SecondLead | None = None,
     noisy: np.ndarray = NOWHERE,
     tell: bool = False,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """`Classifier.probabilities` of the beats of `record`, of which `watch` has seen all, at those of `annotation`."""
     followed = told(record, "labels") if tell else record
     blocks = input_blocks(followed, annotation, classifier.inputs, watch)
@@ -195,8 +198,8 @@ def _merged(
     order = order[apart]
     leads = np.array([record.lead for record in records])[numbers[order]]
     changed = np.diff(numbers[order], prepend=0) != 0
-    columns = ("proba", "groups", "after_gap", "signal")
-    proba, groups, after_gap, signal = (
+    columns = ("proba", "groups", "p_waves", "after_gap", "signal")
+    proba, groups, p_waves, after_gap, signal = (
         np.concatenate([getattr(one, name) for one in found])[order] for name in columns
     )
     over = [
@@ -207,5 +210,5 @@ def _merged(
     ]
     over.sort(key=lambda one: one.first)
     gaps = after_gap | changed
-    first = found[0]
-    return LeadBeats(samples[order], proba, groups, gaps, signal, first.watch, unread, leads, over, first.second)
+    at, first = samples[order], found[0]
+    return LeadBeats(at, proba, groups, p_waves, gaps, signal, first.watch, unread, leads, over, first.second)

@@ -285,7 +285,7 @@ def fibrillation_in(beats: LeadBeats, fs_hz: float) -> list[RhythmEpisode] | Non
     """Episodes of fibrillation or flutter, by the beats that could be read; None where these are too few."""
     read = beats.signal != UNREADABLE
     labels = beats.proba[read].argmax(axis=1)
-    found = episodes_of_record(beats.samples[read], fs_hz, labels, beats.after_gap[read])
+    found = episodes_of_record(beats.samples[read], fs_hz, labels, beats.after_gap[read], beats.p_waves[read])
     return None if found is None else [RhythmEpisode(one.start, one.end, FIBRILLATION) for one in found]
 
 
@@ -420,11 +420,12 @@ def _given(
     if second is not None:
         is_there = signal_at(watched(second), samples, second.fs_hz) == "ok"
         other = SecondLead(second, is_there.__getitem__)
-    proba, groups = np.zeros((0, len(CLASSES))), samples
+    proba, groups, p_waves = np.zeros((0, len(CLASSES))), samples, np.zeros(0, np.float32)
     if len(samples):
-        proba, groups = probabilities(record, annotation, classifier, watch, other, tell=tell)
+        proba, groups, p_waves = probabilities(record, annotation, classifier, watch, other, tell=tell)
     signal, after_gap = signal_at(watch, samples, record.fs_hz), annotation.after_gap | lost_before(watch, samples)
-    return LeadBeats(samples, proba, groups, after_gap, signal, watch, second=None if second is None else second.lead)
+    name = None if second is None else second.lead
+    return LeadBeats(samples, proba, groups, p_waves, after_gap, signal, watch, second=name)
 
 
 def _read_peaks(file: AnyRecord, record: Record, extension: str, config: Config) -> Annotation:

@@ -73,14 +73,15 @@ class Classifier:
 
     def probabilities(
         self, blocks: Iterable[NetworkInputs], other: OtherLead | None = None, noisy: np.ndarray = NOWHERE
-    ) -> tuple[np.ndarray, np.ndarray]:
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Calibrated class probabilities (beats, classes) of the beats of one patient, the first of which is new.
 
-        They come in `blocks`, of which one is looked at at a time. The groups (beats,) of their inputs, too. Where an
+        They come in `blocks`, of which one is looked at at a time. Groups and P waves (beats,) of these, too. Where an
         `other` lead shows the same beats, the network's answer to one that is heard there and not surely N is the mean
         of those to both. A beat that is `noisy` (beats,), if any is, and not heard there is less likely V.
         """
-        decision, proba, groups = Decision(self.description.decision), [np.zeros((0, len(CLASSES)))], [NOWHERE]
+        decision = Decision(self.description.decision)
+        proba, groups, p_waves = [np.zeros((0, len(CLASSES)))], [NOWHERE], [np.zeros(0, np.float32)]
         done = 0
         for inputs, shown in zip(blocks, repeat(None) if other is None else other.blocks):
             of_network = predict_proba(self.model, inputs.windows, inputs.features)
@@ -95,7 +96,8 @@ class Classifier:
             done += len(of_network)
             proba.append(decision(of_network, inputs.groups, inputs.rr_s))
             groups.append(inputs.groups)
-        return np.concatenate(proba), np.concatenate(groups)
+            p_waves.append(inputs.p_waves)
+        return np.concatenate(proba), np.concatenate(groups), np.concatenate(p_waves)
 
     def _ask(self, shown: NetworkInputs, proba: np.ndarray, both: np.ndarray):
         """Takes into `proba` (beats, classes) what is `shown` of the beats of numbers `both` (n,)."""

@@ -30,6 +30,9 @@ PARTS = ("input", "recurrent", "input_bias", "recurrent_bias", "output", "output
 
 SURE = 0.5  # probability from which a beat counts as fibrillating
 FEWEST_INTERVALS = 12  # to judge a rhythm by
+P_WAVES_S = 60.0  # a recording so long or shorter is judged by its P waves, too; the longer, the less
+P_WEIGHT = 10.0  # of the correlation of P waves, in log odds of fibrillation
+P_USUAL = 0.3  # the mean correlation of P waves that speaks neither for it nor against it
 FEWEST_BEATS = 20  # of an episode; in a recording of seconds half of its beats are enough, if FEWEST_INTERVALS or more
 GAP_BEATS = 50  # between two episodes; with fewer they are one, for what fibrillates may conduct regularly for a while
 BACK_BEATS = 16  # by so many beats an episode begins, and ends, before it is told: it takes them to be sure
@@ -175,17 +178,37 @@ def fibrillation(rr_s: np.ndarray, is_v: np.ndarray) -> np.ndarray:
 
 
 def episodes_of_record(
-    samples: np.ndarray, fs_hz: float, labels: np.ndarray, after_gap: np.ndarray | None = None
+    samples: np.ndarray,
+    fs_hz: float,
+    labels: np.ndarray,
+    after_gap: np.ndarray | None = None,
+    p_waves: np.ndarray | None = None,
 ) -> list[Episode] | None:
     """The episodes of a whole record: R-peaks `samples` (beats,) at `fs_hz`, `labels` (beats,) into CLASSES.
 
-    Of beats `after_gap` (beats,), before which signal was lost, the interval is none. None where there are fewer than
-    FEWEST_INTERVALS intervals: too few to judge a rhythm by.
+    Of beats `after_gap` (beats,), before which signal was lost, the interval is none. `p_waves` (beats,) as in
+    `doubted_by_p_waves`, where they are known. None where there are fewer than FEWEST_INTERVALS intervals: too few to
+    judge a rhythm by.
     """
     rr_s, is_v = rr_intervals(samples, fs_hz, after_gap), np.isin(labels, VENTRICULAR)
     if np.isfinite(known_intervals(rr_s, is_v)).sum() < FEWEST_INTERVALS:
         return None
-    return find_episodes(samples, fibrillation(rr_s, is_v))
+    proba = fibrillation(rr_s, is_v)
+    if p_waves is not None:
+        proba = doubted_by_p_waves(proba, p_waves[~is_v], (samples[-1] - samples[0]) / fs_hz)
+    return find_episodes(samples, proba)
+
+
+def doubted_by_p_waves(proba: np.ndarray, p_waves: np.ndarray, duration_s: float) -> np.ndarray:
+    """`proba` (beats,) of fibrillation in a record of `duration_s`, in which `p_waves` are as like as they are.
+
+    p_waves (n,), n > 0, are the correlations of P waves with that of the running template (`shape.P_WAVE`). In a
+    recording of seconds intervals are few and P waves tell much; in a long one they hardly count, for flutter waves
+    are as alike as P waves.
+    """
+    weight = P_WEIGHT * min(1.0, P_WAVES_S / max(duration_s, 1.0))
+    odds = math.exp(weight * (P_USUAL - float(p_waves.mean())))
+    return proba * odds / (proba * odds + 1 - proba)
 
 
 def find_episodes(samples: np.ndarray, proba: np.ndarray, back_beats: int = BACK_BEATS) -> list[Episode]:

@@ -17,11 +17,12 @@ DS1 (docs/experiments.md).
 """
 
 import math
-from collections import defaultdict
+from collections import Counter
 
 import numpy as np
 
 from config import CLASSES
+from deep_ecg.beats.arrays import stretches_of
 from deep_ecg.beats.templates import GROUPS, RunningMean
 from deep_ecg.networks.decision_settings import DecisionSettings
 from deep_ecg.networks.fibrillation import FibrillationNetwork, FibrillationWatch
@@ -102,7 +103,13 @@ def with_running_prior(
     proba: np.ndarray, groups: np.ndarray, rr_s: np.ndarray, records: np.ndarray, settings: DecisionSettings
 ) -> np.ndarray:
     """`proba` (n, classes) as the RunningPrior of each of `records` (n,) makes them; each record in order of time."""
-    priors: defaultdict[str, RunningPrior] = defaultdict(lambda: RunningPrior(settings))
-    edges = np.flatnonzero(records[1:] != records[:-1]) + 1
-    parts = zip(*(np.split(rows, edges) for rows in (records, proba, groups, rr_s)))
-    return np.concatenate([priors[names[0]](*rows) if len(names) else rows[0] for names, *rows in parts])
+    adapted, stretches = np.empty(proba.shape), stretches_of(records)
+    left, priors = Counter(name for name, *_ in stretches), dict[str, RunningPrior]()
+    for name, first, end in stretches:
+        prior = priors.pop(name, None) or RunningPrior(settings)
+        part = slice(first, end)
+        adapted[part] = prior(proba[part], groups[part], rr_s[part])
+        left[name] -= 1
+        if left[name]:
+            priors[name] = prior
+    return adapted

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,15 @@ BATCHES_WORTH_A_BAR = 50
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def predict_logits(model: nn.Module, windows: Tensor, features: Tensor, device: torch.device = CPU) -> Tensor:
+class Sliced(Protocol):
+    """Rows (n, ...) of which some are asked for at a time."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, wanted: slice) -> Tensor: ...
+
+
+def predict_logits(model: nn.Module, windows: Sliced, features: Sliced, device: torch.device = CPU) -> Tensor:
     """Logits (n, classes) of windows (n, channels, samples) and features (n, count), in evaluation mode.
 
     The `model` is on the `device`. Batches are shared among torch's threads, one each, so that the bits do not depend
@@ -32,19 +40,18 @@ def predict_logits(model: nn.Module, windows: Tensor, features: Tensor, device: 
     """
     if model.training:
         model.eval()
-    if len(windows) <= PREDICT_BATCH:
-        with _single_threaded(), torch.inference_mode():
-            return model(windows.to(device), features.to(device)).cpu()
-    batches = windows.split(PREDICT_BATCH), features.split(PREDICT_BATCH)
-    count = len(batches[0])
 
     @torch.inference_mode()
-    def run(some_windows: Tensor, some_features: Tensor) -> Tensor:
-        return model(some_windows.to(device), some_features.to(device)).cpu()
+    def run(batch: slice) -> Tensor:
+        return model(windows[batch].to(device), features[batch].to(device)).cpu()
 
-    bar = count >= BATCHES_WORTH_A_BAR and sys.stderr.isatty()
+    batches = [slice(start, start + PREDICT_BATCH) for start in range(0, max(len(windows), 1), PREDICT_BATCH)]
+    if len(batches) == 1:
+        with _single_threaded():
+            return run(batches[0])
+    bar = len(batches) >= BATCHES_WORTH_A_BAR and sys.stderr.isatty()
     with _single_threaded() as threads, ThreadPoolExecutor(threads) as pool:
-        parts = counted(pool.map(run, *batches), "labelling beats", count, "batches", bar)
+        parts = counted(pool.map(run, batches), "labelling beats", len(batches), "batches", bar)
         return torch.cat([part.clone() for part in parts])  # kept where they were made, they would keep all around them
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from inspect import unwrap
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -40,20 +40,39 @@ class History:
     epochs: list[dict] = field(default_factory=list)
 
 
+class RowsOnDisk(Protocol):
+    """What gives rows (n, ...) by their numbers, as a mapped array does."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As of an array."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """As of an array."""
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """The `rows` (n,)."""
+
+
 class Rows:
     """Chosen rows of arrays, one array after the other, each read when it is asked for: (n, ...), as of a tensor.
 
     So what lies in a file stays there, however much it is. `parts` are arrays with the rows chosen, (rows,) indices.
     """
 
-    def __init__(self, *parts: tuple[np.ndarray, np.ndarray]):
+    def __init__(self, *parts: tuple[RowsOnDisk, np.ndarray]):
         self._parts, self._ends = parts, np.cumsum([len(rows) for _, rows in parts])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __getitem__(self, wanted: Tensor) -> Tensor:
-        index, first = wanted.numpy(), self._parts[0][0]
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        return self[:].numpy().astype(dtype or self._parts[0][0].dtype, copy=False)
+
+    def __getitem__(self, wanted: Tensor | slice) -> Tensor:
+        index = np.arange(*wanted.indices(len(self))) if isinstance(wanted, slice) else wanted.numpy()
+        first = self._parts[0][0]
         gathered = np.empty((len(index), *first.shape[1:]), first.dtype)
         part = np.searchsorted(self._ends, index, side="right")
         for number, (array, rows) in enumerate(self._parts):
@@ -63,18 +82,24 @@ class Rows:
 
 
 class BeatTensors:
-    """Windows (n, channels, samples), features (n, count) and labels (n,) as tensors on the arrays' own memory.
+    """Windows (n, channels, samples), features (n, count) and labels (n,): Rows, or tensors on the arrays' own memory.
 
     strata (n,) says by whose share of `Schedule.shares` a beat is shown in training; the label where it is not given.
     """
 
     def __init__(
-        self, windows: np.ndarray | Rows, features: np.ndarray, labels: np.ndarray, strata: np.ndarray | None = None
+        self,
+        windows: np.ndarray | Rows,
+        features: np.ndarray | Rows,
+        labels: np.ndarray | Rows,
+        strata: np.ndarray | None = None,
     ):
-        self.windows = windows if isinstance(windows, Rows) else torch.from_numpy(windows)
-        self.features = torch.from_numpy(features)
-        self.labels = torch.from_numpy(labels)
-        self.strata = self.labels if strata is None else torch.from_numpy(strata)
+        self.windows, self.features, self.labels = map(_as_tensor, (windows, features, labels))
+        self.strata = torch.from_numpy(np.asarray(labels) if strata is None else strata)
+
+
+def _as_tensor(rows: np.ndarray | Rows) -> Tensor | Rows:
+    return rows if isinstance(rows, Rows) else torch.from_numpy(rows)
 
 
 def seed_everything(seed: int, device: torch.device = CPU):
@@ -132,11 +157,11 @@ def fit(
 
 def validate(model: nn.Module, data: BeatTensors, loss_function: nn.Module, device: torch.device = CPU) -> dict:
     """Loss, accuracy, S F1 and V F1 of `model`, on the `device`, as val_loss, val_accuracy, val_s_f1, val_v_f1."""
-    logits = predict_logits(model, cast(Tensor, data.windows), data.features, device)
-    matrix = confusion(data.labels.numpy(), logits.argmax(dim=1).numpy())
+    logits, labels = predict_logits(model, data.windows, data.features, device), data.labels[:]
+    matrix = confusion(labels.numpy(), logits.argmax(dim=1).numpy())
     scores = class_metrics(matrix)
     return {
-        "val_loss": float(loss_function(logits.to(device), data.labels.to(device))),
+        "val_loss": float(loss_function(logits.to(device), labels.to(device))),
         "val_accuracy": float(np.trace(matrix) / matrix.sum()),
         "val_s_f1": scores["S"]["f1"] or 0.0,
         "val_v_f1": scores["V"]["f1"] or 0.0,

@@ -9,6 +9,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -17,7 +18,7 @@ import torch
 from torch import nn
 
 from config import CLASSES, Config
-from deep_ecg.beats.arrays import BLOCK_BEATS, Beats
+from deep_ecg.beats.arrays import Beats, rows_of
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import CHANNELS, FEATURES, has_signal
 from deep_ecg.beats.rhythm import MEMORIES_BEATS
@@ -36,6 +37,8 @@ from deep_ecg.training.device import device_of
 from loss import FocalLoss
 from model import FeatureMLP, HybridECGNet
 
+DIGEST_ROWS = 512  # read at a time
+NORMALISED_BY = 2**18  # beats of DS1 at most by whose features a network's are normalised
 STATES = ("resume.pt", "resume-open.pt")  # of a training that is not done: on DS1, then on all databases
 
 
@@ -102,13 +105,16 @@ def train(
     engine.seed_everything(seed, device)
     arguments = arguments or hybrid_arguments(config)
     model = network(**arguments)
-    patients = processes.share_of(ds1.records[~np.isin(ds1.records, held_out)])
-    features = ds1.features[np.isin(ds1.records, patients)]
+    patients = processes.share_of(ds1.records, held_out)
+    features = ds1.features[_some_rows(ds1, patients)]
     normalised = cast(FeatureMLP, model.features)
     normalised.set_normalisation(torch.from_numpy(features))
     processes.pool_normalisation(normalised, len(features))
-    unseen = ds1.of(held_out)
-    validation = engine.BeatTensors(unseen.windows, unseen.features, unseen.labels) if held_out and first else None
+    validation = None
+    if held_out and first:
+        rows = rows_of(ds1.records, held_out)
+        windows, known, labels = (engine.Rows((part, rows)) for part in (ds1.windows, ds1.features, ds1.labels))
+        validation = engine.BeatTensors(windows, known, labels)
     identity = [repr(schedule_of(config)), config.focal_gamma, seed, network.__name__, arguments, versions()]
     identity += [device.type, share]
 
@@ -177,28 +183,59 @@ def training_tensors(
 ) -> engine.BeatTensors:
     """The beats of `patients` to train on, and this process's share of `others`; each has strata of its own.
 
-    Windows, nearly all of their bytes, are read batch by batch from where they are. Features that say nothing, because
-    a beat has no signal, are those of a usual normal beat.
+    All but the strata is read batch by batch from where it is. Features that say nothing, because a beat has no signal,
+    are those of a usual normal beat.
     """
-    parts = [recorded, *([] if replays is None else [replays])]
-    rows = [np.flatnonzero(np.isin(part.records, patients)) for part in parts]
-    features = [part.features[chosen] for part, chosen in zip(parts, rows)]
-    normal = features[0][recorded.labels[rows[0]] == CLASSES.index("N")]
-    strata = [part.labels[chosen] + len(CLASSES) * (part is replays) for part, chosen in zip(parts, rows)]
-    parts += others
+    some = _some_rows(recorded, patients)
+    usual = recorded.features[some][recorded.labels[some] == CLASSES.index("N")].mean(axis=0)
+    parts = [_Part(0, recorded, patients, recorded.features)]
+    parts += [] if replays is None else [_Part(1, replays, patients, replays.features)]
     for number, other in enumerate(others, 2):
-        rows.append(np.flatnonzero(np.isin(other.records, processes.share_of(other.records))))
-        features.append(filled(other.features[rows[-1]], has_signal(other.windows)[rows[-1]], normal))
-        strata.append(other.labels[rows[-1]] + len(CLASSES) * number)
-    windows = engine.Rows(*zip([part.windows for part in parts], rows))
-    labels = np.concatenate([part.labels[chosen] for part, chosen in zip(parts, rows)])
-    return engine.BeatTensors(windows, np.concatenate(features), labels, np.concatenate(strata))
+        parts.append(_Part(number, other, processes.share_of(other.records), _FilledFeatures(other, usual)))
+    return engine.BeatTensors(
+        engine.Rows(*((part.beats.windows, part.rows) for part in parts)),
+        engine.Rows(*((part.features, part.rows) for part in parts)),
+        engine.Rows(*((part.beats.labels, part.rows) for part in parts)),
+        np.concatenate([part.strata for part in parts]),
+    )
 
 
-def filled(features: np.ndarray, known: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """`features` (beats, count), without a `known` signal (beats,) the mean of `normal` in place of those of it."""
-    of_signal = np.arange(features.shape[1]) >= features.shape[1] - len(SHAPE + P_WAVE)
-    return np.where(known[:, None] | ~of_signal, features, normal.mean(axis=0))
+@dataclass(frozen=True)
+class _Part:
+    """The beats of `patients` among `beats`, with the `features` that are shown of these."""
+
+    number: int
+    beats: Beats
+    patients: Sequence[str]
+    features: engine.RowsOnDisk
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """Their rows, (n,)."""
+        return rows_of(self.beats.records, self.patients)
+
+    @property
+    def strata(self) -> np.ndarray:
+        """Strata (n,) that no part of another `number` has."""
+        return (self.beats.labels[self.rows] + len(CLASSES) * self.number).astype(np.uint8)
+
+
+def _some_rows(beats: Beats, records: Sequence[str]) -> np.ndarray:
+    """The rows of `records`, or evenly chosen ones of these where there are more than NORMALISED_BY."""
+    rows = rows_of(beats.records, records)
+    return rows[:: max(-(-len(rows) // NORMALISED_BY), 1)]
+
+
+class _FilledFeatures:
+    """The features of `beats`, (beats, count), those `usual` (count,) in place of what has no signal to come from."""
+
+    def __init__(self, beats: Beats, usual: np.ndarray):
+        self._features, self._known, self._usual = beats.features, has_signal(beats.windows), usual
+        self._of_signal = np.arange(len(usual)) >= len(usual) - len(SHAPE + P_WAVE)
+        self.shape, self.dtype = beats.features.shape, beats.features.dtype
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return np.where(self._known[rows, None] | ~self._of_signal, self._features[rows], self._usual)
 
 
 def describe(config: Config, source: Source, seed: int, network: type[nn.Module] = HybridECGNet) -> Description:
@@ -289,8 +326,8 @@ def _fingerprint(data: engine.BeatTensors, settings: list) -> str:
 
 def _digest(rows: engine.Rows | torch.Tensor) -> str:
     digest = hashlib.sha256()
-    for block in torch.arange(len(rows)).split(BLOCK_BEATS):
-        digest.update(rows[block].numpy().tobytes())
+    for start in range(0, len(rows), DIGEST_ROWS):
+        digest.update(rows[start : start + DIGEST_ROWS].numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -8,13 +8,15 @@ All that is here does nothing where one process works alone.
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from deep_ecg.beats.arrays import stretches_of
 from deep_ecg.system.errors import DeepECGError
 
 # torch is imported by the functions that need it: `predict` and `stream` run where it is not installed.
@@ -108,13 +110,17 @@ def gathered(value: object) -> list:
     return values
 
 
-def share_of(records: np.ndarray) -> list[str]:
+def share_of(records: np.ndarray, left_out: Sequence[str] = ()) -> list[str]:
     """The records that this process trains on, from the records (beats,) that the training beats are of.
 
-    Each record, the longest first, goes to the process that has the fewest beats yet. Raises DeepECGError where there
-    are more processes than records.
+    Each record but those `left_out`, the longest first, goes to the process that has the fewest beats yet. Raises
+    DeepECGError where there are more processes than records.
     """
-    names, counts = np.unique(records, return_counts=True)
+    beats: Counter[str] = Counter()
+    for name, first, end in stretches_of(records):
+        beats[name] += end - first
+    names = sorted(beats.keys() - set(left_out))
+    counts = np.array([beats[name] for name in names], int)
     if len(names) < size():
         raise DeepECGError(f"{size()} processes for {len(names)} training records: give torchrun fewer processes")
     loads, mine = np.zeros(size()), []
@@ -122,7 +128,7 @@ def share_of(records: np.ndarray) -> list[str]:
         process = int(loads.argmin())
         loads[process] += counts[at]
         if process == rank():
-            mine.append(str(names[at]))
+            mine.append(names[at])
     return mine
 
 

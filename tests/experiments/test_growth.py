@@ -56,7 +56,7 @@ def test_what_thousands_of_patients_need_is_by_hand():
     assert "| beats and replays, once | 616 processor hours |" in text  # 221,760,000 * 0.01 s
     assert "| training, 8 epochs | 4,928 processor hours |" in text
     assert "| memory of a worker that reads a record of two weeks | 34 GB |" in text  # 336 h of 100 MB
-    assert "without windows | 0.2 TB |" in text  # 221,760 MB
+    assert "in what order | 0.2 TB |" in text  # 221,760 MB
     assert "360 Hz) | 0.2 TB |" in text  # 1 MB for 1,060 minutes
 
 

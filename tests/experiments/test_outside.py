@@ -1,5 +1,7 @@
 """The networks that ship on other databases: what the rhythm changes, by hand, and the table."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,30 @@ def test_each_network_has_a_row_with_and_one_without_the_rhythm():
     assert with_it.startswith("| causal, edge, with the rhythm |")
 
 
+def test_recordings_are_told_to_fibrillate_by_the_time_in_their_episodes(monkeypatch):
+    """Beats from second 10 to 50: 20 s in episodes are half of that, 19 are not; no episode and no verdict are none."""
+    episodes = {"half": [(10, 20), (40, 50)], "less": [(10, 29)], "none": [], "unknown": None}
+
+    def label_lead(record, classifier):
+        rhythm = episodes[record]
+        told = None if rhythm is None else [SimpleNamespace(first=first, last=last) for first, last in rhythm]
+        return SimpleNamespace(samples=np.array([10, 30, 50]), rhythm=told)
+
+    monkeypatch.setattr(outside, "label_lead", label_lead)
+    monkeypatch.setattr(outside.RecordFile, "open", lambda path: SimpleNamespace(lead=lambda number: path))
+    told = {name: outside._fibrillates(name, Config()) for name in episodes}
+    assert told == {"half": True, "less": False, "none": False, "unknown": False}
+
+
+def test_the_table_of_recordings_leaves_noisy_ones_out_of_f1():
+    """3 of 4 found and 1 of 15 others called so: +P 3 of 4, F1 6 of 8."""
+    counts = {"A": (4, 3), "N": (10, 1), "O": (5, 0), "~": (2, 1)}
+    of_label = {label: {"records": records, "told": told} for label, (records, told) in counts.items()}
+    header, _, row = outside.recordings_table({"fibrillating": {"causal": of_label}}).splitlines()
+    assert "sinus (10), %" in header
+    assert row == "| causal, full | 75.0 | 10.0 | 0.0 | 50.0 | 75.0 | 75.0 |"
+
+
 @pytest.mark.parametrize("name", ["svdb", "cinc2017"])
 def test_the_committed_table_is_of_all_held_out_patients(name):
     report = read_json(MEASURED / outside.REPORT)
@@ -44,3 +70,5 @@ def test_the_committed_table_is_of_all_held_out_patients(name):
     for told in report["networks"].values():
         found = told["with"][name]
         assert found["n"] == 40291 if name == "svdb" else {"N", "A"} <= found.keys()
+    for told in report["fibrillating"].values():
+        assert {label: counts["records"] for label, counts in told.items()} == {"A": 128, "N": 845, "O": 401, "~": 47}

@@ -116,7 +116,7 @@ def test_each_network_is_trained_by_main_as_a_user_runs_it(monkeypatch):
     assert options == expected.split()
     assert Path("runs/reproduce") == reproduce.BASE
     reproduce.train_open("causal", "edge")
-    expected = "--mode causal --preset edge --seeds 0 1 2 --data-source local --name reproduce/open-causal-edge"
+    expected = "--mode causal --preset edge --seeds 0 1 2 3 4 --data-source local --name reproduce/open-causal-edge"
     assert list(run[1][2:]) == [*expected.split(), "--databases", "mitdb", "svdb", "cinc2017"]
 
 

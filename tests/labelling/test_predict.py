@@ -19,6 +19,7 @@ from deep_ecg.beats.signal_watch import Runs, SignalWatch
 from deep_ecg.beats.whole_record import Reading
 from deep_ecg.labelling import lead_beats, predict
 from deep_ecg.networks.classifier import load_classifier
+from deep_ecg.networks.fibrillation import P_USUAL
 from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records import synthetic, wfdb_files
 from deep_ecg.records.database import Source
@@ -132,7 +133,8 @@ def labelled_beats(samples: np.ndarray, signal: np.ndarray | None = None) -> pre
     count = len(samples)
     signal = np.full(count, "ok") if signal is None else signal
     nothing = np.zeros(count, np.int64)
-    return predict.LeadBeats(samples, np.eye(5)[nothing], nothing, nothing > 0, signal, SignalWatch(250.0))
+    p_waves = np.full(count, P_USUAL)
+    return predict.LeadBeats(samples, np.eye(5)[nothing], nothing, p_waves, nothing > 0, signal, SignalWatch(250.0))
 
 
 def rhythm_column(folder: Path, labelled: predict.Labelled) -> list[str]:

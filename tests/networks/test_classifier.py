@@ -4,6 +4,7 @@ import numpy as np
 
 from config import CLASSES, Config
 from deep_ecg.beats.arrays import NetworkInputs
+from deep_ecg.beats.shape import P_WAVE
 from deep_ecg.networks import classifier
 from tests.support.networks import classifier_of, network
 
@@ -13,7 +14,7 @@ N, S = CLASSES.index("N"), CLASSES.index("S")
 def answers_of(p_of_n: list[float]) -> NetworkInputs:
     """Beats whose first feature is the probability of N that the network below answers with, the rest being S."""
     count, settings = len(p_of_n), Config(mode="diagnostic", preset="edge")
-    features = np.zeros((count, 1), np.float32)
+    features = np.zeros((count, len(P_WAVE)), np.float32)
     features[:, 0] = p_of_n
     return NetworkInputs(
         np.zeros((count, 1, settings.window_samples), np.float32), features, np.zeros(count, int), np.full(count, 0.8)

@@ -158,6 +158,28 @@ def test_episodes_of_a_record_are_told_by_its_peaks_labels_and_gaps():
     assert fibrillation.episodes_of_record(samples[:400], 250.0, np.zeros(400, int)) == []
 
 
+def test_p_waves_decide_what_few_intervals_leave_open_and_hardly_what_many_do():
+    """Odds by hand: in half a minute times exp(10 * (0.3 - 0.5)), in ten times the minute a tenth of that."""
+    proba = np.array([0.5, 0.9])
+    short = fibrillation.doubted_by_p_waves(proba, np.array([0.4, 0.6]), 30.0)
+    np.testing.assert_allclose(short / (1 - short), np.array([1, 9]) * np.exp(-2), rtol=1e-6)
+    np.testing.assert_array_equal(short, fibrillation.doubted_by_p_waves(proba, np.array([0.4, 0.6]), 60.0))
+    long = fibrillation.doubted_by_p_waves(proba, np.array([0.4, 0.6]), 600.0)
+    np.testing.assert_allclose(long / (1 - long), np.array([1, 9]) * np.exp(-0.2), rtol=1e-6)
+
+
+def test_a_short_irregular_recording_with_clear_p_waves_does_not_fibrillate():
+    """Forty beats without order: an episode where P waves are unlike, none where all are alike; V are not asked."""
+    samples = np.round(250 * np.cumsum(simulated("fibrillation", 40)[0])).astype(int)
+    labels, gaps = np.zeros(40, int), np.zeros(40, bool)
+    unlike, alike = np.zeros(40), np.full(40, 0.95)
+    assert len(fibrillation.episodes_of_record(samples, 250.0, labels, gaps, unlike)) == 1
+    assert fibrillation.episodes_of_record(samples, 250.0, labels, gaps, alike) == []
+    is_v = np.arange(40) % 20 == 19
+    told = fibrillation.episodes_of_record(samples, 250.0, np.where(is_v, 2, 0), gaps, np.where(is_v, 1e3, unlike))
+    assert len(told) == 1
+
+
 def test_of_too_few_intervals_no_rhythm_is_told():
     """12 beats have 11 intervals, 13 have the 12 that are needed; intervals to V and across gaps are none."""
     samples, labels = 200 * np.arange(13), np.zeros(13, int)

@@ -108,6 +108,25 @@ def test_bootstrap_needs_two_records_and_repeats_with_its_seed():
     assert runs[0] == runs[1]
 
 
+def test_what_sorts_many_beats_is_of_evenly_chosen_ones(monkeypatch):
+    """Every second beat is sure and right, the others are wrong: of those chosen the area is 1, of all it is not."""
+    labels = np.tile([0, 2], 30)
+    proba = np.where(labels[:, None] == 0, [0.7, 0, 0.3, 0, 0], [0.8, 0, 0.2, 0, 0])
+    proba[::4] = [0.1, 0, 0.9, 0, 0]
+    labels[::4] = 2
+    whole = measures.evaluate_beats(labels, proba, np.full(60, "100"))
+    monkeypatch.setattr(measures, "SORTED_BEATS", 30)
+    some = measures.evaluate_beats(labels, proba, np.full(60, "100"))
+    assert some["auc"]["V"] == 1.0 and whole["auc"]["V"] < 1.0
+    assert some["confidence"]["after"]["accuracy"] == 1.0
+    assert (some["n"], some["confusion"], some["accuracy"]) == (60, whole["confusion"], whole["accuracy"])
+
+
+def test_a_record_whose_beats_are_not_together_is_scored_as_one():
+    found = measures.evaluate_beats(np.zeros(4, int), np.eye(5)[[0, 0, 0, 2]], np.array(["b", "a", "b", "a"]))
+    assert {name: one["accuracy"] for name, one in found["per_record"].items()} == {"a": 0.5, "b": 1.0}
+
+
 def test_evaluate_beats_refuses_what_it_cannot_score():
     with pytest.raises(ValueError, match="shapes"):
         measures.evaluate_beats(np.array([0]), np.ones((1, 4)), np.array(["100"]))

@@ -515,6 +515,13 @@ def test_rows_of_several_arrays_are_read_in_any_order():
     assert rows[torch.tensor([], dtype=torch.int64)].shape == (0, 1)
 
 
+def test_rows_are_sliced_and_taken_as_an_array_as_a_tensor_is():
+    rows = engine.Rows((np.arange(5.0)[:, None], np.array([4, 0, 2])))
+    assert rows[1:].tolist() == [[0.0], [2.0]] and rows[:].tolist() == [[4.0], [0.0], [2.0]]
+    assert rows[-1:].tolist() == [[2.0]] and rows[2:10].tolist() == [[2.0]]
+    np.testing.assert_array_equal(rows, [[4.0], [0.0], [2.0]])
+
+
 def test_rows_of_an_array_without_any_chosen_are_passed_over():
     rows = engine.Rows((np.array([[1.0]]), np.array([], np.int64)), (np.array([[2.0], [3.0]]), np.array([0, 1])))
     assert len(rows) == 2 and rows[torch.tensor([1, 0])].tolist() == [[3.0], [2.0]]

@@ -218,6 +218,22 @@ def test_beats_without_a_signal_have_the_features_of_a_usual_normal_beat(ds1, tm
     assert (found[:, :-of_signal] == 0.25).all() and np.allclose(found[:, -of_signal:], normal[-of_signal:])
 
 
+def test_nothing_but_strata_of_the_beats_to_train_on_is_held_in_memory(ds1, replays, tmp_path, short, trained_on):
+    train(EDGE, ds1, tmp_path, replays, others=[beats_of(("801",), 40)], held_out=VALIDATION)
+    for training, validation in trained_on:
+        for beats in (training, validation):
+            assert all(isinstance(part, engine.Rows) for part in (beats.windows, beats.features, beats.labels))
+        assert training.strata.element_size() == 1
+
+
+def test_many_beats_normalise_by_evenly_chosen_ones(ds1, tmp_path, short, monkeypatch):
+    """Of all 880 beats every ninth where 100 are enough, mean by NumPy; where 880 are asked for all of them."""
+    for most, step in ((100, 9), (880, 1)):
+        monkeypatch.setattr(experiment, "NORMALISED_BY", most)
+        mean = train(EDGE, ds1, tmp_path / str(most)).model.features.mean
+        np.testing.assert_allclose(mean, ds1.features[::step].mean(axis=0), rtol=2e-3, atol=1e-3)
+
+
 def test_held_out_patients_are_scored_by_what_their_labels_say(ds1, tmp_path, short):
     trained = train(EDGE, ds1, tmp_path)
     beats = beats_of(("A00001", "A00005"))
