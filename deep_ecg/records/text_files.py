@@ -19,12 +19,12 @@ from deep_ecg.records.signal_file import Contents, Signal
 from deep_ecg.records.text_samples import (
     EPOCH,
     FACT,
-    TIME_NAMES,
     Table,
     TextLines,
     fact,
     moment,
     table_has_times_first,
+    time_places,
 )
 from deep_ecg.system.errors import DeepECGError
 
@@ -156,17 +156,19 @@ def _column(path: Path, place: int, times: Times) -> np.ndarray:
 
 def _facts(lines: Sequence[str], table: Table) -> Facts:
     told: dict[str, str] = {}
-    start, others = None, []
+    start, others, hertz = None, [], []
     for line in lines:
         found, one = FACT.fullmatch(line), fact(line)
         when = _moment(found["value"]) if found and ":" in found["value"] else None
-        if one:
+        if one and one[0] == "hertz":  # of several the highest: filters end below half of it
+            hertz.append(float(one[1]))
+        elif one and one[0] != "no rate":
             told.setdefault(*one)
         elif when is not None:
             start = start or when
         elif found and found["value"] and not table.is_heading(line):
             others.append((found["name"].strip(), found["value"]))
-    fs_hz = float(told["rate"]) if "rate" in told else None
+    fs_hz = float(told["rate"]) if "rate" in told else max(hertz, default=None)
     return Facts(fs_hz, told.get("unit", ""), told.get("lead", ""), start, tuple(others))
 
 
@@ -211,11 +213,13 @@ def _is_unit(word: str, before: str, bracketed: bool) -> bool:
 def _time_columns(table: Table) -> list[int]:
     """Which columns hold times, or count samples."""
     names = [name.lower().strip("'\"% ") for name in table.names]
-    named = [place for place, name in enumerate(names) if TIME_NAMES.fullmatch(name) and (name or place == 0)]
+    named = time_places(names)
     if any(names) and named:
         return named
     likely = len(names) > 1 and not is_ecg(names[0]) and not is_no_ecg(names[0])
-    return [0] if likely and table_has_times_first(table) else []  # their word for it is of another language
+    if not likely or not table_has_times_first(table):  # their word for it is of another language
+        return []
+    return [0, 1] if len(names) > 2 and _is_day(_first(table, 0)) and ":" in _first(table, 1) else [0]
 
 
 def _times(path: Path, table: Table, places: Sequence[int], facts: Facts) -> Times:
@@ -224,10 +228,13 @@ def _times(path: Path, table: Table, places: Sequence[int], facts: Facts) -> Tim
     DeepECGError where neither tells it.
     """
     usable, refusals = [], []
-    read = _columns(path, places, places) if places else np.empty((0, 0))
-    for place, values in zip(places, read.T):
+    read = dict(zip(places, _columns(path, places, places).T)) if places else {}
+    firsts = {place: _first(table, place) for place in places}
+    day_s = next((read.pop(place) for place, first in firsts.items() if _is_day(first)), None)
+    for place, values in read.items():
+        first, on_day = firsts[place], None if day_s is None or _is_dated(firsts[place]) else day_s
         try:
-            usable.append(_as_times(table, place, values))
+            usable.append(_as_times(table, place, first, values, on_day))
         except ValueError as error:
             refusals.append(str(error))
     known = [one for one in usable if one is not None]
@@ -248,13 +255,31 @@ class _Clock:
     start: datetime | None
 
 
-def _as_times(table: Table, place: int, values: np.ndarray) -> _Clock | None:
-    """A column of times in s, rising; None where it only counts. ValueError where it can be no times."""
+def _first(table: Table, place: int) -> str:
+    """The first field of the column at `place` that holds something, "" where none does."""
+    return next((text[place] for text in zip(*table.fields()) if text[place]), "")
+
+
+def _is_day(text: str) -> bool:
+    """Whether `text` is a date without a clock."""
+    return ":" not in text and not text.isdigit() and _moment(text) is not None
+
+
+def _is_dated(text: str) -> bool:
+    """Whether `text` is a date and a clock."""
+    return ":" in text and _moment(text) is not None
+
+
+def _as_times(table: Table, place: int, first: str, values: np.ndarray, day_s: np.ndarray | None) -> _Clock | None:
+    """A column of times in s, rising, of which `first` is the first; None where it only counts.
+
+    Clocks are of the days `day_s` (n,) where another column tells these. ValueError where it can be no times.
+    """
     if np.isfinite(values).sum() < 2:
         return None
-    first = next(text[place] for text in zip(*table.fields()) if text[place])
     is_clock = ":" in first
-    with_day = is_clock and _moment(first) is not None
+    values = values + day_s if is_clock and day_s is not None else values
+    with_day = is_clock and (day_s is not None or _is_dated(first))
     times_s = _unwrapped(values) if is_clock and not with_day else values
     times_s = sampling.spread(times_s)
     steps = np.diff(times_s)
@@ -266,7 +291,7 @@ def _as_times(table: Table, place: int, values: np.ndarray) -> _Clock | None:
     start = None
     if with_day or UNIX_S[0] <= times_s[0] * scale <= UNIX_S[1]:
         start = EPOCH + timedelta(seconds=float(times_s[0] * scale))
-        zoned = _moment(first) if with_day else None
+        zoned = _moment(first) if _is_dated(first) else None
         start = start.astimezone(zoned.tzinfo) if zoned and zoned.tzinfo else start
     return _Clock((times_s - times_s[0]) * scale, start)
 

@@ -11,36 +11,48 @@ import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import NoReturn
 
 import numpy as np
 
-from deep_ecg.records.leads import in_millivolts, is_ecg
+from deep_ecg.records.leads import in_millivolts, is_ecg, is_no_ecg
 from deep_ecg.system.errors import DeepECGError
 
 LOST_WORDS = frozenset(("", "!", "-", "?", "nan", "null", "none", "na", "n/a", "#n/a"))  # "!" is of AD8232 sketches
 MARKS = ";\t|, "  # that stand between values
 LINE_BYTES = 4000  # no line of a few numbers is longer
-HEADING_LINES = 20  # that may stand before the first values
+HEADING_LINES = 100  # that may stand before the first values
 HELD_LINES = 8  # that are looked at before a column of times is known by its values
 TIME_NAMES = re.compile(
     r"((elapsed|sample|phone|sensor|system|device|local|host|unix|utc)?[ _]?"
-    r"(time|timestamp|date|datetime|interval|number|samples?|index|seconds?|sec|millis|micros"
-    r"|t|s|ms|us|nr?|no)(?![a-z]).*)?"
+    r"((time|timestamp|date|datetime|interval|number|samples?|index|seconds?|sec|millis|micros)(?![a-z]).*"
+    r"|(t|s|ms|us|nr?|no)(?![a-z])[^a-z]*([(\[].*)?))?"
 )
+SAMPLES = re.compile(r"(adc|sensor|raw)?[ _]?samples?[ _]?(values?)?")
+VOLTAGE_LAST = re.compile(r"[\s_(\[](n|u|m|\u00b5|\u03bc)?v[\])]?$")
 ECG_NAMES = re.compile(r".*(ecg|ekg).*|(lead )?(ml)?(ii|2)")
 DIGITS_AND_MARKS = re.compile(r"[-+0-9.,eE\s]*")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)  # or a whole time and a whole value
 CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{2}(?:[.,]\d+|:\d{3})?)", re.ASCII)
-DAY_FIRST = re.compile(r"(?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?P<year>\d{4})[ T,]+(?P<clock>\d.*)", re.ASCII)
-YEAR_FIRST = re.compile(r"(?P<year>\d{4})[./](?P<month>\d{1,2})[./](?P<day>\d{1,2})[ T,]+(?P<clock>\d.*)", re.ASCII)
+HALF_DAY = re.compile(r"\s*([ap])\.?m\.?", re.IGNORECASE)
+AFTER_DATE = r"(?:[ T,]+(?P<clock>\d.*))?"
+DAY_FIRST = re.compile(r"(?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?P<year>\d{4})" + AFTER_DATE, re.ASCII)
+YEAR_FIRST = re.compile(r"(?P<year>\d{4})[./](?P<month>\d{1,2})[./](?P<day>\d{1,2})" + AFTER_DATE, re.ASCII)
 DATE_LAST = re.compile(r"(?P<clock>\d+:\S+) (?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?P<year>\d{4})", re.ASCII)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RATE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:hz|hertz|herz|герц|赫兹|ヘルツ|sps|samples/s)", re.ASCII)
 RATE_NAMES = re.compile(r"sampl\w*[ _]?(rate|freq)|^(fs|freq\w*)$")
+NO_RATE_NAMES = re.compile(r"pass|filt|notch|mains|cut|band|bandwidth|line|power|heart|pulse|adc|screen|display")
+LEAST_RATE_HZ = 20.0  # a lower one, as 1,000, is written with a mark between its thousands
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
+LARGE = 100.0  # whole numbers from here on do not stand beside decimals below 1,000 of the same kind
 FACT = re.compile(r"#*\s*(?P<name>[^,;\t:=|]+)[,;\t:=|]\s*\"?(?P<value>.*?)\"?\s*")
+KEY, TITLE_KEY, UNIT_KEY = re.compile(r"\w+ *="), re.compile("title|name"), re.compile("unit|range")  # of LabChart
+NAME_WORDS = 3  # of a name of a single column at most
+WIDE_MARKS = re.compile(r"\s*[\t;,|]\s*|\s{2,}")  # between names that may hold single spaces
+NAME_AND_UNIT = re.compile(r"[^\s(\[]+(?:\s*[(\[][^)\]]*[)\]])?")
 UNIT_CELL = re.compile(r"-|none|nd|adu|[\d.,]*\s*(s|sec|secs|seconds?|ms|us|\u00b5s|\u03bcs|ns)|[hms:.]{4,}")
 PLAIN = re.compile(rb"[0-9+\-.eE \r\n]*")  # values, unless one is no number at all
 
@@ -49,13 +61,14 @@ PLAIN = re.compile(rb"[0-9+\-.eE \r\n]*")  # values, unless one is no number at 
 class Layout:
     """What a line holds: `columns` values with `delimiter` between them (None: white space).
 
-    Those at `chosen` are read, of which those in `times` are times, also as clocks and dates.
+    Those at `chosen` are read, of which those in `times` are times, also as clocks and dates. `comma` is what takes
+    the place of a comma in a number: a point, or nothing where it stands between thousands; None where there is none.
     """
 
     delimiter: str | None
     columns: int
     chosen: tuple[int, ...]
-    decimal_comma: bool
+    comma: str | None
     times: frozenset[int] = frozenset()
 
 
@@ -189,8 +202,8 @@ class TextLines:
     def _plain_column(self, layout: Layout, fields: list[bytes], times: bool) -> np.ndarray:
         """The numbers of one column; ValueError where one is no plain number, nor, of `times`, a date or clock."""
         block = b"\n".join(fields)
-        if layout.decimal_comma:
-            block = block.replace(b",", b".")
+        if layout.comma is not None:
+            block = block.replace(b",", layout.comma.encode())
         if times and b":" in block:
             return np.array([time_s(field) for field in block.decode().split("\n")])
         if not PLAIN.fullmatch(block):
@@ -250,13 +263,26 @@ class TextLines:
         columns = len(rows[0])
         last = [row[-2:] for row in rows if len(row) == columns > 1]
         closed = any(one for one, _ in last) and not any(one for _, one in last)  # by a mark behind the last value
-        names, units = _names_and_units(self.headings, delimiter, columns - closed)
+        names, units = self._names_and_units(delimiter, columns)
+        if closed and not names[-1]:
+            names, units = self._names_and_units(delimiter, columns - 1)
         one = delimiter == "," and not any(names) and _are_decimal_commas(texts)
         if one:
             delimiter, columns, names, units = None, 1, [""], [""]
         chosen, times = self._choose(Table(number, texts, delimiter, names, units))
-        decimal_comma = one or (columns > 1 and any("," in field for row in rows for field in row))
-        return Layout(delimiter, columns, tuple(chosen), decimal_comma, frozenset(times))
+        rows = [[text] for text in texts] if one else rows
+        has_commas = one or any("," in field for row in rows for field in row)
+        has_commas = has_commas and (columns > 1 or not any("." in text for text in texts))
+        comma = None if not has_commas else "" if _are_thousands(rows) else "."
+        return Layout(delimiter, columns, tuple(chosen), comma, frozenset(times))
+
+    def _names_and_units(self, delimiter: str | None, columns: int) -> tuple[list[str], list[str]]:
+        """Those of the headings, else those that a remark tells, as `numpy.savetxt` writes them."""
+        names, units = _names_and_units(self.headings, delimiter, columns)
+        if not any(names):
+            told = [remark.lstrip("# \t") for remark in self.remarks]
+            names, units = _names_and_units([line for line in told if line and not fact(line)], delimiter, columns)
+        return names, units
 
     def _add(self, number: int, text: str):
         """Takes a line of the layout. An empty one is a lost sample of one column, and between rows of several none."""
@@ -283,11 +309,11 @@ class TextLines:
         assert layout is not None
         if field.lower() in LOST_WORDS:
             return np.nan
-        if layout.columns == 1 and not self._points and DECIMAL_COMMA.fullmatch(field):
-            self._layout = layout = replace(layout, decimal_comma=True)  # whole numbers came before it
+        if layout.columns == 1 and layout.comma is None and not self._points and DECIMAL_COMMA.fullmatch(field):
+            self._layout = layout = replace(layout, comma=".")  # whole numbers came before it
         self._points = self._points or "." in field
-        if layout.decimal_comma:
-            field = field.replace(",", ".")
+        if layout.comma is not None:
+            field = field.replace(",", layout.comma)
         if is_time and not NUMBER.fullmatch(field):
             return time_s(field)
         if not NUMBER.fullmatch(field) or np.isinf(float(field)):
@@ -333,7 +359,8 @@ class SampleLines:
             return 0
         if any(names):
             likely = [place for place, name in enumerate(names) if ECG_NAMES.fullmatch(name)]
-            others = [place for place, name in enumerate(names) if not TIME_NAMES.fullmatch(name)]
+            times = time_places(names)
+            others = [place for place, name in enumerate(names) if name and place not in times]
         else:
             likely, others = [], [1] if columns == 2 and table_has_times_first(table) else []
         for found in (likely, others):
@@ -362,8 +389,8 @@ def _all_numbers(lines: list[bytes], layout: Layout) -> np.ndarray | None:
     if any(line.count(mark) != layout.columns - 1 for line in lines):
         return None
     block = mark.join(lines)
-    if layout.decimal_comma:
-        block = block.replace(b",", b".")
+    if layout.comma is not None and mark != b",":
+        block = block.replace(b",", layout.comma.encode())
     if not PLAIN.fullmatch(block.replace(mark, b"")):
         return None
     with warnings.catch_warnings():
@@ -385,24 +412,46 @@ def time_s(text: str) -> float:
     text = text.strip(" \t\r[]\"'")
     if not text:
         return np.nan
-    clock = CLOCK.fullmatch(text)
+    said, half = _without_half(text)
+    clock = CLOCK.fullmatch(said)
     if clock:
         hours, minutes, seconds = clock.groups()
-        return 3600 * int(hours or 0) + 60 * int(minutes) + float(re.sub("[,:]", ".", seconds))
+        hour = _hour(int(hours or 0), half)
+        return 3600 * hour + 60 * int(minutes) + float(re.sub("[,:]", ".", seconds))
     return (moment(text) - EPOCH).total_seconds()
+
+
+def _without_half(text: str) -> tuple[str, str]:
+    """`text` without the a.m. or p.m. at its end, and which it is: "a", "p" or ""."""
+    found = HALF_DAY.search(text)
+    return (text[: found.start()], found[1].lower()) if found and found.end() == len(text) else (text, "")
+
+
+def _hour(hour: int, half: str) -> int:
+    return hour % 12 + 12 * (half == "p") if half else hour
 
 
 def moment(text: str) -> datetime:
     """The date and time that `text` tells, in UTC where it names no zone. ValueError where it tells none.
 
-    ISO 8601, with any sign between the two and strokes or points in the date, or the day first.
+    ISO 8601, with any sign between the two and strokes or points in the date, or the day first; the month is first
+    where the day would be a thirteenth month, or a.m. or p.m. is told. A date alone is its midnight.
     """
-    text = text.strip(" \t\r[]\"'")
+    text, half = _without_half(text.strip(" \t\r[]\"'"))
     found = DATE_LAST.fullmatch(text) or DAY_FIRST.fullmatch(text) or YEAR_FIRST.fullmatch(text)
     if found:
-        text = f"{found['year']}-{int(found['month']):02}-{int(found['day']):02} {found['clock']}"
+        day, month = int(found["day"]), int(found["month"])
+        if found.re is not YEAR_FIRST and day <= 12 and (month > 12 or half):
+            day, month = month, day
+        text = f"{found['year']}-{month:02}-{day:02} {_padded(found['clock'] or '00:00')}"
     when = datetime.fromisoformat(text.replace(" +", "+").replace(" -", "-").replace(",", "."))
+    when = when.replace(hour=_hour(when.hour, half))
     return when if when.tzinfo else when.replace(tzinfo=UTC)
+
+
+def _padded(clock: str) -> str:
+    """`clock` with two digits for its hour, as ISO 8601 has it."""
+    return f"0{clock}" if clock[1:2] == ":" else clock
 
 
 def _names_and_units(headings: list[str], delimiter: str | None, columns: int) -> tuple[list[str], list[str]]:
@@ -411,10 +460,31 @@ def _names_and_units(headings: list[str], delimiter: str | None, columns: int) -
     Lines such as "Sample Rate,512 hertz", and what stands before them, are no names of two columns.
     """
     last = max((place for place, heading in enumerate(headings) if fact(heading)), default=-1)
-    rows = [_split(heading, delimiter) for heading in headings[last + 1 :]]
+    rows = [_heading_fields(heading, delimiter, columns) for heading in headings[last + 1 :]]
     rows = [row[:columns] for row in rows if len(row) == columns or not any(row[columns:] or ["short"])]
-    units = rows.pop() if len(rows) > 1 and _are_units(rows[-1]) else [""] * columns
-    return (rows[-1] if rows else [""] * columns), units
+    nothing = [""] * columns
+    if any(KEY.fullmatch(row[0]) for row in rows):
+        keyed = {row[0].lower(): ["", *row[1:]] for row in rows}
+        names = next((row for key, row in keyed.items() if TITLE_KEY.search(key)), nothing)
+        ranges = next((row for key, row in keyed.items() if UNIT_KEY.search(key)), nothing)
+        return names, [cell.lstrip("0123456789.,-+ ") for cell in ranges]
+    units = rows.pop() if len(rows) > 1 and _are_units(rows[-1]) else nothing
+    return (rows[-1] if rows else nothing), units
+
+
+def _heading_fields(heading: str, delimiter: str | None, columns: int) -> list[str]:
+    """The fields of a line before so many `columns`: names may hold white space where that stands between values."""
+    fields = _split(heading, delimiter)
+    if delimiter is not None or len(fields) == columns:
+        return fields
+    whole = [heading.strip()] if len(fields) <= NAME_WORDS and _tells_a_signal(heading) else []
+    marked, grouped = WIDE_MARKS.split(heading.strip()), NAME_AND_UNIT.findall(heading)
+    return next((found for found in (whole, marked, grouped) if len(found) == columns), fields)
+
+
+def _tells_a_signal(heading: str) -> bool:
+    """Whether `heading`, that of a single column, is a name and no title: it is that of a signal, or has a unit."""
+    return is_ecg(heading) or is_no_ecg(heading) or heading.strip().endswith((")", "]"))
 
 
 def _are_units(row: list[str]) -> bool:
@@ -425,15 +495,18 @@ def fact(line: str) -> tuple[str, str] | None:
     """What a line before a table tells, and its value: ("rate", "512"), ("unit", "uV") or ("lead", "I"); else None.
 
     By its value, not by its word for it, which is of any language: "Sample Rate,512 hertz", "Einheit,uV", and
-    "Lead,Lead I", where the value repeats the word.
+    "Lead,Lead I", where the value repeats the word. A rate in hertz whose word is not known is "hertz", that of a
+    filter or of the mains "no rate".
     """
     found = FACT.fullmatch(line)
     if not found or not found["value"]:
         return None
     name, value = found["name"].strip().lower(), found["value"].strip()
-    rate = RATE.fullmatch(value.lower()) or (RATE_NAMES.search(name) and RATE.fullmatch(f"{value} hz"))
+    is_named = bool(RATE_NAMES.search(name)) and not NO_RATE_NAMES.search(name)
+    rate = RATE.fullmatch(value.lower()) or (is_named and RATE.fullmatch(f"{value} hz"))
     if rate:
-        return "rate", rate[1].replace(",", ".")
+        kind = "rate" if is_named else "no rate" if NO_RATE_NAMES.search(name) else "hertz"
+        return kind, f"{_hertz(rate[1]):g}"
     if TIME_NAMES.fullmatch(name) or in_millivolts(name) or is_ecg(name):
         return None
     if in_millivolts(value) is not None:
@@ -441,6 +514,28 @@ def fact(line: str) -> tuple[str, str] | None:
     if value.lower().startswith(f"{name} ") and is_ecg(value.split()[-1]):
         return "lead", value.split()[-1]
     return None
+
+
+def _hertz(text: str) -> float:
+    """The rate that `text` says; its comma or point is a decimal one unless the rate were then below any of an ECG."""
+    rate_hz = float(text.replace(",", "."))
+    grouped = re.fullmatch(r"\d{1,3}[.,]\d{3}", text, re.ASCII)
+    return 1000 * rate_hz if grouped and rate_hz < LEAST_RATE_HZ else rate_hz
+
+
+def time_places(names: Sequence[str]) -> list[int]:
+    """Which of the columns called `names`, in small letters, hold times or count samples.
+
+    A name with a unit of voltage is that of a signal, whatever it begins with, and so are "samples" that come last
+    where nothing else is no time.
+    """
+    timed = [
+        place
+        for place, name in enumerate(names)
+        if TIME_NAMES.fullmatch(name) and (name or place == 0)
+        and not VOLTAGE_LAST.search(name) and not ECG_NAMES.fullmatch(name)
+    ]  # fmt: skip
+    return timed[:-1] if len(timed) == len(names) and SAMPLES.fullmatch(names[-1]) else timed
 
 
 def table_has_times_first(table: Table) -> bool:
@@ -484,6 +579,18 @@ def _are_decimal_commas(texts: list[str]) -> bool:
     pairs = [text.split(",")[0] for text in texts if DECIMAL_COMMA.fullmatch(text)]
     whole = [text for text in texts if NUMBER.fullmatch(text) and "." not in text]
     return bool(pairs) and len(pairs) + len(whole) == len(texts) and (bool(whole) or not _rises(pairs))
+
+
+def _are_thousands(rows: Sequence[Sequence[str]]) -> bool:
+    """Whether commas of numbers in `rows` stand between thousands: all can, and a column has "1,024" beside "998"."""
+    mixed = False
+    for column in zip_longest(*rows, fillvalue=""):
+        with_comma = [field for field in column if "," in field and DIGITS_AND_MARKS.fullmatch(field)]
+        if not all(THOUSANDS.fullmatch(field) for field in with_comma):
+            return False
+        whole = [float(field) for field in column if NUMBER.fullmatch(field) and "." not in field]
+        mixed = mixed or (bool(with_comma) and any(abs(value) >= LARGE for value in whole))
+    return mixed
 
 
 def _are_numbers(fields: tuple[str, ...]) -> bool:

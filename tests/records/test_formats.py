@@ -11,6 +11,7 @@ import pytest
 from deep_ecg.records import formats, sampling
 from deep_ecg.records.edf_files import annotations_file
 from deep_ecg.records.formats import TAKEN, TextSettings, kind_of, open_any
+from deep_ecg.records.leads import is_ecg, is_no_ecg
 from tests.support import ROOT
 from tests.support.recordings import (
     APPLE,
@@ -318,6 +319,31 @@ TEXTS = {  # form: text, leads, first unit, rate, start
         ["II"], "uV", 250, WHEN.replace(tzinfo=UTC)),
     "clocks with colons alone": ("%time,II [uV]\n" + "".join(
         f"04:05:{6 + i // 250:02}:{i % 250 * 4:03},{v}\n" for i, v in enumerate(VALUES)), ["II"], "uV", 250, None),
+    "filters before the rate": ("Low pass,40 Hz\n# Notch: 50 Hz\nSample Rate,250 hertz\nII [uV]\n" + lines("{v}"),
+                                ["II"], "uV", 250, None),
+    "filters in another language": ("Tiefpass: 150 Hz\nAbtastrate: 500 Hz\nII [uV]\n" + lines("{v}"),
+                                    ["II"], "uV", 500, None),
+    "a rate with a mark between thousands": ("Sampling rate: 1,000 Hz\nlead II [uV]\n" + lines("{v}"),
+                                             ["lead II"], "uV", 1000, None),
+    "spaces in names, wide ones between": ("time (s)  lead II (uV)\n" + lines("{s:.3f} {v}"),
+                                           ["lead II"], "uV", 250, None),
+    "spaces before units": ("t [ms] II [uV] V1 [uV]\n" + lines("{ms} {v} 1"), ["II", "V1"], "uV", 250, None),
+    "names in a remark": ("# time [ms],II [uV],V1\n" + lines("{ms},{v},1"), ["II", "V1"], "uV", 250, None),
+    "LabChart": ("Interval=\t0.004 s\nTimeFormat=\tStartOfBlock\n"
+                 "ChannelTitle=\tII\tResp\nRange=\t500.000 uV\t10.000 V\n" + lines("{s:.3f}\t{v}\t0"),
+                 ["II", "Resp"], "uV", 250, None),
+    "a last lead that is lost at first": ("time,II [uV],V1\n" + lines("{s:.3f},{v},"), ["II", "V1"], "uV", 250, None),
+    "dates and clocks apart": ("Datum;Zeit;EKG [uV]\n" + "".join(
+        f"02.03.2011;4:05:{6 + i // 250:02},{i % 250 * 4:03};{commas(str(v))}\n" for i, v in enumerate(VALUES)),
+        ["EKG"], "uV", 250, WHEN.replace(tzinfo=UTC)),
+    "months first, in the morning": ("time,II [uV]\n" + "".join(
+        f"03/02/2011 4:05:{6 + i // 250:02}.{i % 250 * 4:03} AM,{v}\n" for i, v in enumerate(VALUES)),
+        ["II"], "uV", 250, WHEN.replace(tzinfo=UTC)),
+    "twelve hours": ("time,II [uV]\n" + "".join(
+        f"{12 if i < 500 else 1}:{59 if i < 500 else 0:02}:{(58 + i // 250) % 60:02}.{i % 250 * 4:03} p.m.,{v}\n"
+        for i, v in enumerate(VALUES)), ["II"], "uV", 250, None),
+    "samples that are values": ("time,sample\n" + lines("{s:.3f},{v}"), ["ECG (sample)"], "", 250, None),
+    "a time's letter in a lead's name": ("time,S_ECG [uV]\n" + lines("{s:.3f},{v}"), ["S_ECG"], "uV", 250, None),
     "a rate in a remark": ("# Sampling rate: 360 Hz\n# unit = uV\nII V1\n" + lines("{v} 3"), ["II", "V1"], "uV", 360,
                            None),
 }  # fmt: skip
@@ -331,6 +357,25 @@ def test_every_form_of_text_gives_leads_units_rate_start_and_samples(tmp_path, f
     assert record.started == started and record.notes == ()
     scale = {"": 1.0, "mV": 1e-3, "V": 1e3}.get(unit, 1e-3)
     np.testing.assert_allclose(record.signals_mv([0])[0], VALUES * scale, atol=1e-9)
+
+
+def test_marks_between_thousands_are_told_from_decimal_commas(tmp_path):
+    """By a whole number above 99 in the same column; values of one column, and behind times."""
+    counts = [1024 + 7 * (i % 90) - 400 for i in range(1500)]
+    for text in ("".join(f"{count:,}\n" for count in counts),
+                 "time_ms,ECG\n" + "".join(f'{4 * i},"{count:,}"\n' for i, count in enumerate(counts)),
+                 "time_ms;ECG\n" + "".join(f"{4 * i};{count:,}\n" for i, count in enumerate(counts))):  # fmt: skip
+        assert signals(write_text(tmp_path / "r.csv", text), fs_hz=250.0)[0].tolist() == counts
+    rows = (f"{4 * i};{count // 1000},{count % 1000:03}\n" for i, count in enumerate(counts))
+    decimals = write_text(tmp_path / "r.csv", "time_ms;ECG\n" + "".join(rows))
+    np.testing.assert_allclose(signals(decimals)[0], np.array(counts) / 1000)
+
+
+@pytest.mark.parametrize("name", ["ABP [mmHg]", "EEG C3 [uV]", "PPG (a.u.)", "RESP signal", "# ABP"])
+def test_a_single_column_whose_name_says_that_it_is_no_ecg_is_none(tmp_path, name):
+    record = opened(write_text(tmp_path / "r.csv", f"{name}\n" + lines("{v}")), fs_hz=250.0)
+    assert record.leads == [name.strip("# ").split(" [")[0]] and not is_ecg(record.leads[0])
+    assert is_no_ecg(record.leads[0])
 
 
 def test_latin_letters_of_a_unit_are_read(tmp_path):
