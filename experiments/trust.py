@@ -2,7 +2,7 @@
 
 Patients of DS1, each labelled by a network of the preset `edge` that was trained without it (four folds, one seed), and
 those of a folder of other people's records (`--folder`, default: the MIT-BIH Supraventricular Arrhythmia Database in
-svdb/ beside the data folder) that it was not trained on, labelled by the pretrained network; R-peaks of the databases.
+svdb/ beside the data folder) that `predict`'s network was not trained on, labelled by that; R-peaks of the databases.
 Spearman's rank correlation of the expected with the real share. Takes some minutes.
 """
 
@@ -26,7 +26,7 @@ from deep_ecg.system.text import markdown_table, number
 from experiments.crossvalidation import held_out_probabilities
 
 REPORT = "trust.json"
-PRESET = "edge"
+PRESET = "edge"  # of the networks that are trained here
 
 
 def add_options(parser: argparse.ArgumentParser):
@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> dict:
     folder = options.folder or source.folder.resolve().parent / "svdb"
     if not (folder / "RECORDS").is_file():
         raise DeepECGError(f"{folder} has no file RECORDS: name a folder of annotated records with --folder")
-    own, others = f"DS1, held out, {PRESET}", f"{folder.name}, {PRESET}"
-    sets = {own: summary(held_out(source)), others: summary(of_folder(folder, PRESET))}
+    own, others = f"DS1, held out, {PRESET}", f"{folder.name}, {Config.preset}"
+    sets = {own: summary(held_out(source)), others: summary(of_folder(folder, Config.preset))}
     return {"versions": versions(), "sets": sets}
 
 

@@ -189,11 +189,16 @@ def probabilities(
 def _merged(
     firsts: list[int], records: list[Record], found: list[LeadBeats], taken: Runs, unread: list[Stretch]
 ) -> LeadBeats:
-    """The beats of each reading, from its first sample on, where it is `taken`; at a change two of one QRS are one."""
+    """The beats of each reading, from its first sample on, where it is `taken`; at a change two of one QRS are one.
+
+    That is so where the leads' marks of it lie on the wrong sides of the change, too.
+    """
     numbers = np.concatenate([np.full(len(one.samples), number) for number, one in enumerate(found)])
     samples = np.concatenate([one.samples + first for first, one in zip(firsts, found)])
     order = np.argsort(samples, kind="stable")
-    order = order[taken[samples[order]] == numbers[order]]
+    reach = round(APART_S * records[0].fs_hz)
+    kept = taken[samples[order]] == numbers[order]
+    order = order[kept | _marked_across(samples[order], numbers[order], kept, taken, reach)]
     apart = np.diff(samples[order], prepend=-len(taken)) >= APART_S * records[0].fs_hz
     order = order[apart]
     leads = np.array([record.lead for record in records])[numbers[order]]
@@ -212,3 +217,17 @@ def _merged(
     gaps = after_gap | changed
     at, first = samples[order], found[0]
     return LeadBeats(at, proba, groups, p_waves, gaps, signal, first.watch, unread, leads, over, first.second)
+
+
+def _marked_across(
+    samples: np.ndarray, numbers: np.ndarray, kept: np.ndarray, taken: Runs, reach: int
+) -> np.ndarray:
+    """Which beats (beats,), rising, of readings `numbers` are not `kept`, but the first of two marks of one QRS.
+
+    Each of both lies within `reach` of where its own reading is `taken`, and neither there.
+    """
+    last = len(taken) - 1
+    near = [taken[np.clip(samples + shift, 0, last)] == numbers for shift in (-reach, reach)]
+    missed = ~kept & (near[0] | near[1])
+    pairs = missed[:-1] & missed[1:] & (numbers[:-1] != numbers[1:]) & (np.diff(samples) < reach)
+    return np.append(pairs, np.zeros(min(len(samples), 1), bool))

@@ -64,7 +64,7 @@ from deep_ecg.networks.trained_on import found_in
 from deep_ecg.records import leads
 from deep_ecg.records.any_record import Annotation, AnyRecord, Record
 from deep_ecg.records.edf_files import annotations_file
-from deep_ecg.records.formats import LABELS_ENDING, TextSettings, is_alone, is_record, open_any
+from deep_ecg.records.formats import LABELS_ENDING, TextSettings, is_alone, is_beside, is_record, open_any
 from deep_ecg.records.wfdb_files import RecordFile, aami_labels, left_out_line
 from deep_ecg.report.beat_series import BeatSeries, RhythmEpisode, Unread
 from deep_ecg.report.measures import rhythm_of
@@ -372,7 +372,7 @@ def record_path(record: str, config: Config) -> Path:
     names = dict.fromkeys([record.removesuffix(".hea"), record, os.path.splitext(record)[0]])
     for folder in (Path(), config.data_folder):
         for name in names:
-            if os.path.isfile(folder / f"{name}.hea") and Path(name).name:
+            if os.path.isfile(folder / f"{name}.hea") and Path(name).name and is_beside(folder / record, folder / name):
                 if folder != Path() and not Path(name).is_absolute():
                     print(f"{record}: record {name} of the data folder {folder}", flush=True)
                 return folder / name

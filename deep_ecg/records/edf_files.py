@@ -23,6 +23,7 @@ from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.signal_file import Contents, Signal
 
 HEADER_BYTES = 256  # of the record, and again for each signal
+SLIP, SLIP_S = 0.005, 0.002  # of a data record, or in s: by so much its start may be rounded
 MARKS = (b"EDF Annotations", b"BDF Annotations")  # labels of what is no signal
 
 
@@ -42,16 +43,18 @@ def read_edf(path: Path) -> Contents:
     parts = [data[:, first:last] for first, last in pairwise(places)]
     is_marks = [label.strip() in MARKS for label in _fields(header, len(signals), 0, 16)]
     onsets_s = _onsets_s(parts[is_marks.index(True)]) if any(is_marks) else None
-    starts_s = None
-    if onsets_s is not None and header[192:197] in (b"EDF+D", b"BDF+D"):
+    starts_s, is_broken = None, header[192:197] in (b"EDF+D", b"BDF+D")
+    if onsets_s is None:
+        notes += ("it does not say when its parts, between which time is lost, were recorded",) * is_broken
+    elif is_broken or _leaves_gaps(onsets_s, duration_s):
         starts_s = _checked_starts(onsets_s, duration_s)
         notes += ("it is not continuous: what was not recorded is missing samples",)
     found: list[Signal] = []
     for signal, part, count, is_mark in zip(signals, parts, samples, is_marks):
-        if not is_mark:
+        if not is_mark and count:
             fs_hz = count / duration_s
             guard.check_rate(fs_hz)
-            in_unit, name = partial(_in_unit, width, *_scale(signal)), signal.label.strip()
+            in_unit, name = partial(_in_unit, width, signal), signal.label.strip()
             found.append(
                 Signal(
                     name or f"signal {len(found) + 1}",
@@ -61,6 +64,7 @@ def read_edf(path: Path) -> Contents:
                     LongSignal(records * count, partial(_some, part, in_unit, count)) if starts_s is None else None,
                 )
             )
+    _check_one_scaled([signal for signal, count, is_mark in zip(signals, samples, is_marks) if count and not is_mark])
     identity = {"patient": file.local_patient_identification, "recording": file.local_recording_identification}
     start = _start(header, file, 0.0 if onsets_s is None else float(onsets_s[0]))
     comments = tuple(identity.values())
@@ -130,17 +134,37 @@ def _whole(field: bytes, what: str) -> int:
     return int(text)
 
 
+def _digital_range(signal) -> int:
+    return signal.digital_max - signal.digital_min
+
+
 def _scale(signal) -> tuple[float, float]:
     """What a digital value of `signal` is multiplied with, and what is then added, to be in its unit."""
-    digital, physical = signal.digital_max - signal.digital_min, signal.physical_max - signal.physical_min
+    digital, physical = _digital_range(signal), 0.0
+    with suppress(ValueError):  # empty, or with a decimal comma
+        physical = signal.physical_max - signal.physical_min
     if digital == 0 or physical == 0 or not isfinite(physical):
         raise ValueError(f"its signal {signal.label.strip()!r} has no range: its values cannot be scaled")
     gain = physical / digital
     return gain, signal.physical_min - gain * signal.digital_min
 
 
-def _in_unit(width: int, gain: float, offset: float, part: np.ndarray) -> np.ndarray:
-    """Samples (n,) in their unit, from their bytes `part` (records, bytes), so many a sample."""
+def _check_one_scaled(signals: Sequence):
+    """ValueError where none of `signals` can be scaled, or the digital range of one is no number."""
+    refusals = []
+    for signal in signals:
+        _digital_range(signal)
+        try:
+            _scale(signal)
+        except ValueError as error:
+            refusals.append(error)
+    if refusals and len(refusals) == len(signals):
+        raise refusals[0]
+
+
+def _in_unit(width: int, signal, part: np.ndarray) -> np.ndarray:
+    """Samples (n,) of `signal` in its unit, from their bytes `part` (records, bytes), so many a sample."""
+    gain, offset = _scale(signal)
     raw = np.ascontiguousarray(part)
     if width == 2:
         digital = raw.view("<i2").ravel()
@@ -187,9 +211,14 @@ def _onsets_s(part: np.ndarray) -> np.ndarray:
     return onsets_s
 
 
+def _leaves_gaps(onsets_s: np.ndarray, duration_s: float) -> bool:
+    """Whether time is lost between data records of a file that calls itself continuous."""
+    return bool((np.diff(onsets_s) > duration_s + max(SLIP * duration_s, SLIP_S)).any())
+
+
 def _checked_starts(onsets_s: np.ndarray, duration_s: float) -> np.ndarray:
-    if (np.diff(onsets_s) < duration_s * (1 - 1e-6)).any():
-        raise ValueError("its data records overlap in time")
+    if (np.diff(onsets_s) < duration_s - max(SLIP * duration_s, SLIP_S)).any():
+        raise ValueError("its data records overlap in time: export it anew")
     return onsets_s
 
 

@@ -22,6 +22,7 @@ from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.system.errors import DeepECGError
 
 TAKEN = "WFDB, EDF, EDF+, BDF, DICOM waveforms, ISHNE 1.0, ATC and JSON of Kardia, or text as CSV"
+EDF_VERSION = b"0       "  # with which an EDF begins
 HEAD_BYTES = 4096  # of a file that are looked at
 TEXT = "text"
 TEXT_ENDINGS = frozenset((".csv", ".tsv", ".txt", ".asc", ".ecg", ".log", ""))
@@ -67,6 +68,18 @@ def is_alone(path: Path) -> bool:
     return os.path.isfile(path) and not os.path.isfile(header_of(path))
 
 
+def is_beside(path: Path, record: Path) -> bool:
+    """Whether a file at `path`, if there is one, is of the WFDB `record`: named in its header, text, or annotations."""
+    if not os.path.isfile(path) or path in (record, header_of(record)):
+        return True
+    try:
+        named = path.name.encode() in header_of(record).read_bytes()
+        content = b"" if named else path.read_bytes()
+    except OSError:
+        return True  # the record is opened, and says what is wrong
+    return named or _is_text(content[:HEAD_BYTES]) or (content[:8] != EDF_VERSION and content.endswith(b"\0\0"))
+
+
 def is_record(path: Path) -> bool:
     """Whether the file at `path` is a record of its own: of a known format, or a table of numbers.
 
@@ -108,8 +121,8 @@ def kind_of(path: Path) -> str | None:
         raise DeepECGError(f"record {path} cannot be read ({getattr(error, 'strerror', None) or error})") from None
     if head[1:8] == b"BIOSEMI" and head[:1] == b"\xff":
         return "BDF"
-    if head[:8] == b"0       " and head[8:256].isascii() and b"\n" not in head[:256]:
-        return "EDF"
+    if head[:8] == EDF_VERSION and head[168:256].isascii() and min(head[8:256], default=0) >= 32:
+        return "EDF"  # who was recorded may be written in letters of any alphabet
     known = {"DICOM": head[128:132] == b"DICM", "ISHNE": head[:8] == MAGIC, "ATC": head[:8] == kardia_files.MAGIC}
     kind = next((kind for kind, found in known.items() if found), None)
     encoding = utf_16_of(head)

@@ -43,7 +43,7 @@ _NUMBERS = rf"(\s+{_WHOLE}(?!\S))"
 SIGNAL_LINE = re.compile(
     r"(?P<file>\S+)\s+(?P<format>\d+)(x(?P<per_frame>\d+))?(:(?P<skew>\d+))?(\+(?P<offset>\d+))?"
     rf"(\s+(?P<gain>[-+]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?)(\((?P<baseline>{_WHOLE})\))?(/(?P<units>\S*))?(?!\S)"
-    rf"(?P<numbers>{_NUMBERS}{{5}}|{_NUMBERS}{{0,4}}(?=\s+[^-\d\s]|$))(?P<name>\s.*)?)?",
+    rf"(?P<numbers>{_NUMBERS}{{5}}|{_NUMBERS}{{0,4}}(?=\s+[^-\d\s]|$))(?P<name>\s+(?!/)\S.*)?)?",
     re.ASCII,
 )
 SEGMENT_LINE = re.compile(r"([-\w]+|~)\s+\d+", re.ASCII)
@@ -167,14 +167,30 @@ def check_signal_files(path: Path, header: wfdb.Record, frames: int | None = Non
     for number, name in enumerate(header.file_name):
         if first.setdefault(name, number) != number and header.file_name[number - 1] != name:
             raise ValueError(f"its header does not list the signals of {name} together")
+    held = {}
     for name in first:
         rows = [row for row, other in enumerate(header.file_name) if other == name]
         size = check_file(path.parent / name, beside=Path(f"{path}.hea"))
-        _check_length(name, header, rows, size, frames)
+        held[name] = _check_length(name, header, rows, size, frames)
+    if len(set(held.values())) > 1:
+        told = ", ".join(f"{name} has {count:,}" for name, count in held.items())
+        raise ValueError(f"it states no length, and of its frames {told}: give the length in its header")
 
 
-def _check_length(name: str, header: wfdb.Record, rows: Sequence[int], size: int, frames: int | None):
-    """Signals `rows` of `header`, of so many `frames`, fit the file `name` of `size` bytes."""
+def spare_frames(path: Path, header: wfdb.Record) -> int:
+    """How many more frames than its `header` says each signal file of the record at `path` holds, at least."""
+    spare = []
+    for name in dict.fromkeys(header.file_name):
+        rows = [row for row, other in enumerate(header.file_name) if other == name]
+        each, offset = BYTES_PER_SAMPLE[header.fmt[rows[0]]], header.byte_offset[rows[0]] or 0
+        size = (path.parent / name).stat().st_size
+        of_frame = sum(header.samps_per_frame[row] or 1 for row in rows)
+        spare.append(int((size - offset) / each / of_frame) - header.sig_len if each else 0)
+    return max(min(spare), 0)
+
+
+def _check_length(name: str, header: wfdb.Record, rows: Sequence[int], size: int, frames: int | None) -> int:
+    """Signals `rows` of `header`, of so many `frames`, fit the file `name` of `size` bytes; how many it is to hold."""
     if len({(header.fmt[row], header.byte_offset[row]) for row in rows}) > 1:
         raise ValueError(f"its header gives {name} more than one format or offset")
     per_frame = [1 if header.samps_per_frame[row] is None else header.samps_per_frame[row] for row in rows]
@@ -192,6 +208,7 @@ def _check_length(name: str, header: wfdb.Record, rows: Sequence[int], size: int
         raise ValueError(f"{name} has {size:,} bytes, too few for {frames:,} samples of each signal")
     if any((header.skew[row] or 0) >= max(frames, 1) for row in rows):
         raise ValueError(f"its header shifts a signal of {name} by more than its length")
+    return frames
 
 
 def check_annotations(path: Path, beside: Path):

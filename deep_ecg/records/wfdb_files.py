@@ -6,6 +6,7 @@ before wfdb does.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, time
 from functools import partial
@@ -103,6 +104,18 @@ class RecordFile(AnyRecord):
         day, clock = self.header.base_date, self.header.base_time
         return clock if day is None or clock is None else datetime.combine(day, clock)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is odd about its files."""
+        header = self.header
+        if not isinstance(header, wfdb.Record) or not header.sig_len:
+            return ()
+        with suppress(OSError):  # said where they are read
+            spare = guard.spare_frames(self.path, header)
+            if spare > header.fs:
+                return (f"its header announces {header.sig_len:,} samples, {header.sig_len + spare:,} are there",)
+        return ()
+
     def fs_hz(self, number: int) -> float:
         """The sampling rate of signal `number`: a frame can hold several samples of it."""
         return float(self.header.fs) * (self.signals.samps_per_frame[number] or 1)
@@ -172,7 +185,8 @@ class RecordFile(AnyRecord):
 
     def _place(self, header: wfdb.Record, number: int) -> int | None:
         """Where a segment with `header` has signal `number`; None where it does not have it."""
-        if header is self.signals or getattr(self.header, "layout", None) == "fixed":
+        is_fixed = getattr(self.header, "layout", None) == "fixed"
+        if header is self.signals or (is_fixed and sorted(header.sig_name) != sorted(self.leads)):
             return number
         name = self.leads[number]
         which = self.leads[:number].count(name)  # of signals of one name

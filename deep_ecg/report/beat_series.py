@@ -97,8 +97,8 @@ class BeatSeries:
         rates = np.full(len(self), np.nan)
         if len(self) > count:
             whole = np.convolve(np.isfinite(self.rr_s), np.ones(count, int))[count : len(self)] == count
-            spans_s = self.times_s[count:] - self.times_s[:-count]
-            rates[count:] = np.where(whole, 60 * count / spans_s, np.nan)
+            spans = self.samples[count:] - self.samples[:-count]  # whole numbers: a rate at a limit is not beyond it
+            rates[count:] = np.where(whole, 60 * count * self.fs_hz / spans, np.nan)
         return rates
 
     @property

@@ -14,7 +14,7 @@ import numpy as np
 
 from deep_ecg.records.formats import TextSettings, is_alone, open_any
 from deep_ecg.records.leads import candidates
-from deep_ecg.records.wfdb_files import parse_header, read_annotations, to_rate
+from deep_ecg.records.wfdb_files import RecordFile, parse_header, read_annotations, to_rate
 from deep_ecg.scoring import episodes
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.json_files import write_json
@@ -367,7 +367,8 @@ def _described(path: Path) -> tuple[Path, float, float, int | None, list[str]]:
         number = next(iter(candidates(file.leads, file.units, ())), 0)
         return file.base, file.fs_hz(number), file.fs_hz(number), len(file.signals_mv([number])[0]), file.comments
     header = parse_header(path)
-    per_frame = max((each or 1 for each in getattr(header, "samps_per_frame", None) or ()), default=1)
+    signals = RecordFile.open(path).signals if hasattr(header, "seg_name") else header
+    per_frame = max((each or 1 for each in signals.samps_per_frame or ()), default=1)
     length = header.sig_len and header.sig_len * per_frame
     return path, float(header.fs) * per_frame, float(header.fs), length, header.comments
 

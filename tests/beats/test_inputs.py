@@ -154,6 +154,20 @@ def test_r_lies_in_its_place_at_any_sampling_rate(mode, fs_hz):
 
 
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fs_hz", [359.9, 360.05, 250.02, 999.7])
+def test_r_lies_in_its_place_to_the_end_of_an_hour_at_a_rate_beside_a_simple_one(mode, fs_hz):
+    """Whatever ratio of whole numbers the signal is resampled by; 359.9 Hz for 360 would be a second apart by then."""
+    beats = np.round(np.arange(1.0, 3600.0, 7.9) * fs_hz).astype(int)
+    signal_mv = np.zeros(round(3601 * fs_hz))
+    for shift in range(-15, 16):
+        signal_mv[beats + shift] = np.exp(-0.5 * (shift / (0.012 * fs_hz)) ** 2)
+    annotation = Annotation(beats, np.full(len(beats), "N"), np.zeros(len(beats), bool))
+    inputs = network_inputs(Record("x", "MLII", fs_hz, signal_mv), annotation, settings(mode))
+    r_at = 280 - settings(mode).look_ahead_samples
+    assert np.abs(inputs.windows[:, 0].argmax(axis=1) - r_at).max() <= (2 if mode == "causal" else 1)
+
+
+@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("fs_hz", [128.0, 250.0, 1000.0])
 def test_a_beat_on_the_last_sample_survives_resampling(mode, fs_hz):
     signal_mv = np.sin(np.arange(int(10 * fs_hz)) / 20)

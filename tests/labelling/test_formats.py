@@ -68,6 +68,10 @@ def test_wfdb_records_go_before_their_own_files_and_files_before_records_of_that
     for name in ("r", "r.hea", "r.dat", "r.atr"):
         assert predict.record_path(str(tmp_path / name), EDGE) == tmp_path / "r"
     assert predict.record_path(str(named), EDGE) == named
+    spoiled = tmp_path / "s.edf"
+    spoiled.write_bytes(b"1" + named.read_bytes()[1:])
+    write_record(tmp_path, "s", SIGNAL_MV)
+    assert predict.record_path(str(spoiled), EDGE) == spoiled  # refused as what it is, not s.dat in its place
     write_text(tmp_path / "r.txt", "notes on this record\n")
     assert predict.record_path(str(tmp_path / "r.txt"), EDGE) == tmp_path / "r"
 

@@ -137,6 +137,24 @@ def labelled_beats(samples: np.ndarray, signal: np.ndarray | None = None) -> pre
     return predict.LeadBeats(samples, np.eye(5)[nothing], nothing, p_waves, nothing > 0, signal, SignalWatch(250.0))
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ([500, 1002], [498, 996, 1500], [(500, "I"), (996, "II"), (1500, "II")]),  # each on the other's side
+        ([500, 996], [498, 1002, 1500], [(500, "I"), (996, "I"), (1500, "II")]),  # each on its own
+        ([500, 1002], [498, 1500], [(500, "I"), (1500, "II")]),  # shown by the lead alone that is not taken there
+        ([500, 1100], [498, 960, 1500], [(500, "I"), (1500, "II")]),  # two beats
+    ],
+)
+def test_a_beat_at_the_change_of_leads_is_told_once(first, second, expected):
+    """At sample 1000 the second lead takes over, at 250 Hz; two marks within 30 samples are of one QRS."""
+    beats = [labelled_beats(np.array(samples)) for samples in (first, second)]
+    records = [wfdb_files.Record("r", lead, 250.0, np.zeros(2000)) for lead in ("I", "II")]
+    taken = Runs(np.array([0, 1000]), np.array([0, 1]), 2000)
+    merged = lead_beats._merged([0, 0], records, beats, taken, [])
+    assert list(zip(merged.samples.tolist(), merged.leads.tolist())) == expected
+
+
 def rhythm_column(folder: Path, labelled: predict.Labelled) -> list[str]:
     predict.write_table(folder / "made.csv", labelled)
     with open(folder / "made.csv", newline="") as file:

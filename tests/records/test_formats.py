@@ -73,6 +73,55 @@ def test_a_discontinuous_edf_has_missing_samples_where_nothing_was_recorded(tmp_
     np.testing.assert_allclose(signal_mv[1000:], COUNTS[500:, 0] * 0.5e-3, atol=1e-9)
 
 
+def test_an_edf_that_calls_itself_continuous_has_missing_samples_where_its_records_leave_gaps(tmp_path):
+    """Half a millisecond is rounding, on either side; three seconds are a gap."""
+    onsets_s = [0.5, 1.5005, 2.5, 5.5]
+    for plus in ("", "EDF+C"):
+        path = write_edf(tmp_path / "r.edf", COUNTS, 250, ["II", "V5"], onsets_s=onsets_s, plus=plus)
+        record = opened(path)
+        (signal_mv,) = record.signals_mv(["II"])
+        assert len(signal_mv) == 6 * 250 and "not continuous" in record.notes[0]
+        assert np.isnan(signal_mv[750:1250]).all()
+        np.testing.assert_allclose(signal_mv[1250:], COUNTS[750:, 0] * 0.5e-3, atol=1e-9)
+    whole = write_edf(tmp_path / "w.edf", COUNTS, 250, ["II", "V5"], onsets_s=[0, 1.0005, 2, 3], plus="EDF+C")
+    assert opened(whole).notes == () and len(signals(whole)[0]) == 1000
+    close = write_edf(tmp_path / "c.edf", COUNTS, 250, ["II", "V5"], onsets_s=[0, 0.999, 2, 3], plus="EDF+D")
+    assert len(signals(close)[0]) == 1000
+
+
+def test_an_edf_whose_parts_do_not_say_when_they_were_recorded_is_said_to_be_one(tmp_path):
+    path = write_edf(tmp_path / "r.edf", COUNTS, 250, ["II", "V5"], plus="EDF+D")
+    (note,) = opened(path).notes
+    assert note.startswith("it does not say when its parts")
+
+
+@pytest.mark.parametrize("patient", ["ID J\u00f6rg", "ID \u0416", "X X X X"])
+def test_an_edf_is_known_whoever_was_recorded(tmp_path, patient):
+    path = write_edf(tmp_path / "r.edf", COUNTS, 250, ["I", "II"])
+    changed(path, 8, patient.encode().ljust(80))
+    record = opened(path)
+    assert record.kind == "EDF" and record.leads == ["I", "II"]
+    np.testing.assert_allclose(record.signals_mv([1])[0], COUNTS[:, 1] * 0.5e-3, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "place, field", [(104, b"        "), (104, b"-100,5  "), (112, b"0       "), (216, b"0       ")]
+)
+def test_an_odd_signal_that_is_not_read_does_not_matter(tmp_path, place, field):
+    """The second of two signals has a range that is none, or no samples; the first is read as it is."""
+    path = write_edf(tmp_path / "r.edf", COUNTS, 250, ["II", "Event"])
+    if place == 216:  # no samples a record: its bytes are not there
+        rows = np.frombuffer(path.read_bytes()[768:], "<i2").reshape(-1, 2, 250)
+        path.write_bytes(path.read_bytes()[:768] + rows[:, 0].tobytes())
+    changed(path, 256 + 2 * place + 8, field)
+    if place == 112:
+        changed(path, 256 + 2 * 104 + 8, field)
+    record = opened(path)
+    np.testing.assert_allclose(record.signals_mv(["II"])[0], COUNTS[:, 0] * 0.5e-3, atol=1e-9)
+    if "Event" in record.leads:
+        refused(lambda: record.signals_mv(["Event"]), path, "has no range")
+
+
 def test_an_edf_whose_records_lie_years_apart_takes_no_years_of_memory(tmp_path):
     path = write_edf(tmp_path / "r.edf", COUNTS, 250, ["II", "V5"], onsets_s=[0, 1, 2, 3e8], plus="EDF+D")
     refused(lambda: signals(path), path, "most of its time was not recorded")

@@ -1,6 +1,7 @@
 """WFDB files: published counts of the real records, wrong headers and signals, marks that are no beats."""
 
 from collections import Counter
+from functools import partial
 
 import numpy as np
 import pytest
@@ -125,6 +126,42 @@ def test_signals_are_those_that_wfdb_reads_whatever_the_header_says(tmp_path, fi
     found = RecordFile.open(tmp_path / "r").signals_mv(["I", "II"])
     for signal_mv, as_wfdb in zip(found, expected, strict=True):
         assert np.array_equal(signal_mv, as_wfdb, equal_nan=True) and np.nanmax(as_wfdb) > np.nanmin(as_wfdb)
+
+
+def test_segments_without_a_layout_are_read_by_the_names_of_their_signals(tmp_path):
+    """The second segment lists the leads the other way round; with other names they go by their place."""
+    values = SAMPLES[:600, :2].astype("<i2")
+    (tmp_path / "r.hea").write_text("r/2 2 250 600\na 300\nb 300\n")
+    for name, leads, part in (("a", "I II", values[:300]), ("b", "II I", values[300:, ::-1])):
+        lines = [f"{name}.dat 16 200/mV 16 0 0 0 0 {lead}" for lead in leads.split()]
+        (tmp_path / f"{name}.hea").write_text("\n".join([f"{name} 2 250 300", *lines]) + "\n")
+        (tmp_path / f"{name}.dat").write_bytes(np.ascontiguousarray(part).tobytes())
+    for signal_mv, column in zip(RecordFile.open(tmp_path / "r").signals_mv(["I", "II"]), (0, 1)):
+        np.testing.assert_allclose(signal_mv, values[:, column] / 200)
+    other = (tmp_path / "b.hea").read_text().replace(" II\n", " V1\n")
+    (tmp_path / "b.hea").write_text(other)
+    np.testing.assert_allclose(RecordFile.open(tmp_path / "r").signals_mv(["I"])[0][300:], values[300:, 1] / 200)
+
+
+def test_a_file_that_is_longer_than_its_header_says_is_named(tmp_path):
+    (tmp_path / "r.dat").write_bytes(SAMPLES[:600, 0].astype("<i2").tobytes())
+    for length, notes in ((600, ()), (400, ()), (300, ("its header announces 300 samples, 600 are there",))):
+        (tmp_path / "r.hea").write_text(f"r 1 250 {length}\nr.dat 16 200/mV 16 0 0 0 0 I\n")
+        assert RecordFile.open(tmp_path / "r").lead("I").notes == notes
+
+
+def test_signal_files_of_different_lengths_and_no_length_are_refused(tmp_path):
+    (tmp_path / "r.hea").write_text("r 2 250\na.dat 16 200/mV 16 0 0 0 0 I\nb.dat 16 200/mV 16 0 0 0 0 II\n")
+    for name, count in (("a", 600), ("b", 500)):
+        (tmp_path / f"{name}.dat").write_bytes(SAMPLES[:count, 0].astype("<i2").tobytes())
+    for number in (0, 1):
+        read = partial(RecordFile.open(tmp_path / "r").signals_mv, [number])
+        refused(read, tmp_path / "r", "a.dat has 600, b.dat has 500")
+
+
+def test_a_unit_that_stands_apart_from_its_gain_is_no_name(tmp_path):
+    (tmp_path / "r.hea").write_text("r 1 250 600\nr.dat 16 0.2 /uV 12 0 0 0 0 I\n")
+    refused(lambda: RecordFile.open(tmp_path / "r"), tmp_path / "r", "is not of the format")
 
 
 def test_a_record_file_says_what_it_holds(tmp_path):

@@ -135,6 +135,14 @@ def test_tachycardia_and_bradycardia(beats):
     assert told["bradycardia"] == {"count": 1, "beats": 16, "s": near(20.4)}
 
 
+@pytest.mark.parametrize("fs_hz, rr", [(360.0, 216), (250.0, 150), (500.0, 300), (360.0, 432), (500.0, 600)])
+def test_a_rate_at_a_limit_is_not_beyond_it(beats, fs_hz, rr):
+    """100 and 50 a minute for ten minutes: neither tachycardia nor bradycardia."""
+    series = replace(beats("N" * 1000), samples=rr * np.arange(1, 1001), fs_hz=fs_hz, length=rr * 1002)
+    told = measures_of(series)
+    assert told["tachycardia"]["count"] == told["bradycardia"]["count"] == 0
+
+
 def test_a_fast_stretch_shorter_than_ten_seconds_is_not_told(beats):
     """12 intervals of 0.5 s: 6 s, with two of 0.8 s before and after 9.2 s."""
     series = beats("N" * 33, [800] * 10 + [500] * 12 + [800] * 10)

@@ -497,6 +497,22 @@ def test_score_of_a_record_at_another_rate_with_test_annotations_elsewhere(tmp_p
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["r.json"]
 
 
+def test_score_of_segments_with_frames_is_that_of_one_segment(tmp_path):
+    """Frames of a second that hold 250 samples of the lead: annotations of 250 Hz, in two segments of 155 frames."""
+    lines = "{0} 1 1 155\n{0}.dat 16x250 200 16 0 0 0 0 MLII\n"
+    found = [(time_s, "N" if symbol == "V" else symbol) for time_s, symbol in BEATS]
+    record = Path(write_files(tmp_path, "r", 250, 310 * 250))
+    for extension, beats in (("atr", BEATS), ("pred", found)):
+        samples, symbols = zip(*at(250, *beats))
+        wfdb.wrann("r", extension, np.array(samples), list(symbols), fs=250, write_dir=str(tmp_path))
+    expected = ec57.score_record(record, "pred").matrix
+    for name in "ab":
+        (tmp_path / f"{name}.hea").write_text(lines.format(name))
+    record.with_suffix(".hea").write_text("r/2 1 1 310\na 155\nb 155\n")
+    scored = ec57.score_record(record, "pred")
+    assert scored.fs_hz == 250 and scored.matrix.tolist() == expected.tolist() and expected.sum() == 5
+
+
 @pytest.mark.parametrize("ending", ["edf", "csv"])
 def test_score_of_a_record_of_another_format_is_that_of_the_same_beats(ending, tmp_path):
     """The first beat lies in the learning period; of the five scored ones the V is called N: VEB 0 of 1, F none."""
