@@ -468,7 +468,7 @@ def _rhythm(name: str) -> str:
         return running[statistic]
     if name in alone:
         return f"rhythm.{name}"
-    raise DeepECGError(f"firmware has no feature {name!r}: use a checkpoint of the causal features of features.py")
+    raise DeepECGError(f"firmware has no feature {name!r}: use a checkpoint of the causal features of inputs.py")
 
 
 def build(network: IntegerNetwork, description: Description, out: Path, fs_hz: float = Config.fs_hz) -> list[dict]:

@@ -179,7 +179,9 @@ def _golden_header(golden: dict, title: str) -> str:
 
 
 def _manifest(network: IntegerNetwork, description: Description, arena: int) -> dict:
-    source = "SYNTHETIC: generated signals, not patients" if description.synthetic else "MIT-BIH Arrhythmia, DS1"
+    source = "SYNTHETIC: generated signals, not patients"
+    if not description.synthetic:
+        source = f"training patients of {', '.join(description.training.get('databases', ('mitdb',)))}"
     window, features = network.convolutions[0], network.feature_layers[0]
     return {
         "name": _title(description),
@@ -259,8 +261,8 @@ def _defined(name: str) -> str:
     """The definition of feature `name`, which may end in the number of beats that it remembers."""
     base, _, memory = name.rpartition("_")
     if name not in DEFINITIONS and memory.isdigit():
-        return DEFINITIONS.get(base, "as features.py defines it").replace("`memory`", memory)
-    return DEFINITIONS.get(name, "as features.py defines it")
+        return DEFINITIONS[base].replace("`memory`", memory)
+    return DEFINITIONS[name]
 
 
 # What they lose --------------------------------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from deep_ecg.labelling.predict import (
     NO_SETTINGS,
     WITH_EDF_LABELS,
     check_apart,
+    check_events_apart,
     in_words_of,
     label_opened,
     recording_of,
@@ -294,6 +295,7 @@ def label_archive(
     checkpoint = network_path(config, checkpoint, runtime)
     classifier = load_classifier(config, checkpoint, runtime)
     network = (classifier.description, checkpoint, _sha256(checkpoint), runtime)
+    check_events_apart(one.results for one in found)
     job = Job(root, out, config, *network, peaks, lead, min_confidence, report, keep_identity, text)
     check_writable(out)
     if classifier.synthetic:

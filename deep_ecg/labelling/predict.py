@@ -30,6 +30,7 @@ from deep_ecg.labelling.signal_state import (
     as_json,
     in_words,
     lost_before,
+    outside,
     signal_at,
     silent_stretches,
     taken_over_in_words,
@@ -83,6 +84,7 @@ PACED_SYMBOL = "/"  # of an annotated paced beat
 NOTE = "not classified"  # beside the Q of a beat whose label is too uncertain
 UNREADABLE = "unreadable"  # state of the signal at beats that no network was shown: they are Q, with this note
 FIBRILLATION = "atrial fibrillation or flutter"  # the one kind of rhythm that is told: see `networks.fibrillation`
+EVENTS = "-events"  # ends the name of the table of episodes
 WITH_EDF_LABELS = ("EDF", "BDF")  # formats of records whose labels are written as EDF+ annotations, too
 NO_SETTINGS = TextSettings()
 NOBODY: Mapping[str, str] = {}
@@ -379,6 +381,14 @@ def record_path(record: str, config: Config) -> Path:
     return Path(record.removesuffix(".hea"))
 
 
+def check_events_apart(names: Iterable[str]):
+    """Raises DeepECGError where the events of one of the records `names` would be written over the beats of another."""
+    known = set(names)
+    for name in known:
+        if f"{name}{EVENTS}" in known:
+            raise DeepECGError(f"records {name} and {name}{EVENTS} would both write {name}{EVENTS}.csv: rename one")
+
+
 def _check_names(paths: Sequence[Path]):
     seen: dict[str, Path] = {}
     for path in paths:
@@ -386,6 +396,7 @@ def _check_names(paths: Sequence[Path]):
         if name in seen:
             raise DeepECGError(f"records {seen[name]} and {path} share a name: give each its own --out folder")
         seen[name] = path
+    check_events_apart(seen)
 
 
 def _detected(file: AnyRecord, record: Record, classifier: Classifier, second: Record | None, tell: bool) -> LeadBeats:
@@ -500,8 +511,7 @@ def series_of(labelled: Labelled) -> BeatSeries:
     )
     pauses = samples[np.isfinite(series.rr_s)]  # what else is silent cannot be told from them
     silent = [one for one in labelled.silent if one.last not in pauses]
-    apart = [one for one in labelled.unread if not any(one.first < far.last and far.first < one.last for far in silent)]
-    stretches = sorted([*silent, *apart], key=lambda one: one.first)
+    stretches = sorted([*silent, *outside(labelled.unread, silent)], key=lambda one: one.first)
     return replace(series, unread=[Unread(one.first, one.last, one.why) for one in stretches])
 
 
@@ -561,7 +571,7 @@ def result_files(name: str, out: Path, synthetic: bool) -> ResultFiles:
         f"{stamp}.csv",
         f"{stamp}.png",
         f"{stamp}.html",
-        f"-events{stamp}.csv",
+        f"{EVENTS}{stamp}.csv",
         f"{stamp}{LABELS_ENDING}",
     )
     return ResultFiles(*(out / f"{name}{ending}" for ending in endings))

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -126,6 +126,19 @@ def unread_share(unread: Sequence[Stretch], silent: Sequence[Stretch], length: i
     return inside / length if length else 0.0
 
 
+def outside(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> list[Stretch]:
+    """What of the `stretches` lies in none of the `others`."""
+    parts = []
+    for one in stretches:
+        first = one.first
+        for other in sorted(others, key=lambda other: other.first):
+            if first <= other.last and other.first <= one.last:
+                parts += [replace(one, first=first, last=other.first - 1)] * (first < other.first)
+                first = other.last + 1
+        parts += [replace(one, first=first)] * (first <= one.last)
+    return parts
+
+
 def unread_in_words(unread: Sequence[dict]) -> str | None:
     """One line on the stretches that cannot be read, as `as_json` gives them; None where there are none."""
     return _in_words("not readable", unread)
@@ -158,7 +171,8 @@ def _why(signal_mv: np.ndarray, fs_hz: float, span_mv: tuple[float, float]) -> s
 
 
 def _is_small(signal_mv: np.ndarray, fs_hz: float) -> bool:
-    deflection_mv = np.abs(filter_zero_phase(signal_mv, bandpass_sos(QRS_BAND_HZ, 1, fs_hz)))
+    band_hz = QRS_BAND_HZ[0], min(QRS_BAND_HZ[1], 0.45 * fs_hz)
+    deflection_mv = np.abs(filter_zero_phase(signal_mv, bandpass_sos(band_hz, 1, fs_hz)))
     energy_mv = running_mean(deflection_mv, round(ENERGY_S * fs_hz), "symmetric")
     return bool(np.percentile(energy_mv, 95) < LEAST_MV)
 

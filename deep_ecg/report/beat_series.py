@@ -106,9 +106,17 @@ class BeatSeries:
         """Seconds in which no beat was told for long."""
         return sum(one.last - one.first for one in self.unread) / self.fs_hz
 
+    @cached_property
+    def _ends_after_all_dates(self) -> bool:
+        """Whether the record, by its start, lasts beyond the year 9999: its clock was wrong."""
+        try:
+            return isinstance(self.started, datetime) and self.started + timedelta(seconds=self.duration_s) is None
+        except OverflowError:
+            return True
+
     def clock_of(self, time_s: float) -> datetime | None:
         """The date and time of day, `time_s` into the record; of no matter which date where that is not known."""
-        if self.started is None:
+        if self.started is None or self._ends_after_all_dates:
             return None
         if isinstance(self.started, time):
             return datetime.combine(datetime.min.date(), self.started) + timedelta(seconds=time_s)

@@ -185,7 +185,7 @@ def test_the_reference_network_keeps_its_labels_on_patients_that_it_was_not_cali
     """Beats of a patient of DS1 with S, V and F calibrate, another patient is labelled as by the float network."""
     model, description = load_checkpoint(PRETRAINED / f"{mode}-edge.pt", [HybridECGNet])
     if description.features != FEATURES[mode]:
-        pytest.skip(f"pretrained/{mode}-edge.pt is of other features than features.py")
+        pytest.skip(f"pretrained/{mode}-edge.pt is of other features than inputs.py")
     config = Config(mode=mode, preset="edge", cache_dir=str(tmp_path))
     beats = load_beats(Source("local", mitdb), ("223", "205"), config)
     assert set(beats.records) <= set(DS1)

@@ -130,7 +130,7 @@ def test_on_recorded_beats_c_and_tflite_micro_say_the_same(mitdb, tflite_micro, 
     """The reference network on every other beat of a DS1 record with N, S and V beats."""
     model, about = load_checkpoint(PRETRAINED / "causal-edge.pt", [HybridECGNet])
     if about.features != FEATURES["causal"]:
-        pytest.skip("pretrained/causal-edge.pt is of other features than features.py")
+        pytest.skip("pretrained/causal-edge.pt is of other features than inputs.py")
     config = Config(mode="causal", preset="edge", cache_dir=str(tmp_path / "cache"))
     beats = load_beats(Source("local", mitdb), ("209",), config)
     some = beats.where(np.arange(len(beats)) % 8 == 0)
@@ -338,6 +338,8 @@ def test_synthetic_training_data_are_stamped_on_every_file(source, stamped, buil
     assert len(list(folder.iterdir())) == 8
     for path in folder.iterdir():
         assert (b"SYNTHETIC" in path.read_bytes()) == stamped, path.name
+    told = json.loads((folder / "manifest.json").read_text())["training_data"]
+    assert stamped or told == "training patients of mitdb"
 
 
 def test_two_builds_give_the_same_bytes(built, tmp_path):

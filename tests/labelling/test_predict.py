@@ -747,6 +747,14 @@ def test_an_empty_name_is_refused(tmp_path, checkpoint, name):
         predict.predict_records([name], Config(), tmp_path, checkpoint=checkpoint)
 
 
+def test_a_record_named_as_the_events_of_another_is_refused(spike_record, tmp_path, checkpoint):
+    folder = Path(spike_record).parent
+    for ending in (".hea", ".dat"):
+        shutil.copy(spike_record + ending, folder / f"spikes-events{ending}")
+    with pytest.raises(DeepECGError, match="both write spikes-events.csv: rename one"):
+        predict.predict_records([spike_record, f"{spike_record}-events"], Config(), tmp_path, checkpoint=checkpoint)
+
+
 def test_two_records_of_one_name_are_refused(spike_record, tmp_path, checkpoint):
     with pytest.raises(DeepECGError, match="share a name"):
         predict.predict_records([spike_record, spike_record + ".hea"], Config(), tmp_path, checkpoint=checkpoint)

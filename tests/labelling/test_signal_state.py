@@ -6,10 +6,12 @@ import pytest
 from deep_ecg.beats.signal_quality import LOST, NOISY, STATES, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs
 from deep_ecg.labelling.signal_state import (
+    SMALL,
     Stretch,
     as_json,
     in_words,
     noise_kind,
+    outside,
     signal_at,
     silent_stretches,
     unread_in_words,
@@ -126,6 +128,33 @@ def test_the_state_at_beats():
     found = signal_at(watch, np.array([500, 1500, 2500, 3500, 3950]), FS_HZ, Runs.of([states]))
     assert found.tolist() == ["ok", "noisy", "unreadable", "ok", "lost"]
     assert set(found) <= set(STATES)
+
+
+@pytest.mark.parametrize(
+    "others, left",
+    [
+        ([], [(100, 199)]),
+        ([(0, 49), (300, 400)], [(100, 199)]),
+        ([(150, 300)], [(100, 149)]),
+        ([(0, 120), (180, 300)], [(121, 179)]),
+        ([(140, 150), (120, 130)], [(100, 119), (131, 139), (151, 199)]),
+        ([(100, 199)], []),
+    ],
+)
+def test_what_of_a_stretch_lies_outside_of_others(others, left):
+    parts = outside([Stretch(100, 199, "motion")], [Stretch(*one, "no beats found") for one in others])
+    assert [(one.first, one.last, one.why) for one in parts] == [(*one, "motion") for one in left]
+
+
+@pytest.mark.parametrize("fs_hz", [50.0, 55.0, 100.0])
+def test_a_silent_stretch_is_told_at_the_lowest_rates(fs_hz):
+    """Ten seconds of hardly anything after beats, at rates whose half lies within the QRS's band."""
+    samples = np.round(fs_hz * np.arange(1, 11)).astype(int)
+    signal_mv = np.zeros(round(21 * fs_hz))
+    signal_mv[samples] = 1.0
+    signal_mv += 0.001 * np.random.default_rng(0).normal(size=len(signal_mv))
+    (one,) = silent_stretches(Record("r", "II", fs_hz, signal_mv), samples)
+    assert one.first == samples[-1] and one.why == SMALL
 
 
 def test_share_and_words_of_what_cannot_be_read():

@@ -135,6 +135,15 @@ def test_tachycardia_and_bradycardia(beats):
     assert told["bradycardia"] == {"count": 1, "beats": 16, "s": near(20.4)}
 
 
+def test_a_clock_beyond_all_dates_is_none(beats):
+    """Of a record that starts 10 s before the end of the year 9999 and lasts a minute, and of one that ends before."""
+    late = beats("N" * 60, 1000, started=datetime(9999, 12, 31, 23, 59, 50))
+    assert late.clock_of(0.0) is None and late.time_text(5.0) == beats("N" * 60, 1000).time_text(5.0)
+    assert measures_of(late)["beats"] == measures_of(beats("N" * 60, 1000))["beats"]
+    early = beats("N" * 60, 1000, started=datetime(9999, 12, 31, 23, 0))
+    assert early.clock_of(5.0) == datetime(9999, 12, 31, 23, 0, 5)
+
+
 @pytest.mark.parametrize("fs_hz, rr", [(360.0, 216), (250.0, 150), (500.0, 300), (360.0, 432), (500.0, 600)])
 def test_a_rate_at_a_limit_is_not_beyond_it(beats, fs_hz, rr):
     """100 and 50 a minute for ten minutes: neither tachycardia nor bradycardia."""
