@@ -902,6 +902,7 @@ def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings, reference:
         record.name + at,
         labelled.synthetic,
         mode=inputs.mode,
+        known=np.isfinite(labelled.rr_ms),
     )
 
 

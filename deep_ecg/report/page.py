@@ -24,6 +24,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 TREND_BINS, LEAST_TREND_S = 720, 10.0
 BURDEN_BINS, LEAST_BURDEN_S = 96, 60.0
 ROUND_S = (10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+MISSING = -32768  # in place of a step: no sample
 STEP_MV = 0.001  # of the samples of held strips
 MOST_MARKS = 300  # episodes that the whole record shows
 MOST_LISTED = 100  # episodes in the page's table
@@ -188,7 +189,9 @@ def _envelope(envelope: Envelope) -> dict:
 def _samples(recording: Recording, start_s: float) -> dict:
     """A strip as it is held in full."""
     times_s, signal_mv = recording.drawn(start_s, STRIP_S)
-    steps = np.clip(np.round(np.nan_to_num(signal_mv) / STEP_MV), -32767, 32767).astype("<i2")
+    known = np.isfinite(signal_mv)
+    steps = np.clip(np.round(np.where(known, signal_mv, 0.0) / STEP_MV), -32767, 32767)
+    steps = np.where(known, steps, MISSING).astype("<i2")
     step_s = round(float(times_s[1] - times_s[0]), 9) if len(times_s) > 1 else 1.0
     return {"start_s": round(start_s, 3), "step_s": step_s, "step_mv": STEP_MV, "mv": _base64(steps)}
 

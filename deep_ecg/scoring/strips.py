@@ -88,12 +88,14 @@ def predictions_figure(
     record: str,
     synthetic: bool,
     mode: str = "",
+    known: np.ndarray | None = None,
 ) -> Path:
     """A strip of labelled beats in two rows: cleaned signal, R peaks by class, RR intervals, wrong labels ringed.
 
     signal_mv: (n,) in mV at `fs_hz`; its first sample lies `start_s` seconds into the record. peaks_s: (k,) R peaks in
     seconds of the record; those outside the strip are not drawn. predicted: (k,) class indices. reference:
-    (k,) class indices, -1 where no reference beat belongs to the peak; None where the record has no reference.
+    (k,) class indices, -1 where no reference beat belongs to the peak; None where the record has no reference. known:
+    (k,) whether the RR interval before each peak is one, by default all are.
     """
     signal_mv, peaks_s, predicted = np.asarray(signal_mv), np.asarray(peaks_s, float), np.asarray(predicted, int)
     reference = None if reference is None else np.asarray(reference, int)
@@ -111,7 +113,7 @@ def predictions_figure(
         _paper(axes, (start_s + row * row_s, start_s + (row + 1) * row_s), (low_mv, low_mv + row_mm / gain), gain)
         in_row = (time_s - start_s) // row_s == row
         axes.plot(time_s[in_row], signal_mv[in_row], color=INK, linewidth=0.9, zorder=2)
-        _draw_rr_intervals(axes, peaks_s, low_mv + RR_MM / gain)
+        _draw_rr_intervals(axes, peaks_s, known, low_mv + RR_MM / gain)
     for i in shown:
         axes = rows[int(peaks_s[i] >= start_s + row_s)]
         peak_mv = np.interp(peaks_s[i], time_s, signal_mv)
@@ -184,12 +186,14 @@ def _box(edge: str = "none") -> dict[str, Any]:
 # Labelled beats ------------------------------------------------------------------------------------------------------
 
 
-def _draw_rr_intervals(axes: Axes, peaks_s: np.ndarray, at_mv: float):
-    """The RR interval in ms between each two peaks whose middle lies in the row of `axes`."""
+def _draw_rr_intervals(axes: Axes, peaks_s: np.ndarray, known: np.ndarray | None, at_mv: float):
+    """The RR interval in ms between each two peaks whose middle lies in the row of `axes`, where it is `known`."""
     first_s, last_s = axes.get_xlim()
-    before_s, after_s = np.sort(peaks_s)[:-1], np.sort(peaks_s)[1:]
+    order = np.argsort(peaks_s, kind="stable")
+    before_s, after_s = peaks_s[order[:-1]], peaks_s[order[1:]]
     middles_s, rr_s = (before_s + after_s) / 2, after_s - before_s
     there = (first_s <= middles_s) & (middles_s < last_s) & (rr_s >= RR_LEAST_S)  # of all the beats of a day
+    there &= True if known is None else known[order[1:]]
     for place_s, interval_s in zip(np.clip(middles_s, first_s + EDGE_S, last_s - EDGE_S)[there], rr_s[there]):
         text = f"{1000 * interval_s:.0f}"
         axes.text(place_s, at_mv, text, color=INK, fontsize=7.5, ha="center", va="center", bbox=_box())

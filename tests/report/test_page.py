@@ -1,5 +1,6 @@
 """The page: what it says, that it is one file, and that a browser has nothing to complain of."""
 
+import base64
 import json
 import re
 import subprocess
@@ -102,6 +103,18 @@ def test_held_strips_are_in_the_data(recording):
     held = data(page(recording))
     assert held["duration_s"] == 600 and held["start_of_day_s"] is None
     assert len(held["strips"]) >= 4 and all(strip["step_s"] == 0.004 for strip in held["strips"])
+
+
+def test_missing_samples_of_a_held_strip_are_none(recording):
+    """In the first strip half a second before its end is lost: 125 samples stand for none, and no other."""
+    start_s = data(page(recording))["strips"][0]["start_s"]
+    signal_mv = recording.signal_mv[:].copy()
+    first = round((start_s + 5) * FS_HZ)
+    signal_mv[first : first + 125] = np.nan
+    strip = data(page(replace(recording, signal_mv=signal_mv)))["strips"][0]
+    values = np.frombuffer(base64.b64decode(strip["mv"]), "<i2")
+    assert strip["start_s"] == start_s
+    assert np.flatnonzero(values == -32768).tolist() == list(range(1250, 1375))
 
 
 def test_the_licence_of_what_is_inlined_lies_beside_it():

@@ -95,6 +95,17 @@ def test_rr_intervals_stand_between_the_beats_in_ms(tmp_path, saved):
     assert "RR interval, ms" in saved[0].axes[-1].get_xlabel()
 
 
+def test_an_rr_interval_that_is_none_is_not_told(tmp_path, saved):
+    """Before the third peak signal was lost: of 750, 1750 and 3900 ms the second is left out."""
+    signal_mv, _ = beat_strip()
+    peaks_s, known = np.array([0.5, 1.25, 3.0, 6.9]), np.array([False, True, False, True])
+    labels = np.zeros(len(peaks_s), int)
+    path = tmp_path / "figure.png"
+    strips.predictions_figure(path, signal_mv, FS_HZ, 0.0, peaks_s, labels, None, "208", False, known=known)
+    told = [text.get_text() for axes in saved[0].axes for text in axes.texts if kind_of(text) == RR]
+    assert told == ["750", "3900"]
+
+
 def test_an_rr_interval_into_the_next_row_stays_within_its_own(tmp_path, saved):
     signal_mv, _ = beat_strip()
     peaks_s, labels = np.array([5.6, 6.38]), np.zeros(2, int)  # their middle is 10 ms from the end of the first row

@@ -99,7 +99,10 @@
       const x = (bin + each / 2) * envelope.bin;
       if (!inside(x)) points.push([x, low > high ? null : low * envelope.step, low > high ? null : high * envelope.step]);
     }
-    for (const strip of held) strip.values.forEach((value, i) => points.push([strip.start_s + i * strip.step_s, value * strip.step_mv, value * strip.step_mv]));
+    for (const strip of held) strip.values.forEach((value, i) => {
+      const mv = value === -32768 ? null : value * strip.step_mv; // no sample
+      points.push([strip.start_s + i * strip.step_s, mv, mv]);
+    });
     points.sort((a, b) => a[0] - b[0]);
     return [points.map((p) => offset + p[0]), points.map((p) => p[1]), points.map((p) => p[2])];
   }
