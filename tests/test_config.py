@@ -23,6 +23,7 @@ NAN, INFINITE = float("nan"), float("inf")
         ("seeds", 0),  # seeds = (0) lacks its comma
         ("seeds", (0, 0)),
         ("seeds", (-1,)),
+        ("seeds", (2**32,)),
         ("seeds", (0.5,)),
         ("seeds", (True,)),
         ("data_dir", None),

@@ -63,11 +63,17 @@ class BeatFiles:
             self._save()
 
     def close(self, ended: bool):
-        """Brings both files up to date; those of a stream that has `ended` without a beat are an empty table."""
+        """Brings both files up to date; those of a stream that has `ended` without a beat are an empty table.
+
+        Of one that was broken off before its first beat there are none.
+        """
         if self._unsaved:
             self._save()
-        elif ended and self._file is None:
-            self._append(self._labelled([]))
+        elif self._file is None:
+            if ended:
+                self._append(self._labelled([]))
+            else:
+                self.table.unlink(missing_ok=True)
             self.annotations.unlink(missing_ok=True)  # it would tell of another signal
         if self._file is not None:
             self._file.close()

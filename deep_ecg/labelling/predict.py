@@ -482,8 +482,6 @@ def _predict_to_files(
     if report:
         draw_strip(files.picture, labelled, classifier.inputs, reference)
         written.append(files.picture)
-    else:
-        files.picture.unlink(missing_ok=True)  # as what `write_results` removes
     summary = summarise(labelled)
     names = {file.name: file.stat().st_size for file in written}
     told = {"synthetic": labelled.synthetic, "files": names, "summary": summary, "measures": made.measures}
@@ -580,10 +578,11 @@ def result_files(name: str, out: Path, synthetic: bool) -> ResultFiles:
 def write_results(files: ResultFiles, labelled: Labelled, report: Report | None) -> list[Path]:
     """Writes annotations, table and, where there is one, report; returns the files.
 
-    Without a beat there is no annotation file. What an earlier run has left of those that are not written is removed.
+    Without a beat there is no annotation file. What an earlier run has left of those that are not written is removed,
+    and of the picture, which is drawn after them.
     """
     write_table(files.table, labelled)
-    written, absent = [files.table], [] if report else [files.page, files.events]
+    written, absent = [files.table], [files.picture, *([] if report else [files.page, files.events])]
     if len(labelled.samples):
         write_annotations(files.annotations, labelled)
         written.insert(0, files.annotations)

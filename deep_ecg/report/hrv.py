@@ -23,7 +23,7 @@ def hrv_of(series: BeatSeries) -> dict:
     if 100 * count < rules.least_nn_percent * intervals:
         return told | {"none": TOO_ECTOPIC}
     nn_ms = np.round(1000 * series.rr_s, 6)  # 50 ms are 50 ms at any sampling rate
-    steps_ms = np.diff(nn_ms)[nn[1:] & nn[:-1]]
+    steps_ms = np.round(np.diff(nn_ms), 6)[nn[1:] & nn[:-1]]
     segments = _segments(series, nn)
     told["sdnn_ms"] = float(nn_ms[nn].std(ddof=1))
     told["sdann_ms"] = None

@@ -135,9 +135,9 @@ def _asked(body: bytes) -> dict[str, Any]:
     if not isinstance(asked, dict) or not {"signal", "fs"} <= set(asked) <= {"signal", "fs", "unit"}:
         raise Refused(400, 'the body has to be {"signal": [...], "fs": 360, "unit": "mV"}, the last one as you like')
     signal, fs_hz = asked["signal"], asked["fs"]
-    if not isinstance(signal, list) or not signal or not all(value is None or _is_number(value) for value in signal):
+    if not isinstance(signal, list) or not signal or not all(value is None or is_number(value) for value in signal):
         raise Refused(400, f'"signal" has to be a list of numbers within {RANGE:g}, null where a sample is lost')
-    if not _is_number(fs_hz) or not 100 <= fs_hz <= 1000:
+    if not is_number(fs_hz) or not 100 <= fs_hz <= 1000:
         raise Refused(400, '"fs" has to be the sampling rate, from 100 to 1000 Hz')
     if asked.get("unit", "mV") not in tuple(UNITS):
         raise Refused(400, f'"unit" has to be one of {", ".join(UNITS)}')
@@ -156,7 +156,8 @@ def _no_constant(name: str):
     raise ValueError(f"{name} is not JSON")
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether `value` of a request can be a sample."""
     return type(value) in (int, float) and abs(value) <= RANGE  # neither bool nor infinity
 
 

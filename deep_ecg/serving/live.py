@@ -21,7 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from config import CLASSES
 from deep_ecg.labelling.live import UNITS, Event, Monitor
 from deep_ecg.labelling.stream import Beat, BeatStream
-from deep_ecg.serving.jobs import Network, parsed
+from deep_ecg.serving.jobs import Network, is_number, parsed
 from deep_ecg.serving.limits import Limits, Refused
 from deep_ecg.serving.stored import MADE_OF, Stored, in_thousandths
 from deep_ecg.serving.visits import Visits
@@ -224,7 +224,10 @@ def _samples(message: Message, most: int) -> np.ndarray | None:
         asked = parsed((text or "").encode())
         if asked == {"end": True}:
             return None
-        return np.array([math.nan if value is None else value for value in asked["signal"]], float).reshape(-1)
+        signal = asked["signal"]
+        if not isinstance(signal, list) or not all(value is None or is_number(value) for value in signal):
+            raise ValueError("no numbers")
+        return np.array([math.nan if value is None else value for value in signal], float)
     except (ValueError, TypeError, KeyError, OverflowError):
         raise Refused(422, 'a message has to be {"signal": [...]} with numbers, or {"end": true}') from None
 

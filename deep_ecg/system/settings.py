@@ -57,10 +57,11 @@ def _check_choices(config, choices: Mapping[str, Sequence[str]]):
 
 def _check_numbers(config, classes: int):
     seeds_ok = len(config.seeds) == len(set(config.seeds)) > 0 and min(config.seeds) >= 0
+    seeds_ok = seeds_ok and max(config.seeds) < 2**32  # NumPy's and PyTorch's generators take no others
     band_ok = len(config.band_hz) == 2 and 0 < config.band_hz[0] < config.band_hz[1] < config.fs_hz / 2
     half_window_ms = 500 * config.window_samples / config.fs_hz if config.fs_hz > 0 else 0
     rules = (
-        ("seeds", seeds_ok, "different whole numbers from 0"),
+        ("seeds", seeds_ok, "different whole numbers from 0 to 4294967295"),
         ("fs_hz", config.fs_hz > 0, "above 0"),
         ("band_hz", band_ok, "two rising frequencies below half of fs_hz"),
         ("filter_order", config.filter_order >= 1, "1 or more"),

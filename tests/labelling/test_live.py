@@ -133,6 +133,19 @@ def test_a_speed_below_zero_is_refused(record, classifier, speed):
         record_feed(record, classifier, speed=speed)
 
 
+def test_a_stream_that_is_broken_off_at_once_leaves_nothing_of_the_one_before(classifier, tmp_path):
+    follow(Feed("x", "MLII", FS_HZ, [ecg()]), classifier, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.csv", "x.pred"}
+
+    def chunks_mv():
+        yield np.zeros(10)
+        raise DeepECGError("line 1 is no number")
+
+    with pytest.raises(DeepECGError, match="line 1"):
+        follow(Feed("x", "MLII", FS_HZ, chunks_mv()), classifier, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_stream_whose_table_is_deleted_ends_at_the_next_beat(classifier, tmp_path):
     def chunks_mv():
         yield ecg()[: round(8 * FS_HZ)]

@@ -155,6 +155,18 @@ def test_a_beat_at_the_change_of_leads_is_told_once(first, second, expected):
     assert list(zip(merged.samples.tolist(), merged.leads.tolist())) == expected
 
 
+def test_the_picture_of_an_earlier_run_is_removed_with_what_else_it_left(tmp_path):
+    """As it would stay beside the results of a folder, which have none."""
+    samples = 250 * np.arange(1, 21)
+    record = wfdb_files.Record("made", "MLII", 250.0, np.zeros(6000))
+    labelled = predict.Labelled(record, samples, labelled_beats(samples).proba, None, False)
+    files = predict.result_files("made", tmp_path, False)
+    for file in files:
+        file.write_bytes(b"of another signal")
+    assert predict.write_results(files, labelled, None) == [files.annotations, files.table]
+    assert {path.name for path in tmp_path.iterdir()} == {"made.pred", "made.csv"}
+
+
 def rhythm_column(folder: Path, labelled: predict.Labelled) -> list[str]:
     predict.write_table(folder / "made.csv", labelled)
     with open(folder / "made.csv", newline="") as file:

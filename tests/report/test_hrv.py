@@ -32,6 +32,13 @@ def test_pnn50_counts_what_is_above_and_not_at_50_ms(beats):
     assert told["rmssd_ms"] == pytest.approx(np.sqrt((200 * 50**2 + 199 * 51**2) / 399))
 
 
+def test_50_ms_are_50_ms_where_a_sample_is_no_whole_number_of_milliseconds(beats):
+    """At 360 Hz 18 samples are 50 ms and 19 are 52.8: intervals of 174, 192, 174 and 193 samples, again and again."""
+    rr = np.tile([174, 192, 174, 193], 100)
+    series = replace(beats("N" * 401), samples=np.concatenate([[0], np.cumsum(rr)]) + 360, fs_hz=360.0, length=80_000)
+    assert hrv_of(series)["pnn_percent"] == pytest.approx(100 * 199 / 399)
+
+
 def test_intervals_next_to_an_ectopic_beat_are_none(beats):
     """Every tenth of 3,000 beats is V, early, with a pause after it: no figure knows of it.
 
