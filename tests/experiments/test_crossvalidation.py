@@ -89,7 +89,7 @@ def watched(monkeypatch):
 
 def shown(training: engine.BeatTensors) -> tuple[set[str], set[str]]:
     """The records whose beats, and whose replays, a network was trained on."""
-    numbers = {int(number) for number in training.features[:, 0]}
+    numbers = {int(number) for number in np.asarray(training.features)[:, 0]}
     return {str(number) for number in numbers if number < 1000}, {str(n - 1000) for n in numbers if n >= 1000}
 
 
@@ -164,7 +164,7 @@ def test_each_ablation_changes_what_it_says(watched, config, name):
     [(model, training, _, loss, schedule, _)] = watched[0]
     features = [feature for feature in FEATURES["diagnostic"] if feature not in idea.without]
     windows = training.windows[torch.arange(3)]
-    assert windows.shape[1] == idea.channels and training.features.shape[1] == len(features)
+    assert windows.shape[1] == idea.channels and training.features[:].shape[1] == len(features)
     assert model(windows, training.features[:3]).shape == (3, 5)
     assert schedule.shares == tuple(
         share
