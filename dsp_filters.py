@@ -185,6 +185,18 @@ def resample(signal_mv: np.ndarray, fs_hz: float, target_hz: float, causal: bool
     return np.interp(np.arange(count) / target_hz, np.arange(len(signal_mv)) / fs_hz, signal_mv)
 
 
+def places_of(samples: np.ndarray, fs_hz: float, target_hz: float, causal: bool) -> np.ndarray:
+    """Where `samples` (n,) of a signal at `fs_hz` lie in what `resample` makes of it, (n,) int64.
+
+    The form that is not causal goes by a ratio of whole numbers: at a rate such as 359.9 Hz that and the exact one are
+    seconds apart at the end of a day.
+    """
+    if causal:
+        return np.round(samples * target_hz / fs_hz).astype(np.int64)
+    ratio = rate_ratio(fs_hz, target_hz)
+    return np.round(samples * ratio.numerator / ratio.denominator).astype(np.int64)
+
+
 def _resampled(signal_mv: np.ndarray, ratio: Fraction) -> np.ndarray:
     """`signal_mv` (n,) at `ratio` times its rate: `scipy.signal.resample_poly` with padtype "line"."""
     up, down = ratio.numerator, ratio.denominator

@@ -83,14 +83,14 @@ def fibrillating(config: Config, folder: Path, labels: Mapping[str, str]) -> dic
     That is, half of the time between their first and last beat lies in episodes; `folder` is that of CinC 2017.
     """
     cinc = DATABASES["cinc2017"]
-    jobs = (delayed(_fibrillates)(folder / cinc.path(folder, name), config) for name in cinc.held_out)
+    jobs = (delayed(_fibrillates)(folder / cinc.path(folder, name), config.mode) for name in cinc.held_out)
     answers = list(zip((labels[name] for name in cinc.held_out), run_jobs(jobs, config.threads)))
     records, told = Counter(label for label, _ in answers), Counter(label for label, is_told in answers if is_told)
     return {label: {"records": count, "told": told[label]} for label, count in sorted(records.items())}
 
 
-def _fibrillates(path: Path, config: Config) -> bool:
-    labelled = label_lead(RecordFile.open(path).lead(0), _loaded(config.mode))
+def _fibrillates(path: Path, mode: str) -> bool:
+    labelled = label_lead(RecordFile.open(path).lead(0), _loaded(mode))
     if not labelled.rhythm:
         return False
     inside = sum(episode.last - episode.first for episode in labelled.rhythm)

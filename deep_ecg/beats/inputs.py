@@ -19,7 +19,7 @@ from deep_ecg.beats.templates import RunningTemplate
 from deep_ecg.records.long_signal import pieces
 from deep_ecg.records.wfdb_files import Annotation, Record
 from deep_ecg.system.errors import DeepECGError
-from dsp_filters import CausalCleaner, ZeroPhaseCleaner, clean, rate_ratio
+from dsp_filters import CausalCleaner, ZeroPhaseCleaner, clean, places_of
 
 FEATURES = {mode: rhythm + SHAPE + P_WAVE for mode, rhythm in RHYTHM.items()}  # columns of the network's second input
 RR_RANGE_S = (0.15, 3.0)  # of an interval between beats whose signal is not at hand; others are slips of the pen
@@ -91,7 +91,7 @@ def input_blocks(
     """
     _check_inside(record, annotation)
     rr_s = np.append(rr_intervals(annotation.samples, record.fs_hz, annotation.after_gap, watch), np.nan)
-    peaks = _places(annotation.samples, record.fs_hz, settings)
+    peaks = places_of(annotation.samples, record.fs_hz, settings.fs_hz, settings.causal)
     is_kept = np.zeros(len(peaks), bool)
     is_kept[kept] = True
     recipe, after = BeatRecipe(settings), settings.look_ahead_samples
@@ -107,18 +107,6 @@ def input_blocks(
             yield recipe(beats_mv, rr_s[part], rr_s[part.stop], is_kept[part])
         done, first = ready, max(end - settings.window_samples, 0)
         held_mv = held_mv[first - end :]
-
-
-def _places(samples: np.ndarray, fs_hz: float, settings: InputSettings) -> np.ndarray:
-    """Where the `samples` (beats,) at `fs_hz` lie in the cleaned signal, (beats,) int64.
-
-    Without looking ahead that is exactly at `settings.fs_hz`, else at the ratio of whole numbers next to it: of a rate
-    such as 359.9 Hz these would be seconds apart at the end of a day.
-    """
-    if settings.causal:
-        return np.round(samples * settings.fs_hz / fs_hz).astype(np.int64)
-    ratio = rate_ratio(fs_hz, settings.fs_hz)
-    return np.round(samples * ratio.numerator / ratio.denominator).astype(np.int64)
 
 
 def _check_inside(record: Record, annotation: Annotation):

@@ -12,7 +12,7 @@ from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import beats_of, cleaned
 from deep_ecg.beats.signal_watch import SignalWatch
 from deep_ecg.records.wfdb_files import Annotation, Record, RecordFile, aami_labels, read_record
-from dsp_filters import FLAT_MV, resample
+from dsp_filters import FLAT_MV, places_of, resample
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def strip_of(record: RecordFile, config: Config) -> Strip:
     leads_mv = [resample(signal_mv, fs_hz, config.fs_hz, causal=False) for signal_mv, fs_hz in signals]
     length = min(map(len, leads_mv))  # a rate of their own can round them differently
     annotation = record.beats(config.annotation_extension, first, config.aami)
-    peaks = np.round(annotation.samples * config.fs_hz / first.fs_hz).astype(np.int64)
+    peaks = places_of(annotation.samples, first.fs_hz, config.fs_hz, causal=False)
     labels = aami_labels(annotation.symbols, config.aami)
     after_gap = annotation.after_gap
     if missing.any():  # filled, they cannot be told from signal any more

@@ -128,10 +128,10 @@ def unread_share(unread: Sequence[Stretch], silent: Sequence[Stretch], length: i
 
 def outside(stretches: Sequence[Stretch], others: Sequence[Stretch]) -> list[Stretch]:
     """What of the `stretches` lies in none of the `others`."""
-    parts = []
+    parts, rising = [], sorted(others, key=lambda other: other.first)
     for one in stretches:
         first = one.first
-        for other in sorted(others, key=lambda other: other.first):
+        for other in rising:
             if first <= other.last and other.first <= one.last:
                 parts += [replace(one, first=first, last=other.first - 1)] * (first < other.first)
                 first = other.last + 1

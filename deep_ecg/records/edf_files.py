@@ -27,6 +27,10 @@ SLIP, SLIP_S = 0.005, 0.002  # of a data record, or in s: by so much its start m
 MARKS = (b"EDF Annotations", b"BDF Annotations")  # labels of what is no signal
 
 
+class NoRange(ValueError):
+    """A signal whose values cannot be brought to its unit."""
+
+
 def read_edf(path: Path) -> Contents:
     """What the EDF, EDF+ or BDF file at `path` holds. ValueError with the reason where it is none or a broken one."""
     header, samples, records, notes = _checked(path)
@@ -50,11 +54,17 @@ def read_edf(path: Path) -> Contents:
         starts_s = _checked_starts(onsets_s, duration_s)
         notes += ("it is not continuous: what was not recorded is missing samples",)
     found: list[Signal] = []
+    refusals: list[NoRange] = []
     for signal, part, count, is_mark in zip(signals, parts, samples, is_marks):
         if not is_mark and count:
             fs_hz = count / duration_s
             guard.check_rate(fs_hz)
-            in_unit, name = partial(_in_unit, width, signal), signal.label.strip()
+            name = signal.label.strip()
+            try:
+                in_unit = partial(_in_unit, width, *_scale(signal))
+            except NoRange as error:  # it matters where the signal is read
+                refusals.append(error)
+                in_unit = partial(_refused, error)
             found.append(
                 Signal(
                     name or f"signal {len(found) + 1}",
@@ -64,7 +74,8 @@ def read_edf(path: Path) -> Contents:
                     LongSignal(records * count, partial(_some, part, in_unit, count)) if starts_s is None else None,
                 )
             )
-    _check_one_scaled([signal for signal, count, is_mark in zip(signals, samples, is_marks) if count and not is_mark])
+    if len(refusals) == len(found):
+        raise refusals[0]
     identity = {"patient": file.local_patient_identification, "recording": file.local_recording_identification}
     start = _start(header, file, 0.0 if onsets_s is None else float(onsets_s[0]))
     comments = tuple(identity.values())
@@ -134,37 +145,23 @@ def _whole(field: bytes, what: str) -> int:
     return int(text)
 
 
-def _digital_range(signal) -> int:
-    return signal.digital_max - signal.digital_min
-
-
 def _scale(signal) -> tuple[float, float]:
     """What a digital value of `signal` is multiplied with, and what is then added, to be in its unit."""
-    digital, physical = _digital_range(signal), 0.0
+    digital, physical = signal.digital_max - signal.digital_min, 0.0
     with suppress(ValueError):  # empty, or with a decimal comma
         physical = signal.physical_max - signal.physical_min
     if digital == 0 or physical == 0 or not isfinite(physical):
-        raise ValueError(f"its signal {signal.label.strip()!r} has no range: its values cannot be scaled")
+        raise NoRange(f"its signal {signal.label.strip()!r} has no range: its values cannot be scaled")
     gain = physical / digital
     return gain, signal.physical_min - gain * signal.digital_min
 
 
-def _check_one_scaled(signals: Sequence):
-    """ValueError where none of `signals` can be scaled, or the digital range of one is no number."""
-    refusals = []
-    for signal in signals:
-        _digital_range(signal)
-        try:
-            _scale(signal)
-        except ValueError as error:
-            refusals.append(error)
-    if refusals and len(refusals) == len(signals):
-        raise refusals[0]
+def _refused(error: NoRange, part: np.ndarray) -> np.ndarray:
+    raise error
 
 
-def _in_unit(width: int, signal, part: np.ndarray) -> np.ndarray:
-    """Samples (n,) of `signal` in its unit, from their bytes `part` (records, bytes), so many a sample."""
-    gain, offset = _scale(signal)
+def _in_unit(width: int, gain: float, offset: float, part: np.ndarray) -> np.ndarray:
+    """Samples (n,) in their unit, from their bytes `part` (records, bytes), so many a sample."""
     raw = np.ascontiguousarray(part)
     if width == 2:
         digital = raw.view("<i2").ravel()

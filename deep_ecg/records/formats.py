@@ -73,11 +73,15 @@ def is_beside(path: Path, record: Path) -> bool:
     if not os.path.isfile(path) or path in (record, header_of(record)):
         return True
     try:
-        named = path.name.encode() in header_of(record).read_bytes()
-        content = b"" if named else path.read_bytes()
+        if path.name.encode() in header_of(record).read_bytes():
+            return True
+        with open(path, "rb") as file:
+            head = file.read(HEAD_BYTES)
+            file.seek(max(path.stat().st_size - 2, 0))
+            is_ended = file.read() == b"\0\0"  # as annotations are
     except OSError:
         return True  # the record is opened, and says what is wrong
-    return named or _is_text(content[:HEAD_BYTES]) or (content[:8] != EDF_VERSION and content.endswith(b"\0\0"))
+    return _is_text(head) or (is_ended and not head.startswith(EDF_VERSION))
 
 
 def is_record(path: Path) -> bool:

@@ -163,13 +163,10 @@ def check_signal_files(path: Path, header: wfdb.Record, frames: int | None = Non
     FileNotFoundError names one that is missing.
     """
     frames = header.sig_len if frames is None else frames
-    first: dict[str, int] = {}
-    for number, name in enumerate(header.file_name):
-        if first.setdefault(name, number) != number and header.file_name[number - 1] != name:
-            raise ValueError(f"its header does not list the signals of {name} together")
     held = {}
-    for name in first:
-        rows = [row for row, other in enumerate(header.file_name) if other == name]
+    for name, rows in _rows_by_file(header).items():
+        if rows != list(range(rows[0], rows[-1] + 1)):
+            raise ValueError(f"its header does not list the signals of {name} together")
         size = check_file(path.parent / name, beside=Path(f"{path}.hea"))
         held[name] = _check_length(name, header, rows, size, frames)
     if len(set(held.values())) > 1:
@@ -180,13 +177,25 @@ def check_signal_files(path: Path, header: wfdb.Record, frames: int | None = Non
 def spare_frames(path: Path, header: wfdb.Record) -> int:
     """How many more frames than its `header` says each signal file of the record at `path` holds, at least."""
     spare = []
-    for name in dict.fromkeys(header.file_name):
-        rows = [row for row, other in enumerate(header.file_name) if other == name]
-        each, offset = BYTES_PER_SAMPLE[header.fmt[rows[0]]], header.byte_offset[rows[0]] or 0
-        size = (path.parent / name).stat().st_size
+    for name, rows in _rows_by_file(header).items():
+        held = _samples_held(header, rows[0], (path.parent / name).stat().st_size)
         of_frame = sum(header.samps_per_frame[row] or 1 for row in rows)
-        spare.append(int((size - offset) / each / of_frame) - header.sig_len if each else 0)
+        spare.append(0 if held is None else int(held / of_frame) - header.sig_len)
     return max(min(spare), 0)
+
+
+def _rows_by_file(header: wfdb.Record) -> dict[str, list[int]]:
+    """The signals of each file that `header` names, by their numbers."""
+    rows: dict[str, list[int]] = {}
+    for row, name in enumerate(header.file_name):
+        rows.setdefault(name, []).append(row)
+    return rows
+
+
+def _samples_held(header: wfdb.Record, row: int, size: int) -> float | None:
+    """How many samples the file of signal `row`, of `size` bytes, holds; None where it is compressed."""
+    each, offset = BYTES_PER_SAMPLE[header.fmt[row]], header.byte_offset[row] or 0
+    return max(size - offset, 0) / each if each else None
 
 
 def _check_length(name: str, header: wfdb.Record, rows: Sequence[int], size: int, frames: int | None) -> int:
@@ -196,11 +205,11 @@ def _check_length(name: str, header: wfdb.Record, rows: Sequence[int], size: int
     per_frame = [1 if header.samps_per_frame[row] is None else header.samps_per_frame[row] for row in rows]
     if min(per_frame) < 1:
         raise ValueError(f"its header gives a signal of {name} no sample in a frame")
-    bytes_each, offset = BYTES_PER_SAMPLE[header.fmt[rows[0]]], header.byte_offset[rows[0]] or 0
-    if frames is None and not bytes_each:
+    held = _samples_held(header, rows[0], size)
+    if frames is None and held is None:
         raise ValueError(f"its header states no length, which {name}, a compressed file, needs")
-    unpacked = max(min(size * MAX_SAMPLES_PER_BYTE, MAX_UNPACKED), size * ECG_SAMPLES_PER_BYTE)
-    held = max(size - offset, 0) / bytes_each if bytes_each else unpacked
+    if held is None:
+        held = max(min(size * MAX_SAMPLES_PER_BYTE, MAX_UNPACKED), size * ECG_SAMPLES_PER_BYTE)
     frames = int(held / sum(per_frame)) if frames is None else frames
     if frames * sum(per_frame) > MAX_SAMPLES:
         raise ValueError(f"{frames * sum(per_frame):,} samples of {name} are more than {MAX_SAMPLES:,}")

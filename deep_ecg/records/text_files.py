@@ -232,9 +232,9 @@ def _times(path: Path, table: Table, places: Sequence[int], facts: Facts) -> Tim
     firsts = {place: _first(table, place) for place in places}
     day_s = next((read.pop(place) for place, first in firsts.items() if _is_day(first)), None)
     for place, values in read.items():
-        first, on_day = firsts[place], None if day_s is None or _is_dated(firsts[place]) else day_s
+        first = firsts[place]
         try:
-            usable.append(_as_times(table, place, first, values, on_day))
+            usable.append(_as_times(table, place, first, values, None if _is_dated(first) else day_s))
         except ValueError as error:
             refusals.append(str(error))
     known = [one for one in usable if one is not None]
@@ -257,7 +257,7 @@ class _Clock:
 
 def _first(table: Table, place: int) -> str:
     """The first field of the column at `place` that holds something, "" where none does."""
-    return next((text[place] for text in zip(*table.fields()) if text[place]), "")
+    return next(filter(None, table.fields()[place]), "")
 
 
 def _is_day(text: str) -> bool:

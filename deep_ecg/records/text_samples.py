@@ -35,8 +35,9 @@ ECG_NAMES = re.compile(r".*(ecg|ekg).*|(lead )?(ml)?(ii|2)")
 DIGITS_AND_MARKS = re.compile(r"[-+0-9.,eE\s]*")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
 DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)  # or a whole time and a whole value
-CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{2}(?:[.,]\d+|:\d{3})?)", re.ASCII)
-HALF_DAY = re.compile(r"\s*([ap])\.?m\.?", re.IGNORECASE)
+HALF = r"(?:\s*([apAP])\.?[mM]\.?)?"  # of a day
+CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{2}(?:[.,]\d+|:\d{3})?)" + HALF, re.ASCII)
+DATED = re.compile(r"(.*?)" + HALF, re.DOTALL)
 AFTER_DATE = r"(?:[ T,]+(?P<clock>\d.*))?"
 DAY_FIRST = re.compile(r"(?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?P<year>\d{4})" + AFTER_DATE, re.ASCII)
 YEAR_FIRST = re.compile(r"(?P<year>\d{4})[./](?P<month>\d{1,2})[./](?P<day>\d{1,2})" + AFTER_DATE, re.ASCII)
@@ -44,7 +45,7 @@ DATE_LAST = re.compile(r"(?P<clock>\d+:\S+) (?P<day>\d{1,2})[./](?P<month>\d{1,2
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 RATE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:hz|hertz|herz|герц|赫兹|ヘルツ|sps|samples/s)", re.ASCII)
 RATE_NAMES = re.compile(r"sampl\w*[ _]?(rate|freq)|^(fs|freq\w*)$")
-NO_RATE_NAMES = re.compile(r"pass|filt|notch|mains|cut|band|bandwidth|line|power|heart|pulse|adc|screen|display")
+NO_RATE_NAMES = re.compile(r"pass|filt|notch|mains|cut|band|line|power|heart|pulse|adc|screen|display")
 LEAST_RATE_HZ = 20.0  # a lower one, as 1,000, is written with a mark between its thousands
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
 LARGE = 100.0  # whole numbers from here on do not stand beside decimals below 1,000 of the same kind
@@ -412,23 +413,17 @@ def time_s(text: str) -> float:
     text = text.strip(" \t\r[]\"'")
     if not text:
         return np.nan
-    said, half = _without_half(text)
-    clock = CLOCK.fullmatch(said)
+    clock = CLOCK.fullmatch(text)
     if clock:
-        hours, minutes, seconds = clock.groups()
+        hours, minutes, seconds, half = clock.groups()
         hour = _hour(int(hours or 0), half)
         return 3600 * hour + 60 * int(minutes) + float(re.sub("[,:]", ".", seconds))
     return (moment(text) - EPOCH).total_seconds()
 
 
-def _without_half(text: str) -> tuple[str, str]:
-    """`text` without the a.m. or p.m. at its end, and which it is: "a", "p" or ""."""
-    found = HALF_DAY.search(text)
-    return (text[: found.start()], found[1].lower()) if found and found.end() == len(text) else (text, "")
-
-
-def _hour(hour: int, half: str) -> int:
-    return hour % 12 + 12 * (half == "p") if half else hour
+def _hour(hour: int, half: str | None) -> int:
+    """The `hour` of the day; of its `half`, "a" or "p", where one is told."""
+    return hour % 12 + 12 * (half in "pP") if half else hour
 
 
 def moment(text: str) -> datetime:
@@ -437,7 +432,9 @@ def moment(text: str) -> datetime:
     ISO 8601, with any sign between the two and strokes or points in the date, or the day first; the month is first
     where the day would be a thirteenth month, or a.m. or p.m. is told. A date alone is its midnight.
     """
-    text, half = _without_half(text.strip(" \t\r[]\"'"))
+    dated = DATED.fullmatch(text.strip(" \t\r[]\"'"))
+    assert dated is not None  # whatever it is
+    text, half = dated.groups()
     found = DATE_LAST.fullmatch(text) or DAY_FIRST.fullmatch(text) or YEAR_FIRST.fullmatch(text)
     if found:
         day, month = int(found["day"]), int(found["month"])

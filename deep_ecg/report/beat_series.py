@@ -109,10 +109,9 @@ class BeatSeries:
     @cached_property
     def _ends_after_all_dates(self) -> bool:
         """Whether the record, by its start, lasts beyond the year 9999: its clock was wrong."""
-        try:
-            return isinstance(self.started, datetime) and self.started + timedelta(seconds=self.duration_s) is None
-        except OverflowError:
-            return True
+        if not isinstance(self.started, datetime):
+            return False
+        return timedelta(seconds=self.duration_s) > datetime.max.replace(tzinfo=self.started.tzinfo) - self.started
 
     def clock_of(self, time_s: float) -> datetime | None:
         """The date and time of day, `time_s` into the record; of no matter which date where that is not known."""

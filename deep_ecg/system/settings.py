@@ -56,8 +56,8 @@ def _check_choices(config, choices: Mapping[str, Sequence[str]]):
 
 
 def _check_numbers(config, classes: int):
-    seeds_ok = len(config.seeds) == len(set(config.seeds)) > 0 and min(config.seeds) >= 0
-    seeds_ok = seeds_ok and max(config.seeds) < 2**32  # NumPy's and PyTorch's generators take no others
+    seeds_ok = len(config.seeds) == len(set(config.seeds)) > 0
+    seeds_ok = seeds_ok and 0 <= min(config.seeds) <= max(config.seeds) < 2**32  # as NumPy and PyTorch take them
     band_ok = len(config.band_hz) == 2 and 0 < config.band_hz[0] < config.band_hz[1] < config.fs_hz / 2
     half_window_ms = 500 * config.window_samples / config.fs_hz if config.fs_hz > 0 else 0
     rules = (

@@ -50,7 +50,7 @@ def test_recordings_are_told_to_fibrillate_by_the_time_in_their_episodes(monkeyp
 
     monkeypatch.setattr(outside, "label_lead", label_lead)
     monkeypatch.setattr(outside.RecordFile, "open", lambda path: SimpleNamespace(lead=lambda number: path))
-    told = {name: outside._fibrillates(name, Config()) for name in episodes}
+    told = {name: outside._fibrillates(name, Config.mode) for name in episodes}
     assert told == {"half": True, "less": False, "none": False, "unknown": False}
 
 
