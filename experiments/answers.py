@@ -25,8 +25,10 @@ from data_loader import load_beats, load_replays
 from deep_ecg.beats.arrays import Beats
 from deep_ecg.deploy import c_chain
 from deep_ecg.deploy.integer_network import quantized
-from deep_ecg.labelling.predict import label_record, write_annotations, write_table
+from deep_ecg.labelling.annotations import write_annotations
+from deep_ecg.labelling.predict import label_record
 from deep_ecg.labelling.stream import BeatStream
+from deep_ecg.labelling.table import write_table
 from deep_ecg.networks.classifier import PRETRAINED, Classifier, load_classifier
 from deep_ecg.networks.onnx_network import OnnxNetwork
 from deep_ecg.networks.temperature import tempered

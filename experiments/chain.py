@@ -11,7 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from config import DS2, MODES, PRESETS, Config
-from deep_ecg.labelling.predict import label_record, write_annotations
+from deep_ecg.labelling.annotations import write_annotations
+from deep_ecg.labelling.predict import label_record
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.database import real_source
 from deep_ecg.scoring.ec57 import MEASURES, score_records

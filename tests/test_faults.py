@@ -24,7 +24,8 @@ import main
 from config import DATA_DIR_VARIABLE, Config
 from deep_ecg.beats import cache
 from deep_ecg.beats.arrays import Beats
-from deep_ecg.labelling import predict
+from deep_ecg.labelling import annotations, table
+from deep_ecg.labelling.labelled import Labelled
 from deep_ecg.networks import torch_network
 from deep_ecg.records import database, guard, synthetic
 from deep_ecg.records.wfdb_files import Record
@@ -76,9 +77,9 @@ def many_beats() -> Beats:
     return Beats(np.zeros((50, 2, 280), np.float32), np.zeros((50, 3), np.float32), *np.zeros((5, 50), np.int64))
 
 
-def labelled() -> predict.Labelled:
+def labelled() -> Labelled:
     record = Record("r", "MLII", 360.0, np.random.default_rng(0).normal(size=36_000))
-    return predict.Labelled(record, np.arange(0, 36_000, 40), np.tile(np.eye(5), (180, 1)), None, False)
+    return Labelled(record, np.arange(0, 36_000, 40), np.tile(np.eye(5), (180, 1)), None, False)
 
 
 WRITERS = {
@@ -86,8 +87,8 @@ WRITERS = {
     "json": lambda path: write_json(path, {"x": "x" * 5000}),
     "network": lambda path: torch_network.write_torch_file(path, {"x": engine.torch.zeros(5000)}),
     "cache": lambda path: cache.write_entry(path, [many_beats()], ["100"]),
-    "annotations": lambda path: predict.write_annotations(path, labelled()),
-    "table": lambda path: predict.write_table(path, labelled()),
+    "annotations": lambda path: annotations.write_annotations(path, labelled()),
+    "table": lambda path: table.write_table(path, labelled()),
     "picture": lambda path: strips.signal_figure(path, np.arange(99), np.arange(99), 360, 0, "100", "MLII", False),
 }
 

@@ -22,19 +22,19 @@ from pathlib import Path, PurePosixPath
 from tqdm import tqdm
 
 from config import Config
-from deep_ecg.labelling.predict import (
-    NO_SETTINGS,
+from deep_ecg.labelling.choice import NO_SETTINGS
+from deep_ecg.labelling.predict import label_opened
+from deep_ecg.labelling.reference import reference_beside
+from deep_ecg.labelling.results import (
     WITH_EDF_LABELS,
     check_apart,
     check_events_apart,
     in_words_of,
-    label_opened,
     recording_of,
     result_files,
-    summarise,
     write_results,
 )
-from deep_ecg.labelling.reference import reference_beside
+from deep_ecg.labelling.summary import summarise
 from deep_ecg.networks.classifier import (
     SYNTHETIC_NETWORK,
     Classifier,

@@ -8,17 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from config import CLASSES
-from deep_ecg.labelling.predict import (
-    Labelled,
-    class_counts,
-    encoded_annotations,
-    intervals_after,
-    summary_of,
-    table_header,
-    table_lines,
-)
+from deep_ecg.labelling.annotations import encoded_annotations
+from deep_ecg.labelling.labelled import Labelled, class_counts, intervals_after
 from deep_ecg.labelling.signal_state import Stretch, unread_share
 from deep_ecg.labelling.stream import Beat
+from deep_ecg.labelling.summary import summary_of
+from deep_ecg.labelling.table import table_header, table_lines
 from deep_ecg.labelling.trust import LONGEST_RR_MS, RATE_BEATS, Confidence, is_sure, short_rr, trust_of
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.system.files import GrowingFile, atomic_file
@@ -81,7 +76,7 @@ class BeatFiles:
     def summary(
         self, unit: str | None = None, unread: Sequence[Stretch] = (), silent: Sequence[Stretch] = (), length: int = 1
     ) -> dict:
-        """What `predict.summarise` tells of a record of so many samples, and the files; the others as in `Labelled`."""
+        """What `summarise` tells of a record of so many samples, and the files; the others as in `Labelled`."""
         not_classified = self._not_classified if self._min_confidence else None
         files = {"files": [str(self.annotations), str(self.table)]}
         readable = self.beats - self._unreadable

@@ -9,8 +9,9 @@ from typing import cast
 
 from config import MODES, PRESETS, Config, with_overrides
 from deep_ecg.labelling.archive import is_folder, label_archive, other_recordings, records_below, records_listed
+from deep_ecg.labelling.choice import record_path
 from deep_ecg.labelling.live import UNITS, follow, line_feed, record_feed
-from deep_ecg.labelling.predict import predict_records, record_path
+from deep_ecg.labelling.predict import predict_records
 from deep_ecg.networks.classifier import RUNTIMES, load_classifier
 from deep_ecg.records.formats import TextSettings
 from deep_ecg.scoring.ec57 import score_records

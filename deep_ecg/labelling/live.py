@@ -19,9 +19,10 @@ import numpy as np
 from config import CLASSES
 from deep_ecg.beats.beat_network import ON_TIME_S
 from deep_ecg.labelling.beat_files import SAVE_S, BeatFiles
-from deep_ecg.labelling.predict import NO_SETTINGS, open_record, print_summary
+from deep_ecg.labelling.choice import NO_SETTINGS, open_record
 from deep_ecg.labelling.signal_state import NO_BEATS, SILENT_S, UNREAD_S, Stretch
 from deep_ecg.labelling.stream import SETTLE_S, Beat, BeatStream, Change
+from deep_ecg.labelling.summary import print_summary
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, Classifier, check_min_confidence, is_sure
 from deep_ecg.records.formats import TextSettings
 from deep_ecg.records.long_signal import pieces
@@ -152,7 +153,7 @@ def record_feed(
 ) -> Feed:
     """The record at `path` as a live feed, `speed` times as fast as it was recorded; 0: at once.
 
-    Raises DeepECGError as `predict.open_record` does, or for a speed below 0.
+    Raises DeepECGError as `open_record` does, or for a speed below 0.
     """
     if not 0 <= speed < float("inf"):
         raise DeepECGError(f"--speed {speed:g} cannot be used: it must be 0 (as fast as possible) or more")

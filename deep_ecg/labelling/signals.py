@@ -10,7 +10,10 @@ import numpy as np
 
 from config import CLASSES, Config, with_overrides
 from deep_ecg.beats.beat_network import one_row
-from deep_ecg.labelling.predict import Labelled, label_lead, recording_of, summarise
+from deep_ecg.labelling.labelled import Labelled
+from deep_ecg.labelling.predict import label_lead
+from deep_ecg.labelling.results import recording_of
+from deep_ecg.labelling.summary import summarise
 from deep_ecg.networks.classifier import RUNTIMES, Classifier, load_classifier
 from deep_ecg.networks.description import RATES_HZ
 from deep_ecg.records.any_record import MAX_MV, Record

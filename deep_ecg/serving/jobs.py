@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 
 from config import CLASSES, Config, with_overrides
+from deep_ecg.labelling.annotations import write_annotations
+from deep_ecg.labelling.labelled import Labelled
 from deep_ecg.labelling.live import UNITS
-from deep_ecg.labelling.predict import Labelled, in_words_of, label_lead, label_record, write_annotations, write_table
+from deep_ecg.labelling.predict import label_lead, label_record
+from deep_ecg.labelling.results import in_words_of
 from deep_ecg.labelling.signals import LabelledSignal, as_arrays, classifier_of
+from deep_ecg.labelling.table import write_table
 from deep_ecg.networks.classifier import network_path
 from deep_ecg.records.any_record import MAX_MV, Record
 from deep_ecg.records.formats import TextSettings

@@ -15,7 +15,9 @@ import numpy as np
 
 from config import CLASSES
 from deep_ecg.beats.signal_quality import NOISY, STATES
-from deep_ecg.labelling.predict import Labelled, summarise, write_annotations
+from deep_ecg.labelling.annotations import write_annotations
+from deep_ecg.labelling.labelled import Labelled
+from deep_ecg.labelling.summary import summarise
 from deep_ecg.report.episodes import as_json, episodes_of
 from deep_ecg.serving.limits import Refused
 from deep_ecg.serving.stored import Stored

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from deep_ecg.labelling.predict import Labelled, recording_of
+from deep_ecg.labelling.labelled import Labelled
+from deep_ecg.labelling.results import recording_of
 from deep_ecg.labelling.signal_state import Stretch
 from deep_ecg.records.any_record import Record
 from deep_ecg.report.beat_series import RhythmEpisode

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from config import Config
-from deep_ecg.labelling import archive, predict
+from deep_ecg.labelling import archive, choice, predict
 from deep_ecg.labelling.live import record_feed
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.formats import TextSettings
@@ -66,14 +66,14 @@ def test_wfdb_records_go_before_their_own_files_and_files_before_records_of_that
     write_record(tmp_path, "r", SIGNAL_MV)
     named = edf(tmp_path / "r.edf")
     for name in ("r", "r.hea", "r.dat", "r.atr"):
-        assert predict.record_path(str(tmp_path / name), EDGE) == tmp_path / "r"
-    assert predict.record_path(str(named), EDGE) == named
+        assert choice.record_path(str(tmp_path / name), EDGE) == tmp_path / "r"
+    assert choice.record_path(str(named), EDGE) == named
     spoiled = tmp_path / "s.edf"
     spoiled.write_bytes(b"1" + named.read_bytes()[1:])
     write_record(tmp_path, "s", SIGNAL_MV)
-    assert predict.record_path(str(spoiled), EDGE) == spoiled  # refused as what it is, not s.dat in its place
+    assert choice.record_path(str(spoiled), EDGE) == spoiled  # refused as what it is, not s.dat in its place
     write_text(tmp_path / "r.txt", "notes on this record\n")
-    assert predict.record_path(str(tmp_path / "r.txt"), EDGE) == tmp_path / "r"
+    assert choice.record_path(str(tmp_path / "r.txt"), EDGE) == tmp_path / "r"
 
 
 def test_two_files_of_one_name_are_refused_alone_and_told_apart_in_a_folder(tmp_path):

@@ -8,7 +8,8 @@ import wfdb
 
 from config import Config
 from deep_ecg.beats import inputs
-from deep_ecg.labelling import predict
+from deep_ecg.labelling import annotations, predict, table
+from deep_ecg.labelling.labelled import Labelled
 from deep_ecg.records import any_record, long_signal, wfdb_files
 from deep_ecg.records.any_record import Record
 from deep_ecg.records.long_signal import LongSignal
@@ -40,7 +41,8 @@ def test_results_are_those_of_the_record_read_at_once(record, tmp_path, monkeypa
     for module in (long_signal, any_record):
         monkeypatch.setattr(module, "READ_SAMPLES", 7_001)
     monkeypatch.setattr(LongSignal, "__array__", lambda self, *_: pytest.fail("all of the signal was asked for"))
-    monkeypatch.setattr(predict, "BLOCK_BEATS", 50)
+    for module in (annotations, table):
+        monkeypatch.setattr(module, "BLOCK_BEATS", 50)
     monkeypatch.setattr(inputs, "PIECE_SAMPLES", 7_001)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
@@ -58,11 +60,11 @@ def test_results_are_those_of_the_record_read_at_once(record, tmp_path, monkeypa
 @pytest.mark.parametrize("beats_at_once", [1, 2, 3, 9])
 def test_annotations_of_blocks_of_beats_are_one_file(tmp_path, monkeypatch, beats_at_once):
     """Seven beats, of which the third to the fifth fibrillate; marks stand before their beats."""
-    monkeypatch.setattr(predict, "BLOCK_BEATS", beats_at_once)
+    monkeypatch.setattr(annotations, "BLOCK_BEATS", beats_at_once)
     samples, proba = 1000 * np.arange(1, 8), np.eye(5)[[0, 0, 2, 0, 1, 0, 4]]
     record = Record("r", "MLII", 250.0, np.zeros(8000))
     rhythm = [RhythmEpisode(3000, 5000, "atrial fibrillation or flutter")]
-    predict.write_annotations(tmp_path / "r.pred", predict.Labelled(record, samples, proba, None, True, rhythm=rhythm))
+    annotations.write_annotations(tmp_path / "r.pred", Labelled(record, samples, proba, None, True, rhythm=rhythm))
     found = wfdb.rdann(str(tmp_path / "r"), "pred")
     assert found.fs == 250 and "".join(found.symbol) == "+NN+VN+SNQ"
     assert found.sample.tolist() == [1000, 1000, 2000, 3000, 3000, 4000, 5000, 5000, 6000, 7000]

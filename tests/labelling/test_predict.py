@@ -17,7 +17,9 @@ import config as settings
 from config import CLASSES, Config, with_overrides
 from deep_ecg.beats.signal_watch import Runs, SignalWatch
 from deep_ecg.beats.whole_record import Reading
-from deep_ecg.labelling import lead_beats, predict
+from deep_ecg.labelling import annotations, choice, lead_beats, picture, predict, results, table
+from deep_ecg.labelling.labelled import Labelled
+from deep_ecg.labelling.summary import print_summary, rhythm_in_words, summarise
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.fibrillation import P_USUAL
 from deep_ecg.networks.torch_network import save_checkpoint
@@ -122,19 +124,19 @@ def test_resampled_record_has_nearly_the_same_probabilities(mitdb, tmp_path):
 def test_ectopic_burden_by_hand():
     proba = np.eye(5)[[0, 0, 0, 0, 0, 1, 2, 2, 3, 4]]  # N N N N N S V V F Q
     record = wfdb_files.Record("hand", "MLII", 360.0, np.zeros(1))
-    summary = predict.summarise(predict.Labelled(record, np.arange(10), proba, None, False))
+    summary = summarise(Labelled(record, np.arange(10), proba, None, False))
     assert summary["counts"] == {"N": 5, "S": 1, "V": 2, "F": 1, "Q": 1}
     assert summary["ectopic_percent"] == pytest.approx(40)
     assert summary["v_percent"] == pytest.approx(20)
 
 
-def labelled_beats(samples: np.ndarray, signal: np.ndarray | None = None) -> predict.LeadBeats:
+def labelled_beats(samples: np.ndarray, signal: np.ndarray | None = None) -> lead_beats.LeadBeats:
     """Beats at `samples`, all N."""
     count = len(samples)
     signal = np.full(count, "ok") if signal is None else signal
     nothing = np.zeros(count, np.int64)
     p_waves = np.full(count, P_USUAL)
-    return predict.LeadBeats(samples, np.eye(5)[nothing], nothing, p_waves, nothing > 0, signal, SignalWatch(250.0))
+    return lead_beats.LeadBeats(samples, np.eye(5)[nothing], nothing, p_waves, nothing > 0, signal, SignalWatch(250.0))
 
 
 @pytest.mark.parametrize(
@@ -159,16 +161,16 @@ def test_the_picture_of_an_earlier_run_is_removed_with_what_else_it_left(tmp_pat
     """As it would stay beside the results of a folder, which have none."""
     samples = 250 * np.arange(1, 21)
     record = wfdb_files.Record("made", "MLII", 250.0, np.zeros(6000))
-    labelled = predict.Labelled(record, samples, labelled_beats(samples).proba, None, False)
-    files = predict.result_files("made", tmp_path, False)
+    labelled = Labelled(record, samples, labelled_beats(samples).proba, None, False)
+    files = results.result_files("made", tmp_path, False)
     for file in files:
         file.write_bytes(b"of another signal")
-    assert predict.write_results(files, labelled, None) == [files.annotations, files.table]
+    assert results.write_results(files, labelled, None) == [files.annotations, files.table]
     assert {path.name for path in tmp_path.iterdir()} == {"made.pred", "made.csv"}
 
 
-def rhythm_column(folder: Path, labelled: predict.Labelled) -> list[str]:
-    predict.write_table(folder / "made.csv", labelled)
+def rhythm_column(folder: Path, labelled: Labelled) -> list[str]:
+    table.write_table(folder / "made.csv", labelled)
     with open(folder / "made.csv", newline="") as file:
         return [row["rhythm"] for row in csv.DictReader(file)]
 
@@ -182,16 +184,16 @@ def test_an_episode_of_fibrillation_is_marked_and_counted(tmp_path):
     (one,) = rhythm = predict.fibrillation_in(beats, 250.0)
     assert one.kind == "atrial fibrillation or flutter" and one.last == samples[-1]
     assert abs(np.searchsorted(samples, one.first) - 300) <= 30
-    labelled = predict.Labelled(record, samples, beats.proba, None, False, signal=beats.signal, rhythm=rhythm)
-    summary = predict.summarise(labelled)
+    labelled = Labelled(record, samples, beats.proba, None, False, signal=beats.signal, rhythm=rhythm)
+    summary = summarise(labelled)
     share = 100 * (samples[-1] - one.first) / len(record.signal_mv)
     assert summary["rhythm"][one.kind] == {
         "count": 1, "beats": int((samples >= one.first).sum()),
         "s": pytest.approx((samples[-1] - one.first) / 250), "percent": pytest.approx(share, abs=0.01),
     }  # fmt: skip
-    words = predict.rhythm_in_words(summary["rhythm"])
+    words = rhythm_in_words(summary["rhythm"])
     assert words == f"atrial fibrillation or flutter: 1 episode, {share:.1f} % of the time"
-    predict.write_annotations(tmp_path / "made.pred", labelled)
+    annotations.write_annotations(tmp_path / "made.pred", labelled)
     found = wfdb.rdann(str(tmp_path / "made"), "pred")
     marks = [(at, note) for at, name, note in zip(found.sample.tolist(), found.symbol, found.aux_note) if name == "+"]
     assert marks == [(samples[0], "(N"), (one.first, "(AFIB")]
@@ -211,56 +213,56 @@ def test_of_too_few_readable_beats_no_rhythm_is_said(tmp_path):
     assert predict.fibrillation_in(labelled_beats(samples, signal), 250.0) == []
     assert predict.fibrillation_in(labelled_beats(samples[:12]), 250.0) is None
     record = wfdb_files.Record("r", "MLII", 250.0, np.zeros(9000))
-    silent = predict.Labelled(record, samples, np.eye(5)[np.zeros(40, int)], None, False)
-    assert predict.summarise(silent)["rhythm"] is None and predict.rhythm_in_words(None) is None
+    silent = Labelled(record, samples, np.eye(5)[np.zeros(40, int)], None, False)
+    assert summarise(silent)["rhythm"] is None and rhythm_in_words(None) is None
     assert rhythm_column(tmp_path, silent) == [""] * 40
-    predict.write_annotations(tmp_path / "r.pred", silent)
+    annotations.write_annotations(tmp_path / "r.pred", silent)
     assert set(wfdb.rdann(str(tmp_path / "r"), "pred").symbol) == {"N"}
 
 
-def unsure() -> predict.Labelled:
+def unsure() -> Labelled:
     """Five beats, of which the second and the fourth have less than 0.7; the fifth is Q and sure."""
     proba = np.array(
         [[0.9, 0.1, 0, 0, 0], [0.3, 0.6, 0.1, 0, 0], [0, 0, 0.7, 0.3, 0], [0.4, 0.2, 0.4, 0, 0], [0, 0, 0, 0, 1]]
     )
     record = wfdb_files.Record("r", "MLII", 100.0, np.zeros(1))
-    return predict.Labelled(record, np.arange(1, 6) * 80, proba, None, False)
+    return Labelled(record, np.arange(1, 6) * 80, proba, None, False)
 
 
 def test_unsure_beats_are_not_classified(tmp_path, capsys):
     labelled = dataclasses.replace(unsure(), min_confidence=0.7)
     assert labelled.classified.tolist() == [True, False, True, False, True]
-    predict.write_annotations(tmp_path / "r.pred", labelled)
+    annotations.write_annotations(tmp_path / "r.pred", labelled)
     written = written_beats(tmp_path / "r")
     assert written.symbol == ["N", "Q", "V", "Q", "Q"]
     assert [note.strip("\0") for note in written.aux_note] == ["", "not classified", "", "not classified", ""]
-    predict.write_table(tmp_path / "r.csv", labelled)
+    table.write_table(tmp_path / "r.csv", labelled)
     rows = read_table(tmp_path / "r.csv")
     assert [(row["class"], row["classified"]) for row in rows] == [
         ("N", "1"), ("Q", "0"), ("V", "1"), ("Q", "0"), ("Q", "1")
     ]  # fmt: skip
     assert rows[1]["p_S"] == "0.600000"
-    summary = predict.summarise(labelled)
+    summary = summarise(labelled)
     assert summary["beats"] == 5 and summary["not_classified"] == 2
     assert summary["counts"] == {"N": 1, "S": 0, "V": 1, "F": 0, "Q": 1}
     assert summary["v_percent"] == pytest.approx(100 / 3)  # of those that are classified
-    predict.print_summary(summary | {"files": []}, "detected R-peaks", False)
+    print_summary(summary | {"files": []}, "detected R-peaks", False)
     assert "Q 1, not classified 2; ectopic burden (S, V, F) 33.33 %" in capsys.readouterr().out
 
 
 def test_every_beat_is_classified_unless_asked_for(tmp_path):
-    predict.write_annotations(tmp_path / "r.pred", unsure())
+    annotations.write_annotations(tmp_path / "r.pred", unsure())
     assert written_beats(tmp_path / "r").symbol == ["N", "S", "V", "N", "Q"]
-    predict.write_table(tmp_path / "r.csv", unsure())
+    table.write_table(tmp_path / "r.csv", unsure())
     assert "classified" not in read_table(tmp_path / "r.csv")[0]
-    assert "not_classified" not in predict.summarise(unsure())
+    assert "not_classified" not in summarise(unsure())
 
 
 def test_where_no_beat_is_classified_there_is_no_burden(tmp_path, capsys):
     labelled = dataclasses.replace(unsure(), proba=np.full((5, 5), 0.2), min_confidence=0.7)
-    summary = predict.summarise(labelled)
+    summary = summarise(labelled)
     assert summary["not_classified"] == 5 and summary["v_percent"] is None
-    predict.print_summary(summary | {"files": []}, "detected R-peaks", False)
+    print_summary(summary | {"files": []}, "detected R-peaks", False)
     assert "ectopic burden (S, V, F) - %, V - %" in capsys.readouterr().out
 
 
@@ -268,7 +270,7 @@ def test_ec57_sees_an_unclassified_beat_as_found_and_neither_v_nor_s(tmp_path):
     """Its reference V is missed as a VEB, its reference N no false one; the QRS complexes are all found."""
     labelled = dataclasses.replace(unsure(), samples=unsure().samples + 31_000, min_confidence=0.7)
     wfdb.wrann("r", "atr", labelled.samples, list("NVVVN"), fs=100, write_dir=str(tmp_path))
-    predict.write_annotations(tmp_path / "r.pred", labelled)
+    annotations.write_annotations(tmp_path / "r.pred", labelled)
     marks = [ec57.read_marks(tmp_path / "r", extension, 100.0) for extension in ("atr", "pred")]
     found = ec57.measures(ec57.compare(*marks, 100.0, 40_000)[0])
     assert found["qrs_se"] == found["qrs_ppv"] == (5, 5)
@@ -330,7 +332,7 @@ def test_annotation_files_are_read_as_the_settings_of_the_user_say(spike_record,
     ],
 )
 def test_strip_shows_the_most_ectopic_beats(events_s, duration_s, start_s):
-    assert predict.busiest_start_s(np.array(events_s, float), duration_s) == start_s
+    assert picture.busiest_start_s(np.array(events_s, float), duration_s) == start_s
 
 
 @pytest.mark.parametrize(
@@ -736,9 +738,9 @@ def test_a_file_without_annotations_is_told_in_plain_words(spike_record, tmp_pat
 def test_a_record_is_named_by_any_of_its_files(spike_record):
     (Path(spike_record).parent / "spikes.atr").write_bytes(bytes(2))
     for name in ("spikes", "spikes.hea", "spikes.dat", "spikes.atr"):
-        assert predict.record_path(str(Path(spike_record).parent / name), Config()) == Path(spike_record)
-    assert predict.record_path("no/such.dat", Config()) == Path("no/such.dat")
-    assert predict.record_path("x" * 5000, Config()) == Path("x" * 5000)
+        assert choice.record_path(str(Path(spike_record).parent / name), Config()) == Path(spike_record)
+    assert choice.record_path("no/such.dat", Config()) == Path("no/such.dat")
+    assert choice.record_path("x" * 5000, Config()) == Path("x" * 5000)
 
 
 def test_a_record_of_the_data_folder_is_found_there_and_that_is_said(spike_record, tmp_path, monkeypatch, capsys):
@@ -746,11 +748,11 @@ def test_a_record_of_the_data_folder_is_found_there_and_that_is_said(spike_recor
     away.mkdir()
     monkeypatch.chdir(away)
     monkeypatch.setenv(settings.DATA_DIR_VARIABLE, str(Path(spike_record).parent))
-    assert predict.record_path("spikes", Config()) == Path(spike_record)
+    assert choice.record_path("spikes", Config()) == Path(spike_record)
     assert f"spikes: record spikes of the data folder {Path(spike_record).parent}" in capsys.readouterr().out
     for ending in (".hea", ".dat"):
         shutil.copy(spike_record + ending, away / f"\u00df{ending}")
-    assert predict.record_path("\u00df", Config()) == Path("\u00df") and not capsys.readouterr().out
+    assert choice.record_path("\u00df", Config()) == Path("\u00df") and not capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", ["", " "])

@@ -17,7 +17,8 @@ import wfdb
 
 import main
 from config import DS1
-from deep_ecg.labelling.predict import Labelled, write_annotations
+from deep_ecg.labelling.annotations import write_annotations
+from deep_ecg.labelling.labelled import Labelled
 from deep_ecg.records.wfdb_files import Record
 from deep_ecg.scoring import ec57
 from deep_ecg.system.errors import DeepECGError

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from deep_ecg.labelling.predict import Labelled, summarise
+from deep_ecg.labelling.labelled import Labelled
 from deep_ecg.labelling.signal_state import Stretch
+from deep_ecg.labelling.summary import summarise
 from deep_ecg.records.any_record import Record
 from deep_ecg.serving import review as reviewing
 from deep_ecg.serving.review import in_force

@@ -247,7 +247,8 @@ class Fuzzer:
 
     def use_predict(self, rng: np.random.Generator):
         from config import Config
-        from deep_ecg.labelling import predict
+        from deep_ecg.labelling import annotations, predict, table
+        from deep_ecg.labelling.summary import print_summary, summarise
 
         classifier = self._classifier(str(rng.choice(["diagnostic", "causal"])))
         peaks = None if rng.random() < 0.4 else "atr"
@@ -256,11 +257,11 @@ class Fuzzer:
         assert labelled.proba.shape == (len(labelled.samples), 5) and np.isfinite(labelled.proba).all()
         assert np.abs(labelled.proba.sum(axis=1) - 1).max() < 1e-3
         out = self.work / "out"
-        predict.write_annotations(out / "r.pred", labelled)
-        predict.write_table(out / "r.csv", labelled)
+        annotations.write_annotations(out / "r.pred", labelled)
+        table.write_table(out / "r.csv", labelled)
         if rng.random() < 0.02:
             self.use_draw()
-        predict.print_summary(predict.summarise(labelled) | {"files": []}, "", False)
+        print_summary(summarise(labelled) | {"files": []}, "", False)
 
     def use_draw(self):
         """The picture, which is slow, of the whole of `predict`."""
