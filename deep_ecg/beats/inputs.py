@@ -89,24 +89,73 @@ def input_blocks(
 
     `watch` has seen all of the signal; `filled` is what it made of that, where that is at hand, in pieces of any size.
     """
-    _check_inside(record, annotation)
-    rr_s = np.append(rr_intervals(annotation.samples, record.fs_hz, annotation.after_gap, watch), np.nan)
-    peaks = places_of(annotation.samples, record.fs_hz, settings.fs_hz, settings.causal)
-    is_kept = np.zeros(len(peaks), bool)
-    is_kept[kept] = True
-    recipe, after = BeatRecipe(settings), settings.look_ahead_samples
-    held_mv, first, done = np.zeros(0), 0, 0  # cleaned samples, the number of the first one; beats that are done
-    for clean_mv, has_ended in _cleaned_pieces(filled_pieces(record) if filled is None else filled, record, settings):
-        held_mv = np.concatenate((held_mv, clean_mv))
-        end = first + len(held_mv)
-        ready = len(peaks) if has_ended else int(np.searchsorted(peaks, end - after, side="right"))
-        for start in range(done, ready, BLOCK_BEATS):
-            part = slice(start, min(start + BLOCK_BEATS, ready))
-            places = np.minimum(peaks[part], end - 1) - first  # resampling can round the last sample away
-            beats_mv = cut_windows(held_mv, places, settings.window_samples - after, after)
-            yield recipe(beats_mv, rr_s[part], rr_s[part.stop], is_kept[part])
-        done, first = ready, max(end - settings.window_samples, 0)
-        held_mv = held_mv[first - end :]
+    return InputBlocks(record, annotation, settings, watch, kept).blocks(record, filled)
+
+
+class InputBlocks:
+    """Makes the blocks of `input_blocks`, and can be kept between two of them: see `Work`."""
+
+    def __init__(
+        self,
+        record: Record,
+        annotation: Annotation,
+        settings: InputSettings,
+        watch: SignalWatch,
+        kept: np.ndarray | slice = slice(None),
+    ):
+        _check_inside(record, annotation)
+        rr_s = rr_intervals(annotation.samples, record.fs_hz, annotation.after_gap, watch)
+        self._rr_s = np.append(rr_s, np.nan)
+        self._peaks = places_of(annotation.samples, record.fs_hz, settings.fs_hz, settings.causal)
+        self._is_kept = np.zeros(len(self._peaks), bool)
+        self._is_kept[kept] = True
+        self._recipe, self._cleaner = BeatRecipe(settings), _cleaner(record.fs_hz, settings)
+        self._window, self._after = settings.window_samples, settings.look_ahead_samples
+        self._watch, self._taken = SignalWatch(record.fs_hz), 0
+        self._held_mv, self._first = np.zeros(0), 0  # cleaned samples, and the number of the first one
+        self._done, self._ready, self._ended = 0, 0, False  # beats that are done, and that can be
+
+    def blocks(self, record: Record, filled: Iterable[np.ndarray] | None = None) -> Iterator[NetworkInputs]:
+        """The blocks that are left; `record` and `filled` as in `input_blocks`."""
+        coming = iter(self._filled(record) if filled is None else filled)
+        while True:
+            yield from self._made()
+            if self._ended:
+                return
+            self._take(next(coming, None))
+
+    def _filled(self, record: Record) -> Iterator[np.ndarray]:
+        """What is left of the signal, piece by piece, with what is missing filled."""
+        return (self._watch(piece_mv)[0] for piece_mv in pieces(record.signal_mv, PIECE_SAMPLES, self._taken))
+
+    def _take(self, filled_mv: np.ndarray | None):
+        """Takes the next piece of the signal; None where it has ended."""
+        self._ended = filled_mv is None
+        clean_mv = self._cleaner.finish() if filled_mv is None else self._cleaner(filled_mv)
+        self._taken += 0 if filled_mv is None else len(filled_mv)
+        kept = max(self._first + len(self._held_mv) - self._window, 0)
+        self._held_mv, self._first = np.concatenate((self._held_mv[kept - self._first :], clean_mv)), kept
+        end = kept + len(self._held_mv)
+        ready = np.searchsorted(self._peaks, end - self._after, side="right")
+        self._ready = len(self._peaks) if self._ended else int(ready)
+
+    def _made(self) -> Iterator[NetworkInputs]:
+        """The blocks of the beats that can be made."""
+        last = self._first + len(self._held_mv) - 1  # resampling can round the last sample away
+        while self._done < self._ready:
+            part = slice(self._done, min(self._done + BLOCK_BEATS, self._ready))
+            places = np.minimum(self._peaks[part], last) - self._first
+            beats_mv = cut_windows(self._held_mv, places, self._window - self._after, self._after)
+            self._done = part.stop
+            yield self._recipe(beats_mv, self._rr_s[part], self._rr_s[part.stop], self._is_kept[part])
+
+
+def _cleaner(fs_hz: float, settings: InputSettings) -> CausalCleaner | ZeroPhaseCleaner:
+    """What brings a signal to `settings.fs_hz` and band-passes it, as the mode asks."""
+    sos, rates_hz = settings.sos(), (fs_hz, settings.fs_hz)
+    if settings.causal:
+        return CausalCleaner(*rates_hz, sos)
+    return ZeroPhaseCleaner(*rates_hz, sos, settings.band_hz[0])
 
 
 def _check_inside(record: Record, annotation: Annotation):
@@ -115,25 +164,6 @@ def _check_inside(record: Record, annotation: Annotation):
         raise DeepECGError(f"record {record.name} lasts less than a second: a longer one is needed")
     if annotation.samples.min() < 0 or annotation.samples.max() >= length:
         raise DeepECGError(f"record {record.name}: an annotation lies outside the signal: they do not belong together")
-
-
-def filled_pieces(record: Record) -> Iterator[np.ndarray]:
-    """The signal of `record` piece by piece, with what is missing filled by a `SignalWatch`."""
-    watch = SignalWatch(record.fs_hz)
-    return (watch(piece_mv)[0] for piece_mv in pieces(record.signal_mv, PIECE_SAMPLES))
-
-
-def _cleaned_pieces(
-    filled: Iterable[np.ndarray], record: Record, settings: InputSettings
-) -> Iterator[tuple[np.ndarray, bool]]:
-    """The pieces of `record` at `settings.fs_hz`, band-passed as the mode asks, and whether each is the last one."""
-    sos, rates_hz = settings.sos(), (record.fs_hz, settings.fs_hz)
-    cleaner: CausalCleaner | ZeroPhaseCleaner = CausalCleaner(*rates_hz, sos)
-    if not settings.causal:
-        cleaner = ZeroPhaseCleaner(*rates_hz, sos, settings.band_hz[0])
-    for filled_mv in filled:
-        yield cleaner(filled_mv), False
-    yield cleaner.finish(), True
 
 
 def cleaned(signal_mv: np.ndarray, settings: InputSettings) -> np.ndarray:

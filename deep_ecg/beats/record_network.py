@@ -37,6 +37,12 @@ class RecordNetwork:
         self._session = pretrained() if session is None else session
         self._samples, self._answered = np.zeros(0, np.float32), 0  # the latter: samples of those that are answered
 
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_session": None}  # no pickle takes one
+
+    def __setstate__(self, state: dict):
+        self.__dict__ |= state | {"_session": pretrained()}
+
     def push(self, samples: np.ndarray) -> np.ndarray:
         """Natural logits (steps, 2) of beat and of unreadable signal that `samples` (n,) of int8 make known."""
         self._samples = np.concatenate((self._samples, samples.astype(np.float32)))

@@ -141,13 +141,10 @@ class Runs:
     @classmethod
     def of(cls, parts: Iterable[np.ndarray]) -> "Runs":
         """The row of which these are the `parts` (n,), of int8, one after another."""
-        firsts, values, length = [np.zeros(0, np.int64)], [np.zeros(0, np.int8)], 0
+        row = GrowingRuns()
         for part in parts:
-            starts = np.flatnonzero(np.diff(part, prepend=-part[:1] - 1))
-            firsts.append(starts + length)
-            values.append(part[starts])
-            length += len(part)
-        return cls(np.concatenate(firsts), np.concatenate(values), length)
+            row.add(part)
+        return row.runs()
 
     @classmethod
     def combined(cls, value: Callable[..., np.ndarray], *rows: "Runs") -> "Runs":
@@ -191,6 +188,24 @@ class Runs:
         before = np.append(0, np.cumsum(np.where(flags, np.diff(self.firsts, append=self.length), 0)))
         at = np.searchsorted(self.firsts, places, side="right") - 1
         return before[at] + np.where(flags[at], places - self.firsts[at] + 1, 0)
+
+
+class GrowingRuns:
+    """A row of numbers, kept as `Runs` are, that is known a part at a time."""
+
+    def __init__(self):
+        self._firsts, self._values, self._length = [np.zeros(0, np.int64)], [np.zeros(0, np.int8)], 0
+
+    def add(self, part: np.ndarray):
+        """The next numbers (n,), of int8."""
+        starts = np.flatnonzero(np.diff(part, prepend=-part[:1] - 1))
+        self._firsts.append(starts + self._length)
+        self._values.append(part[starts])
+        self._length += len(part)
+
+    def runs(self) -> Runs:
+        """The row as far as it is known."""
+        return Runs(np.concatenate(self._firsts), np.concatenate(self._values), self._length)
 
 
 def run_lengths(flags: np.ndarray, run: int) -> np.ndarray:

@@ -36,8 +36,7 @@ class RunningTemplate:
         self._drawn_out = np.clip(np.arange(self.shifts[0], samples + self.shifts[-1]), 0, samples - 1)
         self._places = np.arange(qrs.start, qrs.stop) + self.shifts[:, None]
         self._nearness = 1 - SHIFT_COST * np.abs(self.shifts) / fs_hz
-        self._groups_mv = np.zeros((GROUPS, samples))
-        self._groups_qrs_mv = self._groups_mv[:, qrs]
+        self._groups_mv, self._qrs = np.zeros((GROUPS, samples)), qrs
         self._weights = np.zeros((len(self.shifts), GROUPS))  # nearness over the length of each group's centred QRS
         self._sizes = [0.0] * GROUPS
 
@@ -67,7 +66,8 @@ class RunningTemplate:
         Of the beat, `drawn_out_mv` has its ends repeated as far as it can be shifted; `spans` (shifts, span) are its
         QRS at every shift, centred, of length 1: so the groups' QRS need not be centred.
         """
-        similarity = spans @ self._groups_qrs_mv.T * self._weights  # (shifts, GROUPS), to a group that is not there 0
+        groups_mv = self._groups_mv[:, self._qrs]
+        similarity = spans @ groups_mv.T * self._weights  # (shifts, GROUPS), to a group that is not there 0
         place, group = divmod(int(similarity.argmax()), GROUPS)
         largest = self._sizes.index(max(self._sizes))
         if self._sizes[largest]:
@@ -92,7 +92,7 @@ class RunningTemplate:
             self._sizes[group] = 1.0
         mean_mv = self._groups_mv[group]
         mean_mv += (self._shifted(drawn_out_mv, place) - mean_mv) / min(self._sizes[group], TEMPLATE_BEATS)
-        qrs_mv = self._groups_qrs_mv[group]
+        qrs_mv = mean_mv[self._qrs]
         centred_mv = qrs_mv - np.add.reduce(qrs_mv) / max(len(qrs_mv), 1)
         self._weights[:, group] = self._nearness / max(math.sqrt(centred_mv @ centred_mv), FLAT_MV)
         return group if is_alike else ~group

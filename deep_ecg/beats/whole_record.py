@@ -3,7 +3,7 @@
 A record is read a piece at a time, so that memory and time grow with its length and no faster.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import log
 
@@ -25,8 +25,9 @@ from deep_ecg.beats.beat_network import (
 from deep_ecg.beats.beat_picking import AROUND_STEPS, StrongestPeaks, record_beats
 from deep_ecg.beats.record_network import LAG_STEPS, RecordNetwork
 from deep_ecg.beats.signal_quality import LOST, NOISY, SETTLE_STEPS, UNREADABLE
-from deep_ecg.beats.signal_watch import Runs, SignalWatch, stretches
+from deep_ecg.beats.signal_watch import GrowingRuns, Runs, SignalWatch, stretches
 from deep_ecg.records.long_signal import pieces
+from deep_ecg.system.work import NOTHING_KEPT, Work
 from dsp_filters import running_mean
 
 PIECE_S = 20.0  # small enough for a processor's cache
@@ -51,27 +52,47 @@ class Reading:
     watch: SignalWatch
 
 
-def read_causal(signal_mv: np.ndarray, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None) -> Reading:
+class CausalReading:
+    """A lead as it is read by the detector of live streams: a stage of `Work`."""
+
+    def __init__(self, fs_hz: float, arrays: Mapping[str, np.ndarray] | None = None):
+        arrays = pretrained() if arrays is None else arrays
+        self._fs_hz, self._delay_steps = fs_hz, int(arrays["delay_steps"])
+        self._detector, self._watch = RPeakNetwork(fs_hz, arrays), SignalWatch(fs_hz)
+        self._beats: list[np.ndarray] = [np.zeros((0, 3), np.int64)]
+        self._states, self._taken = GrowingRuns(), 0
+
+    def steps(self, signal_mv: np.ndarray) -> Iterator[None]:
+        """Reads what is left of the lead `signal_mv` (n,), a piece at a step."""
+        for piece_mv in pieces(signal_mv, round(PIECE_S * self._fs_hz), self._taken):
+            self._take(self._detector.push_watched(*self._watch(piece_mv)))
+            self._taken += len(piece_mv)
+            yield
+
+    def result(self) -> Reading:
+        """What the lead shows."""
+        if self._taken:
+            self._take(self._detector.finish())
+        beats, known = np.concatenate(self._beats), self._states.runs().after(self._delay_steps)
+        samples, readable = beats[:, 0], beats[:, 1] > 0
+        states = _by_sample(known, self._taken, self._fs_hz, self._watch)
+        by_sample = Runs.of(_as_told(states, samples, readable, self._fs_hz))
+        return Reading(samples, readable, beats[:, 2] > 0, by_sample, self._watch)
+
+    def _take(self, beats: list[RPeak]):
+        rows = [(beat.sample, beat.readable, beat.after_gap) for beat in beats]
+        self._beats.append(np.array(rows, np.int64).reshape(-1, 3))
+        self._states.add(self._detector.states)
+
+
+def read_causal(
+    signal_mv: np.ndarray,
+    fs_hz: float,
+    arrays: Mapping[str, np.ndarray] | None = None,
+    work: Work = NOTHING_KEPT,
+) -> Reading:
     """The lead `signal_mv` (n,) as a live stream reads it. DeepECGError where the detector cannot run at that rate."""
-    arrays = pretrained() if arrays is None else arrays
-    detector, watch = RPeakNetwork(fs_hz, arrays), SignalWatch(fs_hz)
-    found: list[np.ndarray] = [np.zeros((0, 3), np.int64)]
-
-    def told(beats: list[RPeak]) -> np.ndarray:
-        found.append(np.array([(beat.sample, beat.readable, beat.after_gap) for beat in beats], int).reshape(-1, 3))
-        return detector.states
-
-    def states() -> Iterator[np.ndarray]:
-        for piece_mv in pieces(signal_mv, round(PIECE_S * fs_hz)):
-            yield told(detector.push_watched(*watch(piece_mv)))
-        if len(signal_mv):
-            yield told(detector.finish())
-
-    known = Runs.of(states()).after(int(arrays["delay_steps"]))
-    beats = np.concatenate(found)
-    samples, readable = beats[:, 0], beats[:, 1] > 0
-    by_sample = Runs.of(_as_told(_by_sample(known, len(signal_mv), fs_hz, watch), samples, readable, fs_hz))
-    return Reading(samples, readable, beats[:, 2] > 0, by_sample, watch)
+    return work.result_of(lambda: CausalReading(fs_hz, arrays), signal_mv)
 
 
 def _as_told(
@@ -89,42 +110,57 @@ def _as_told(
         first += len(part)
 
 
-def read_whole(signal_mv: np.ndarray, fs_hz: float) -> Reading:
+class WholeReading:
+    """A lead as it is read by the network that looks both ways: a stage of `Work`. It begins with `signal_mv` (n,).
+
+    Without `finds` it is asked for states alone.
+    """
+
+    def __init__(self, signal_mv: np.ndarray, fs_hz: float, finds: bool = True):
+        self._fs_hz, self._taken = fs_hz, 0
+        self._watch, self._network = SignalWatch(fs_hz), RecordNetwork()
+        self._stream = LogitStream(fs_hz, self._network, primed_gain(signal_mv, fs_hz) if len(signal_mv) else None)
+        self._levels, self._finds, self._candidates = GrowingRuns(), finds, _Candidates(fs_hz)
+
+    def steps(self, signal_mv: np.ndarray) -> Iterator[None]:
+        """Reads what is left of the lead `signal_mv` (n,), a piece at a step."""
+        for piece_mv in pieces(signal_mv, round(PIECE_S * self._fs_hz), self._taken):
+            filled_mv, missing = self._watch(piece_mv)
+            self._take(self._stream.push(filled_mv), filled_mv, missing)
+            self._taken += len(piece_mv)
+            yield
+
+    def result(self) -> Reading:
+        """What the lead shows."""
+        states = self.states()
+        return _reading(self._candidates.beats(), states, self._watch)
+
+    def states(self) -> Runs:
+        """For every sample its state."""
+        if not self._taken:
+            return Runs.of([])
+        owed = np.concatenate((self._stream.finish(), self._network.finish()))
+        self._take(owed, np.zeros(0), np.zeros(0, bool))
+        settled = Runs.of(_settled(self._levels.runs()))
+        return Runs.of(_by_sample(settled, self._taken, self._fs_hz, self._watch))
+
+    def _take(self, logits: np.ndarray, filled_mv: np.ndarray, missing: np.ndarray):
+        if self._finds:
+            self._candidates.add(logits[:, 0], filled_mv, missing)
+        self._levels.add(_levels(logits[:, 1]))
+
+
+def read_whole(signal_mv: np.ndarray, fs_hz: float, work: Work = NOTHING_KEPT) -> Reading:
     """The lead `signal_mv` (n,) by a network that looks both ways. DeepECGError as `read_causal`."""
-    candidates = _Candidates(fs_hz)
-    states, watch = _read_states(signal_mv, fs_hz, candidates.add)
-    return _reading(candidates.beats(), states, watch)
+    return work.result_of(lambda: WholeReading(signal_mv, fs_hz), signal_mv)
 
 
 def read_states(signal_mv: np.ndarray, fs_hz: float) -> Runs:
     """For every sample of a lead its state, as `read_whole` has it. DeepECGError as `read_causal`."""
-    return _read_states(signal_mv, fs_hz, lambda *_: None)[0]
-
-
-def _read_states(
-    signal_mv: np.ndarray, fs_hz: float, heard: Callable[[np.ndarray, np.ndarray, np.ndarray], None]
-) -> tuple[Runs, SignalWatch]:
-    """`read_states` and the watch over the lead.
-
-    `heard` is called with the next logits (steps,) of beats and the samples (n,) and which are missing that came before
-    they were known.
-    """
-    network, watch = RecordNetwork(), SignalWatch(fs_hz)
-    if len(signal_mv) == 0:
-        return Runs.of([]), watch
-    stream = LogitStream(fs_hz, network, primed_gain(signal_mv, fs_hz))
-
-    def levels() -> Iterator[np.ndarray]:
-        for piece_mv in pieces(signal_mv, round(PIECE_S * fs_hz)):
-            filled_mv, missing = watch(piece_mv)
-            yield told(stream.push(filled_mv), filled_mv, missing)
-        yield told(np.concatenate((stream.finish(), network.finish())), np.zeros(0), np.zeros(0, bool))
-
-    def told(logits: np.ndarray, filled_mv: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        heard(logits[:, 0], filled_mv, missing)
-        return _levels(logits[:, 1])
-
-    return Runs.of(_by_sample(Runs.of(_settled(Runs.of(levels()))), len(signal_mv), fs_hz, watch)), watch
+    reading = WholeReading(signal_mv, fs_hz, finds=False)
+    for _ in reading.steps(signal_mv):
+        pass
+    return reading.states()
 
 
 class _Candidates:

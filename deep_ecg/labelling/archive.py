@@ -7,7 +7,6 @@ is missing or tells of something else. At its end a run writes manifest.jsonl, o
 """
 
 import errno
-import hashlib
 import json
 import os
 import sys
@@ -23,6 +22,7 @@ from tqdm import tqdm
 
 from config import Config
 from deep_ecg.labelling.choice import NO_SETTINGS
+from deep_ecg.labelling.keeping import inputs_of, kept_work
 from deep_ecg.labelling.predict import label_opened
 from deep_ecg.labelling.reference import reference_beside
 from deep_ecg.labelling.results import (
@@ -52,8 +52,9 @@ from deep_ecg.report.index import index_page, row_of
 from deep_ecg.report.report import Report
 from deep_ecg.system.console import describe_fault
 from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
-from deep_ecg.system.files import atomic_file, check_there, check_writable, locked, write_text
+from deep_ecg.system.files import atomic_file, check_there, check_writable, locked, sha256_of, write_text
 from deep_ecg.system.json_files import write_json
+from deep_ecg.system.work import Work
 from deep_ecg.system.workers import WorkerDied, run_jobs
 
 VERSION = 9  # raised when the same record, network and settings give other labels or other files
@@ -294,7 +295,7 @@ def label_archive(
     runtime = runtime_of(checkpoint, runtime)
     checkpoint = network_path(config, checkpoint, runtime)
     classifier = load_classifier(config, checkpoint, runtime)
-    network = (classifier.description, checkpoint, _sha256(checkpoint), runtime)
+    network = (classifier.description, checkpoint, sha256_of(checkpoint), runtime)
     check_events_apart(one.results for one in found)
     job = Job(root, out, config, *network, peaks, lead, min_confidence, report, keep_identity, text)
     check_writable(out)
@@ -432,31 +433,18 @@ def _classifier(job: Job) -> Classifier:
 
         torch.set_num_threads(1)
     classifier = load_classifier(job.config, job.checkpoint, job.runtime)
-    if _sha256(job.checkpoint) != job.sha256:
+    if sha256_of(job.checkpoint) != job.sha256:
         raise DeepECGError(f"{job.checkpoint} was changed while it was in use: start again")
     return classifier
 
 
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _identity(job: Job, record: AnyRecord) -> dict | None:
-    """From what and with what the labels of a record are made; None where one of its files cannot be used.
-
-    A file is known by its size and its time of change.
-    """
-    inputs, annotations, beside = {}, [job.peaks] if job.peaks else [], job.config.annotation_extension
+    """From what and with what the labels of a record are made; None where one of its files cannot be used."""
+    annotations, beside = [job.peaks] if job.peaks else [], job.config.annotation_extension
     if job.report and beside not in annotations and os.path.isfile(f"{record.base}.{beside}"):
         annotations.append(beside)  # the report shows it
-    try:
-        for file in record.files(*annotations):
-            path = record.path.parent / file
-            guard.check_file(path, beside=record.main_file)
-            stat = path.stat()
-            inputs[file] = [stat.st_size, stat.st_mtime_ns]
-    except (OSError, ValueError):  # label_opened says what is wrong
+    inputs = inputs_of(record, annotations)
+    if inputs is None:
         return None
     synthetic = job.description.synthetic or record.synthetic
     return {"made_with": job.made_with(), "inputs": inputs, "synthetic": synthetic}
@@ -483,9 +471,15 @@ def _stored(target: Path, identity: dict, kind: str) -> dict | None:
 
 def _label(job: Job, name: str, record: AnyRecord, identity: dict | None) -> dict:
     """Labels a record and writes its results, NAME.json last; what that says."""
+    annotations = [job.peaks] if job.peaks else []
+    with kept_work(record, job.out / name, job.checkpoint, (job.made_with(), job.config), annotations) as work:
+        return _label_by(work, job, name, record, identity)
+
+
+def _label_by(work: Work, job: Job, name: str, record: AnyRecord, identity: dict | None) -> dict:
     target = job.out / name
     with redirect_stdout(StringIO()):  # which lead was taken is in the summary
-        labelled = label_opened(record, _classifier(job), job.config, job.peaks, job.lead)
+        labelled = label_opened(record, _classifier(job), job.config, job.peaks, job.lead, work)
         reference = reference_beside(record, labelled.record, job.config) if job.report else None
     identified = record.identity if job.keep_identity else {}
     labelled = replace(labelled, min_confidence=job.min_confidence, identity=identified)

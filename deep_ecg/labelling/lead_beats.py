@@ -5,23 +5,26 @@ of what the network makes of both. Where the first lead cannot be read and anoth
 long. Of that so much is read and labelled, by itself, that it is known when it is needed.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import repeat
 
 import numpy as np
 
 from config import CLASSES
+from deep_ecg.beats.arrays import NetworkInputs
 from deep_ecg.beats.beat_network import APART_S
-from deep_ecg.beats.inputs import input_blocks
+from deep_ecg.beats.inputs import InputBlocks
 from deep_ecg.beats.signal_quality import LOST, NOISY, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs, SignalWatch, widened
 from deep_ecg.beats.whole_record import Reading, read_causal, read_states, read_whole
 from deep_ecg.labelling.signal_state import Stretch, lost_before, signal_at, unread_stretches
-from deep_ecg.networks.classifier import NOWHERE, UNREAD, Classifier, OtherLead
+from deep_ecg.networks.classifier import NOWHERE, UNREAD, Answers, Classifier
 from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.wfdb_files import Annotation, Record
 from deep_ecg.system.progress import Pace
+from deep_ecg.system.work import NOTHING_KEPT, Work
 
 BEFORE_S, AFTER_S = 300.0, 10.0  # of another lead, read before and after what it is needed for
 AROUND_S = 10.0  # of a second lead, read before and after a beat to tell whether it can be read there
@@ -68,21 +71,21 @@ def detected_beats(
     classifier: Classifier,
     others: Iterable[Record] = (),
     second: Record | None = None,
-    tell: bool = False,
+    work: Work = NOTHING_KEPT,
 ) -> LeadBeats:
     """The beats that the detector finds in `record`: in causal mode those of a live stream, else looking both ways.
 
     `others` are further leads of the same rate and length, the preferred ones first; no more of them is read than
-    it takes to take over. `second` is such a lead that has a say. With `tell`, standard error says how far a long
-    record has come.
+    it takes to take over. `second` is such a lead that has a say. `work` keeps what is done of a long record, and
+    where it `tells`, standard error says how far it has come.
     """
-    firsts, records, readings = [0], [record], [_read(record, classifier, tell)]
+    firsts, records, readings = [0], [record], [_read(record, classifier, work)]
     states = readings[0].states
     taken = Runs.combined(partial(np.zeros_like, dtype=np.int64), states)  # the reading that each sample is of
     flank = 0 if classifier.inputs.causal else round(FLANK_S * record.fs_hz)
     for other in others if (states.values >= UNREADABLE).any() else ():
         for first, part in _parts(other, states.stretches(states.values >= UNREADABLE)):
-            reading = _read(part, classifier, tell)
+            reading = _read(part, classifier, work)
             found = reading.states.placed(first, len(states), LOST)
             covered = Runs.combined(lambda now, new: (now >= UNREADABLE) & (new < UNREADABLE), states, found)
             if covered.values.any():
@@ -95,8 +98,8 @@ def detected_beats(
                 readings.append(reading)
         if not (states.values >= UNREADABLE).any():
             break
-    beats = [_beats_of(record, readings[0], classifier, tell, second)]
-    beats += [_beats_of(*pair, classifier, tell) for pair in zip(records[1:], readings[1:])]
+    beats = [_beats_of(record, readings[0], classifier, work, second)]
+    beats += [_beats_of(*pair, classifier, work) for pair in zip(records[1:], readings[1:])]
     if len(beats) == 1:
         return beats[0]
     return _merged(firsts, records, beats, taken, unread_stretches(record, states))
@@ -130,13 +133,15 @@ def told(record: Record, work: str) -> Record:
     return replace(record, signal_mv=LongSignal(len(record.signal_mv), read).as_array())
 
 
-def _read(record: Record, classifier: Classifier, tell: bool) -> Reading:
-    read = read_causal if classifier.inputs.causal else read_whole
-    return read((told(record, "R-peaks") if tell else record).signal_mv, record.fs_hz)
+def _read(record: Record, classifier: Classifier, work: Work) -> Reading:
+    followed = told(record, "R-peaks") if work.tells else record
+    if classifier.inputs.causal:
+        return read_causal(followed.signal_mv, record.fs_hz, work=work)
+    return read_whole(followed.signal_mv, record.fs_hz, work)
 
 
 def _beats_of(
-    record: Record, reading: Reading, classifier: Classifier, tell: bool, second: Record | None = None
+    record: Record, reading: Reading, classifier: Classifier, work: Work, second: Record | None = None
 ) -> LeadBeats:
     """The beats of one lead, in which a `second` one may have a say; what cannot be read is shown to no network."""
     readable, count = reading.readable, len(reading.samples)
@@ -147,7 +152,7 @@ def _beats_of(
         annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
         other = None if second is None else SecondLead(second, partial(_heard, second, samples))
         noisy = NOWHERE if classifier.inputs.causal else reading.states[samples] == NOISY
-        found = probabilities(record, annotation, classifier, reading.watch, other, noisy, tell)
+        found = probabilities(record, annotation, classifier, reading.watch, other, noisy, work)
         proba[readable], groups[readable], p_waves[readable] = found
     signal = signal_at(reading.watch, reading.samples, record.fs_hz, reading.states)
     after_gap = reading.after_gap | lost_before(reading.watch, reading.samples)
@@ -175,15 +180,43 @@ def probabilities(
     watch: SignalWatch,
     second: SecondLead | None = None,
     noisy: np.ndarray = NOWHERE,
-    tell: bool = False,
+    work: Work = NOTHING_KEPT,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """`Classifier.probabilities` of the beats of `record`, of which `watch` has seen all, at those of `annotation`."""
-    followed = told(record, "labels") if tell else record
-    blocks = input_blocks(followed, annotation, classifier.inputs, watch)
-    if second is None:
-        return classifier.probabilities(blocks, noisy=noisy)
-    other = OtherLead(input_blocks(second.record, annotation, classifier.inputs, watch), second.hears)
-    return classifier.probabilities(blocks, other, noisy)
+    """`Answers.all` to the beats of `record`, of which `watch` has seen all, at those of `annotation`.
+
+    `second` is a lead that has a say, `noisy` (beats,) as in `Classifier.answer`.
+    """
+    followed = told(record, "labels") if work.tells else record
+    records = [record] if second is None else [record, second.record]
+
+    def begun() -> Labelling:
+        blocks = [InputBlocks(one, annotation, classifier.inputs, watch) for one in records]
+        return Labelling(classifier.answers(), *blocks)
+
+    return work.result_of(begun, classifier, followed, second, noisy)
+
+
+class Labelling:
+    """Beats as the network judges them by the `first` lead and a `second` one, if there is one: a stage of `Work`."""
+
+    def __init__(self, answers: Answers, first: InputBlocks, second: InputBlocks | None = None):
+        self._answers, self._first, self._second = answers, first, second
+
+    def steps(
+        self, classifier: Classifier, record: Record, second: SecondLead | None, noisy: np.ndarray
+    ) -> Iterator[None]:
+        """Judges the beats that are left, a block at a step."""
+        other: Iterable[NetworkInputs | None] = repeat(None)
+        hears = None
+        if self._second is not None and second is not None:
+            other, hears = self._second.blocks(second.record), second.hears
+        for inputs, shown in zip(self._first.blocks(record), other):
+            classifier.answer(self._answers, inputs, shown, hears, noisy)
+            yield
+
+    def result(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `Answers.all`."""
+        return self._answers.all()
 
 
 def _merged(

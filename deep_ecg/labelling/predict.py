@@ -15,6 +15,7 @@ import numpy as np
 from config import CLASSES, Config
 from deep_ecg.beats.beat_network import check_rate
 from deep_ecg.labelling.choice import NO_SETTINGS, other_leads, read_lead, record_path
+from deep_ecg.labelling.keeping import kept_work
 from deep_ecg.labelling.labelled import UNREADABLE, Labelled
 from deep_ecg.labelling.lead_beats import LeadBeats, SecondLead, detected_beats, probabilities
 from deep_ecg.labelling.picture import draw_strip
@@ -47,6 +48,7 @@ from deep_ecg.report.report import Report
 from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
 from deep_ecg.system.files import check_there, check_writable
 from deep_ecg.system.json_files import write_json
+from deep_ecg.system.work import NOTHING_KEPT, Work
 
 NO_BEATS_MEND = "choose another lead with --lead, name the unit of a text with --units, or give R-peaks with --peaks"
 PACED_SYMBOL = "/"  # of an annotated paced beat
@@ -90,13 +92,16 @@ def predict_records(
     check_writable(out)
     if classifier.synthetic:
         print(SYNTHETIC_NETWORK)
-    network = network_path(config, checkpoint, runtime).name
+    network = network_path(config, checkpoint, runtime)
     job = partial(_predict_to_files, classifier=classifier, network=network, config=config, out=out, peaks=peaks)
     job = partial(job, lead=lead, min_confidence=min_confidence, report=report, keep_identity=keep_identity)
+    made_with, annotations = (config, runtime, peaks, lead, text), [peaks] if peaks else []
     summaries: dict[Path, dict] = {}
     for path in paths:
         try:
-            summaries[path] = job(open_any(path, text, told=True))
+            file = open_any(path, text, told=True)
+            with kept_work(file, out / file.base.name, network, made_with, annotations, tells=True) as work:
+                summaries[path] = job(file, work)
         except NoOutput:
             raise
         except DeepECGError as error:
@@ -135,17 +140,17 @@ def label_opened(
     config: Config,
     peaks: str | None = None,
     lead: str | None = None,
-    tell: bool = False,
+    work: Work = NOTHING_KEPT,
 ) -> Labelled:
-    """`label_record` of a record whose header has been read; `tell` as in `detected_beats`."""
+    """`label_record` of a record whose header has been read; `work` as in `detected_beats`."""
     record, synthetic = read_lead(file, classifier, lead)
     annotation = None if peaks is None else _read_peaks(file, record, peaks, config)
     is_averaged = config.second_lead and lead is None and not classifier.inputs.causal
     second = next(other_leads(file, record, SECOND_LEADS), None) if is_averaged else None
     if annotation is None:
-        found = _detected(file, record, classifier, second, tell)
+        found = _detected(file, record, classifier, second, work)
     else:
-        found = _given(record, annotation, classifier, second, tell)
+        found = _given(record, annotation, classifier, second, work)
     labelled = _labelled(record, found, classifier)
     symbols = () if annotation is None else annotation.symbols
     return replace(
@@ -207,7 +212,7 @@ def _check_names(paths: Sequence[Path]):
     check_events_apart(seen)
 
 
-def _detected(file: AnyRecord, record: Record, classifier: Classifier, second: Record | None, tell: bool) -> LeadBeats:
+def _detected(file: AnyRecord, record: Record, classifier: Classifier, second: Record | None, work: Work) -> LeadBeats:
     if len(record.signal_mv) < record.fs_hz:
         raise DeepECGError(f"record {file.path} lasts less than a second: a longer one is needed")
     try:
@@ -215,11 +220,15 @@ def _detected(file: AnyRecord, record: Record, classifier: Classifier, second: R
     except DeepECGError as error:
         raise DeepECGError(f"record {file.path}: {error}: resample it, or give the R-peaks with --peaks") from None
     others = other_leads(file, record, classifier.description.leads)
-    return detected_beats(record, classifier, others, second, tell)
+    return detected_beats(record, classifier, others, second, work)
 
 
 def _given(
-    record: Record, annotation: Annotation, classifier: Classifier, second: Record | None = None, tell: bool = False
+    record: Record,
+    annotation: Annotation,
+    classifier: Classifier,
+    second: Record | None = None,
+    work: Work = NOTHING_KEPT,
 ) -> LeadBeats:
     """The beats at R-peaks that were given: whoever gave them could read the signal."""
     samples, watch, other = annotation.samples, watched(record), None
@@ -228,7 +237,7 @@ def _given(
         other = SecondLead(second, is_there.__getitem__)
     proba, groups, p_waves = np.zeros((0, len(CLASSES))), samples, np.zeros(0, np.float32)
     if len(samples):
-        proba, groups, p_waves = probabilities(record, annotation, classifier, watch, other, tell=tell)
+        proba, groups, p_waves = probabilities(record, annotation, classifier, watch, other, work=work)
     signal, after_gap = signal_at(watch, samples, record.fs_hz), annotation.after_gap | lost_before(watch, samples)
     name = None if second is None else second.lead
     return LeadBeats(samples, proba, groups, p_waves, after_gap, signal, watch, second=name)
@@ -254,8 +263,9 @@ def _reference(annotation: Annotation, extension: str | None, config: Config) ->
 
 def _predict_to_files(
     file: AnyRecord,
+    work: Work,
     classifier: Classifier,
-    network: str,
+    network: Path,
     config: Config,
     out: Path,
     peaks: str | None,
@@ -265,12 +275,12 @@ def _predict_to_files(
     keep_identity: bool,
 ) -> dict:
     name, identity = file.base.name, file.identity if keep_identity else {}
-    labelled = label_opened(file, classifier, config, peaks, lead, tell=True)
+    labelled = label_opened(file, classifier, config, peaks, lead, work)
     labelled = replace(labelled, min_confidence=min_confidence, identity=identity)
     reference = reference_beside(file, labelled.record, config) if report else None
     files, companion = result_files(name, out, labelled.synthetic), out / f"{name}.json"
     check_apart([*files, companion], file)
-    made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network), peaks))
+    made = Report.of(recording_of(labelled, reference, in_words_of(classifier, network.name), peaks))
     check_there(out)
     companion.unlink(missing_ok=True)  # it told of other results
     written = write_results(files, labelled, made if report else None)

@@ -1,8 +1,7 @@
 """A trained network with all that it takes to use it."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,17 +42,6 @@ def predict_proba(model: "nn.Module | OnnxNetwork", windows: np.ndarray, feature
 
 
 @dataclass(frozen=True)
-class OtherLead:
-    """Beats as another lead shows them, in `blocks`.
-
-    `hears` tells of the numbers of some beats (n,), which rise, whether they are heard there, (n,) bool.
-    """
-
-    blocks: Iterable[NetworkInputs]
-    hears: Callable[[np.ndarray], np.ndarray]
-
-
-@dataclass(frozen=True)
 class Classifier:
     """A trained network, the description by which it is used, and the records it was `trained_on`, if that is known."""
 
@@ -71,38 +59,59 @@ class Classifier:
         """Whether it learned from SYNTHETIC data."""
         return self.description.synthetic
 
-    def probabilities(
-        self, blocks: Iterable[NetworkInputs], other: OtherLead | None = None, noisy: np.ndarray = NOWHERE
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Calibrated class probabilities (beats, classes) of the beats of one patient, the first of which is new.
+    def answers(self) -> "Answers":
+        """Those to the beats of a new patient, as yet none."""
+        return Answers(Decision(self.description.decision))
 
-        They come in `blocks`, of which one is looked at at a time. Groups and P waves (beats,) of these, too. Where an
-        `other` lead shows the same beats, the network's answer to one that is heard there and not surely N is the mean
-        of those to both. A beat that is `noisy` (beats,), if any is, and not heard there is less likely V.
+    def answer(
+        self,
+        answers: "Answers",
+        inputs: NetworkInputs,
+        shown: NetworkInputs | None = None,
+        hears: Callable[[np.ndarray], np.ndarray] | None = None,
+        noisy: np.ndarray = NOWHERE,
+    ):
+        """Adds to the `answers` those to the next beats, `inputs`.
+
+        Where another lead has `shown` the same beats, the network's answer to one that is heard there and not surely N
+        is the mean of those to both: `hears` tells of the numbers of some beats (n,), which rise, whether they are,
+        (n,) bool. A beat that is `noisy` (all beats,), if any is, and not heard there is less likely V.
         """
-        decision = Decision(self.description.decision)
-        proba, groups, p_waves = [np.zeros((0, len(CLASSES)))], [NOWHERE], [np.zeros(0, np.float32)]
-        done = 0
-        for inputs, shown in zip(blocks, repeat(None) if other is None else other.blocks):
-            of_network = predict_proba(self.model, inputs.windows, inputs.features)
-            in_noise = np.zeros(len(of_network), bool)
-            in_noise[np.flatnonzero(noisy[done : done + len(of_network)])] = True
-            if other is not None and shown is not None:
-                asked = np.flatnonzero(in_noise | (of_network[:, NORMAL] < SURELY_N))
-                heard = asked[other.hears(done + asked)]
-                in_noise[heard] = False
-                self._ask(shown, of_network, heard[of_network[heard, NORMAL] < SURELY_N])
-            of_network[in_noise, VENTRICULAR] *= V_IN_NOISE
-            done += len(of_network)
-            proba.append(decision(of_network, inputs.groups, inputs.rr_s))
-            groups.append(inputs.groups)
-            p_waves.append(inputs.p_waves)
-        return np.concatenate(proba), np.concatenate(groups), np.concatenate(p_waves)
+        of_network = predict_proba(self.model, inputs.windows, inputs.features)
+        in_noise = np.zeros(len(of_network), bool)
+        in_noise[np.flatnonzero(noisy[answers.count : answers.count + len(of_network)])] = True
+        if hears is not None and shown is not None:
+            asked = np.flatnonzero(in_noise | (of_network[:, NORMAL] < SURELY_N))
+            heard = asked[hears(answers.count + asked)]
+            in_noise[heard] = False
+            self._ask(shown, of_network, heard[of_network[heard, NORMAL] < SURELY_N])
+        of_network[in_noise, VENTRICULAR] *= V_IN_NOISE
+        answers.add(of_network, inputs)
 
     def _ask(self, shown: NetworkInputs, proba: np.ndarray, both: np.ndarray):
         """Takes into `proba` (beats, classes) what is `shown` of the beats of numbers `both` (n,)."""
         if len(both):
             proba[both] = (proba[both] + predict_proba(self.model, shown.windows[both], shown.features[both])) / 2
+
+
+class Answers:
+    """What a network answers to the beats of one patient, in order, and the decision on them."""
+
+    def __init__(self, decision: Decision):
+        self._decision, self.count = decision, 0
+        self._proba, self._groups = [np.zeros((0, len(CLASSES)))], [NOWHERE]
+        self._p_waves = [np.zeros(0, np.float32)]
+
+    def add(self, proba: np.ndarray, inputs: NetworkInputs):
+        """The network's probabilities (n, classes) of the next n beats, of which these are the `inputs`."""
+        self.count += len(proba)
+        self._proba.append(self._decision(proba, inputs.groups, inputs.rr_s))
+        self._groups.append(inputs.groups)
+        self._p_waves.append(inputs.p_waves)
+
+    def all(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Calibrated probabilities (beats, classes), and groups and P waves (beats,) of the inputs."""
+        return np.concatenate(self._proba), np.concatenate(self._groups), np.concatenate(self._p_waves)
 
 
 def is_sure(proba: np.ndarray, min_confidence: float) -> np.ndarray:

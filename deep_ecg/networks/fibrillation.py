@@ -79,11 +79,18 @@ class FibrillationWatch:
         self._weights, self._output, self._bias = _in_one_product(network), network.output, float(network.output_bias)
         self._given = np.zeros(self._weights.shape[1])  # inputs, 1, memory
         self._given[INPUTS] = 1
-        self._memory, self._sums = self._given[INPUTS + 1 :], np.empty(4 * hidden)
-        self._gates = self._sums[: 2 * hidden]
-        self._reset, self._update, self._own, self._new = np.split(self._sums, 4)
+        self._sums = np.empty(4 * hidden)
+        self._name_parts()
         self._rr_s, self._was_v = math.nan, False  # the latest known interval; whether the latest beat is V
         self.proba = self._told()
+
+    def _name_parts(self):
+        self._memory, self._gates = self._given[INPUTS + 1 :], self._sums[: len(self._sums) // 2]
+        self._reset, self._update, self._own, self._new = np.split(self._sums, 4)
+
+    def __setstate__(self, state: dict):
+        self.__dict__ |= state
+        self._name_parts()  # a copy or pickle has them apart
 
     def steps(self, rr_s: np.ndarray, is_v: np.ndarray) -> np.ndarray:
         """The probability (beats,) that each of the next beats fibrillates: see `step`."""

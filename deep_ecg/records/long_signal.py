@@ -36,10 +36,10 @@ class LongSignal:
         return np.asarray(self[:], dtype)
 
 
-def pieces(signal_mv: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """The signal (n,) in pieces of `size` samples, of which the last one may be shorter."""
+def pieces(signal_mv: np.ndarray, size: int, first: int = 0) -> Iterator[np.ndarray]:
+    """The signal (n,) from sample `first` on in pieces of `size` samples, of which the last one may be shorter."""
     block = max(READ_SAMPLES // size, 1) * size
-    for start in range(0, len(signal_mv), block):
+    for start in range(first, len(signal_mv), block):
         block_mv = signal_mv[start : start + block]
         yield from (block_mv[at : at + size] for at in range(0, len(block_mv), size))
 

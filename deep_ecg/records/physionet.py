@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from config import DATA_DIR_VARIABLE
 from deep_ecg.system.errors import DeepECGError
-from deep_ecg.system.files import locked
+from deep_ecg.system.files import locked, sha256_of
 
 HASH_LIST = "SHA256SUMS.txt"
 RECORD_LIST = "RECORDS"
@@ -292,8 +292,7 @@ def _has_hash(sha256: str, path: Path) -> bool:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise DeepECGError(f"cannot read {path} ({error.strerror}): make it readable or get it again") from error
 

@@ -6,6 +6,7 @@ folder removes it.
 """
 
 import errno
+import hashlib
 import os
 import re
 import secrets
@@ -221,6 +222,12 @@ def check_writable(folder: Path, room_bytes: int = 0):
             file.write(bytes(room_bytes))
     except OSError as error:
         raise _not_written(folder, error) from None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, as `sha256sum` writes it. OSError where it cannot be read."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str):

@@ -37,13 +37,15 @@ class Pace:
     def __init__(self, title: str, total: float, units: str):
         self._title, self._total, self._units = title, total, units
         self._started_s = self._told_s = time.monotonic()
+        self._first: float | None = None  # what was done before
 
     def __call__(self, done: float):
-        """Takes in that so much is `done`."""
+        """Takes in that so much is `done`; the first call, how much was before."""
         now_s = time.monotonic()
-        if done == 0 or now_s - self._told_s < EVERY_S:
+        self._first = done if self._first is None else self._first
+        if done <= self._first or now_s - self._told_s < EVERY_S:
             return
-        self._told_s, left_s = now_s, (now_s - self._started_s) * (self._total / done - 1)
+        self._told_s, left_s = now_s, (now_s - self._started_s) * (self._total - done) / (done - self._first)
         amount = f"{done:,.1f} of {self._total:,.1f} {self._units}"
         print(f"      {self._title}: {amount}, {clock(left_s)} left", file=sys.stderr, flush=True)
 

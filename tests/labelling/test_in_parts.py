@@ -1,6 +1,7 @@
 """A long record is read in parts: its results are those of the record read at once, to the byte."""
 
 import re
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from deep_ecg.records import any_record, long_signal, wfdb_files
 from deep_ecg.records.any_record import Record
 from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.report.beat_series import RhythmEpisode
-from deep_ecg.system import progress
+from deep_ecg.system import progress, work
+from deep_ecg.system.errors import DeepECGError
 from tests.support.records import beat_times_s, motion_mv, spikes_mv
 
 FS_HZ, LENGTH_S = 250, 150
@@ -49,8 +51,8 @@ def test_results_are_those_of_the_record_read_at_once(record, tmp_path, monkeypa
     [summary] = predict.predict_records([record], config, tmp_path / "parts")
     assert summary["taken_over"] and summary["silent"] and summary["unread"]
     lines = capsys.readouterr().err.splitlines()
-    for work in ("lead MLII: R-peaks", "lead V1: R-peaks", "lead MLII: labels", "lead V1: labels"):
-        assert any(re.fullmatch(f" +r, {work}: 0.0 of 0.0 h, 0:00:.. left", line) for line in lines), work
+    for title in ("lead MLII: R-peaks", "lead V1: R-peaks", "lead MLII: labels", "lead V1: labels"):
+        assert any(re.fullmatch(f" +r, {title}: 0.0 of 0.0 h, 0:00:.. left", line) for line in lines), title
     names = [file.name for file in sorted((tmp_path / "whole").iterdir())]
     assert len(names) == 6 and names == [file.name for file in sorted((tmp_path / "parts").iterdir())]
     for name in names:
@@ -70,3 +72,73 @@ def test_annotations_of_blocks_of_beats_are_one_file(tmp_path, monkeypatch, beat
     assert found.sample.tolist() == [1000, 1000, 2000, 3000, 3000, 4000, 5000, 5000, 6000, 7000]
     assert [note.strip("\0") for note in found.aux_note if note] == ["(N", "(AFIB", "(N"]
     assert (tmp_path / "r.pred").read_bytes().count(b"SYNTHETIC") == 1
+
+
+@pytest.mark.parametrize("mode", ["diagnostic", "causal"])
+@pytest.mark.parametrize("peaks", [None, "qrs"])
+def test_a_run_that_is_broken_off_again_and_again_ends_with_the_results_of_one(
+    record, tmp_path, monkeypatch, capsys, mode, peaks
+):
+    """Each run is stopped after some steps and the next one does what is left: none is done twice."""
+    beats = (1 + np.round(FS_HZ * beat_times_s(LENGTH_S))).astype(int)
+    wfdb.wrann("r", "qrs", beats, ["N"] * len(beats), write_dir=str(tmp_path))
+    config = Config(mode=mode, preset="edge")
+    for module, name, value in ((work, "EVERY_S", 0.0), (work, "PAUSE", 0), (inputs, "PIECE_SAMPLES", 7_001)):
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(inputs, "BLOCK_BEATS", 8)
+    kept, steps = work.KeptWork._keep, []
+
+    def counted(self, stage):
+        kept(self, stage)
+        steps.append(type(stage).__name__)
+        if len(steps) % every == 0:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(work.KeptWork, "_keep", counted)
+    every = 10**6
+    predict.predict_records([record], config, tmp_path / "once", peaks)
+    expected, every, runs = steps.copy(), 7, 0
+    steps.clear()
+    while not (tmp_path / "often" / "r.json").exists():
+        with suppress(KeyboardInterrupt):
+            predict.predict_records([record], config, tmp_path / "often", peaks)
+        runs += 1
+    assert steps == expected and runs == len(expected) // 7 + 1 >= 4
+    assert capsys.readouterr().err.count("going on with what an earlier run has kept") == runs - 1
+    names = [file.name for file in sorted((tmp_path / "once").iterdir())]
+    assert names == [file.name for file in sorted((tmp_path / "often").iterdir())]
+    for name in names:
+        assert (tmp_path / "often" / name).read_bytes() == (tmp_path / "once" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("change", ["lead", "record", "peaks"])
+def test_what_was_kept_of_another_record_or_setting_is_not_taken_up(record, tmp_path, monkeypatch, capsys, change):
+    monkeypatch.setattr(work, "EVERY_S", 0.0)
+    kept = work.KeptWork._keep
+
+    def stopped(self, stage):
+        kept(self, stage)
+        raise KeyboardInterrupt
+
+    config, out, options = Config(mode="causal", preset="edge"), tmp_path / "out", {}
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(work.KeptWork, "_keep", stopped)
+        predict.predict_records([record], config, out)
+    assert [file.name for file in out.iterdir()] == ["r.unfinished"]
+    if change == "lead":
+        options["lead"] = "V1"
+    elif change == "peaks":
+        wfdb.wrann("r", "qrs", np.arange(1, 100) * FS_HZ, ["N"] * 99, write_dir=str(tmp_path))
+        options["peaks"] = "qrs"
+    else:
+        data = tmp_path / "r.dat"
+        data.write_bytes(bytes(len(data.read_bytes())))
+        with pytest.raises(DeepECGError):
+            predict.predict_records([record], config, out)
+        assert not list(out.iterdir())
+        return
+    predict.predict_records([record], config, out, **options)
+    predict.predict_records([record], config, tmp_path / "fresh", **options)
+    assert "going on" not in capsys.readouterr().err
+    assert (out / "r.csv").read_bytes() == (tmp_path / "fresh" / "r.csv").read_bytes()
+    assert not (out / "r.unfinished").exists()

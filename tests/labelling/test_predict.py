@@ -700,7 +700,7 @@ def test_one_beat_is_labelled(tmp_path, checkpoint, monkeypatch):
     record = write_record(tmp_path, "one", spikes_mv(np.array([2.0]), 4, 250)[:, None], 250)
     no, states = np.zeros(1, bool), Runs.of([np.zeros(1000, np.int8)])
     reading = Reading(np.array([500]), ~no, no, states, SignalWatch(250))
-    monkeypatch.setattr(lead_beats, "read_whole", lambda signal_mv, fs_hz: reading)
+    monkeypatch.setattr(lead_beats, "read_whole", lambda *_: reading)
     [summary] = predict.predict_records([record], Config(), tmp_path / "out", checkpoint=checkpoint)
     assert summary["beats"] == 1 == sum(summary["counts"].values())
     assert written_beats(tmp_path / "out" / "one").sample.tolist() == [500]

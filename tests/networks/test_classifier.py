@@ -42,7 +42,7 @@ def probabilities(monkeypatch, first, second, heard) -> tuple[np.ndarray, list[i
     monkeypatch.setattr(classifier, "predict_proba", predict_proba)
     monkeypatch.setattr(classifier, "Decision", Decision)
     one = classifier_of(network(), Config(mode="diagnostic", preset="edge"))
-    one.probabilities([answers_of(first)], classifier.OtherLead([answers_of(second)], np.array(heard).__getitem__))
+    one.answer(one.answers(), answers_of(first), answers_of(second), np.array(heard).__getitem__)
     return handed[0][:, [N, S]], asked
 
 
