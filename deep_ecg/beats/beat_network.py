@@ -427,11 +427,14 @@ def primed_gain(signal_mv: np.ndarray, fs_hz: float, seconds: float = 10.0) -> R
 
 
 def one_row(chunk_mv: np.ndarray) -> np.ndarray:
-    """`chunk_mv` as a row of numbers, (n,) float64. Raises DeepECGError where it is none."""
+    """`chunk_mv` as a row of numbers, (n,) float64, NaN where it is masked. Raises DeepECGError where it is none."""
     try:
-        row = np.asarray(chunk_mv, float)
+        row = np.asarray(chunk_mv)
+        if row.dtype.kind not in "biufO":
+            raise ValueError
+        row = row.astype(float, copy=False)
     except (TypeError, ValueError):
         raise DeepECGError("a chunk of the signal holds more than numbers: push millivolts") from None
     if row.ndim != 1:
         raise DeepECGError(f"a chunk of the signal has shape {row.shape}: push one row of samples, (n,)")
-    return row
+    return np.where(np.ma.getmaskarray(chunk_mv), np.nan, row) if isinstance(chunk_mv, np.ma.MaskedArray) else row

@@ -112,9 +112,10 @@ def _given(peaks: Sequence[int] | np.ndarray, length: int) -> Annotation:
     samples = np.asarray(peaks)
     if samples.ndim != 1 or (len(samples) and not np.issubdtype(samples.dtype, np.integer)):
         raise DeepECGError("the R-peaks are no row of sample numbers: give integers, from 0 on")
+    samples = samples.astype(np.int64)
     if (np.diff(samples) <= 0).any() or (len(samples) and not 0 <= samples[0] <= samples[-1] < length):
         raise DeepECGError(f"the R-peaks do not rise within the {length:,} samples of the signal: mend them")
-    return Annotation(samples.astype(np.int64), np.full(len(samples), ""), np.zeros(len(samples), bool))
+    return Annotation(samples, np.full(len(samples), ""), np.zeros(len(samples), bool))
 
 
 @lru_cache(maxsize=8)

@@ -89,6 +89,8 @@ def test_what_is_no_ecg_is_told_in_words(name):
         (([], 250), "no samples"),
         ((np.zeros((2, 2)), 250), "one row"),
         ((["a"], 250), "numbers"),
+        ((["0.1"] * 500, 250), "numbers"),
+        ((np.ones(500, complex), 250), "numbers"),
         (([1e12], 250), "millivolts"),
         (([0.0], 0), "rate"),
         (([0.0], float("nan")), "rate"),
@@ -101,7 +103,17 @@ def test_what_is_no_signal_is_refused_in_one_line(arguments, named):
     refused(lambda: deep_ecg.label(*arguments, **EDGE), named)
 
 
-@pytest.mark.parametrize("peaks", [[5, 5], [9, 3], [-1, 3], [3, 10**6], [0.5], [[1]]])
+def test_masked_samples_are_lost_ones():
+    signal_mv = two_shapes()
+    lost = slice(1000, 1500)
+    masked = np.ma.array(signal_mv, mask=False)
+    masked[lost] = np.ma.masked
+    signal_mv[lost] = np.nan
+    found, expected = (deep_ecg.label(signal, 250, **EDGE) for signal in (masked, signal_mv))
+    assert found.samples.tolist() == expected.samples.tolist() and found.summary == expected.summary
+
+
+@pytest.mark.parametrize("peaks", [[5, 5], [9, 3], [-1, 3], [3, 10**6], [0.5], [[1]], np.array([9, 3], np.uint64)])
 def test_wrong_peaks_are_refused(peaks):
     refused(lambda: deep_ecg.label(two_shapes(), 250, peaks=peaks, **EDGE), "R-peaks")
 
