@@ -275,7 +275,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--epochs", type=int, metavar="N", help="passes over the beats (default: as the preset has)")
     top.add_argument("--replays", type=int, metavar="N", help="of each training record (0: train on the records alone)")
     top.add_argument("--device", choices=DEVICES, help="what trains (auto: a GPU where there is one)")
-    top.add_argument("--name", help="folder of the run under runs/ (default MODE-PRESET)")
+    top.add_argument("--name", type=run_name, help="folder of the run under runs/ (default MODE-PRESET)")
     top.add_argument("--fresh", action="store_true", help="do not go on from an interrupted training")
     group = top.add_subparsers(title="commands", metavar="COMMAND")
     add_evaluate(group)
@@ -284,6 +284,14 @@ def parser() -> argparse.ArgumentParser:
     commands.add_score(group)
     add_serve(group)
     return top
+
+
+def run_name(text: str) -> str:
+    """The name of a folder below runs/, as the command line gives it."""
+    path = Path(text)
+    if not text.strip() or path.is_absolute() or ".." in path.parts:
+        raise argparse.ArgumentTypeError(f"{text!r} is no folder below runs/: give a name")
+    return text
 
 
 def add_evaluate(group: argparse._SubParsersAction):
@@ -296,7 +304,7 @@ def add_evaluate(group: argparse._SubParsersAction):
     commands.add_model_options(target)
     about = "checkpoint of a training (default pretrained/MODE-PRESET.pt)"
     target.add_argument("--checkpoint", type=Path, metavar="FILE", help=about)
-    target.add_argument("--name", help="folder of the report under runs/ (default evaluate-MODE-PRESET)")
+    target.add_argument("--name", type=run_name, help="folder of the report under runs/ (default evaluate-MODE-PRESET)")
     target.set_defaults(command=evaluate_command)
 
 

@@ -178,6 +178,14 @@ def test_options_override_the_settings_for_one_run(monkeypatch):
     assert seen == {"config": Config(), "options": {}}
 
 
+@pytest.mark.parametrize("command", [[], ["evaluate"]])
+@pytest.mark.parametrize("name", ["../..", "a/../../b", "/tmp/x", "", " "])
+def test_a_name_that_leads_out_of_the_runs_is_refused(command, name, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main.main([*command, "--name", name])
+    assert stop.value.code == 2 and f"argument --name: {name!r} is no folder below runs/" in capsys.readouterr().err
+
+
 def test_predict_passes_its_options_on(monkeypatch):
     seen = []
     monkeypatch.setattr(commands, "predict_records", lambda *args, **options: seen.append((args, options)))

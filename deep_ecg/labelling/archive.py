@@ -50,16 +50,17 @@ from deep_ecg.records.formats import TAKEN, TextSettings, is_alone, is_ecg_file,
 from deep_ecg.records.headers import segments_named
 from deep_ecg.report.index import index_page, row_of
 from deep_ecg.report.report import Report
-from deep_ecg.system.console import describe_fault
+from deep_ecg.system.console import describe_fault, say
 from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
 from deep_ecg.system.files import atomic_file, check_there, check_writable, locked, sha256_of, write_text
 from deep_ecg.system.json_files import write_json
+from deep_ecg.system.text import count_of
 from deep_ecg.system.work import Work
 from deep_ecg.system.workers import WorkerDied, run_jobs
 
 VERSION = 9  # raised when the same record, network and settings give other labels or other files
 MANIFEST = "manifest.jsonl"
-INDEX, OTHER_INDEX = "index.html", "index-of-records.html"  # the other where a record is called index
+INDEX, OF_RECORDS = "index.html", "-of-records"  # the page of all records; longer where a record is called so
 MAX_LIST_BYTES = 64_000_000
 MAX_STORED_BYTES = 64_000_000  # of a NAME.json
 ROOM_BYTES = 65_536  # for results: a full disk still takes an empty file
@@ -300,7 +301,7 @@ def label_archive(
     job = Job(root, out, config, *network, peaks, lead, min_confidence, report, keep_identity, text)
     check_writable(out)
     if classifier.synthetic:
-        print(SYNTHETIC_NETWORK)
+        say(SYNTHETIC_NETWORK)
     with locked(out):
         try:
             by_processes = partial(_by_processes, workers=min(workers or os.cpu_count() or 1, len(found)))
@@ -312,7 +313,10 @@ def label_archive(
 
 def _index(job: Job, found: Sequence[Found]) -> Path:
     """The page that lists the records `found`."""
-    return job.out / (OTHER_INDEX if any(one.results == "index" for one in found) else INDEX)
+    page, taken = Path(INDEX), {one.results.casefold() for one in found}
+    while page.stem in taken:
+        page = page.with_stem(page.stem + OF_RECORDS)
+    return job.out / page
 
 
 def _label_all(job: Job, found: Sequence[Found], outcomes: Outcomes, progress: bool) -> Counter:
@@ -371,7 +375,7 @@ def _report(counts: Counter, files: Sequence[Path], others: Sequence[str]):
     said += [f"{counts['failed']:,} failed"] * bool(counts["failed"])
     said += [f"{counts['synthetic']:,} SYNTHETIC"] * bool(counts["synthetic"])
     said += [f"{counts['other_lead']:,} by another lead than the network's"] * bool(counts["other_lead"])
-    print(f"{stamp}{total:,} records: {', '.join(said)}{_said(others)}\n    {', '.join(map(str, files))}", flush=True)
+    say(f"{stamp}{count_of(total, 'record')}: {', '.join(said)}{_said(others)}\n    {', '.join(map(str, files))}")
     manifest = files[0]
     if counts["failed"]:
         raise PartlyDone(f"{counts['failed']:,} of {total:,} records failed: the lines above and {manifest} say why")

@@ -11,6 +11,7 @@ from deep_ecg.networks.description import RATES_HZ
 from deep_ecg.records import leads
 from deep_ecg.records.any_record import AnyRecord, Record
 from deep_ecg.records.formats import TextSettings, is_beside, is_record, open_any
+from deep_ecg.system.console import say
 from deep_ecg.system.errors import DeepECGError
 
 NO_SETTINGS = TextSettings()
@@ -31,7 +32,7 @@ def record_path(record: str, config: Config) -> Path:
         for name in names:
             if os.path.isfile(folder / f"{name}.hea") and Path(name).name and is_beside(folder / record, folder / name):
                 if folder != Path() and not Path(name).is_absolute():
-                    print(f"{record}: record {name} of the data folder {folder}", flush=True)
+                    say(f"{record}: record {name} of the data folder {folder}")
                 return folder / name
     return Path(record.removesuffix(".hea"))
 
@@ -73,7 +74,7 @@ def choose_lead(file: AnyRecord, preferred: Sequence[str]) -> tuple[int, Record]
         there = ", ".join(file.leads)
         flat = f"lead {leads.label(file.leads, numbers[0])} is flat"
         why = f"no lead {' or '.join(preferred)}" if number == numbers[0] else flat
-        print(f"{file.path.name}: {why}, taking {record.lead!r} of {there} (--lead chooses)", flush=True)
+        say(f"{file.path.name}: {why}, taking {record.lead!r} of {there} (--lead chooses)")
     return number, record
 
 

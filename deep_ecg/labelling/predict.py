@@ -45,6 +45,7 @@ from deep_ecg.records.formats import TextSettings, is_alone, open_any
 from deep_ecg.records.wfdb_files import aami_labels, left_out_line
 from deep_ecg.report.beat_series import RhythmEpisode
 from deep_ecg.report.report import Report
+from deep_ecg.system.console import say
 from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
 from deep_ecg.system.files import check_there, check_writable
 from deep_ecg.system.json_files import write_json
@@ -91,7 +92,7 @@ def predict_records(
     classifier = load_classifier(config, checkpoint, runtime)
     check_writable(out)
     if classifier.synthetic:
-        print(SYNTHETIC_NETWORK)
+        say(SYNTHETIC_NETWORK)
     network = network_path(config, checkpoint, runtime)
     job = partial(_predict_to_files, classifier=classifier, network=network, config=config, out=out, peaks=peaks)
     job = partial(job, lead=lead, min_confidence=min_confidence, report=report, keep_identity=keep_identity)
@@ -250,7 +251,7 @@ def _read_peaks(file: AnyRecord, record: Record, extension: str, config: Config)
             f"annotation file {file.base}.{extension}: its beats do not follow one another in time: mend it"
         )
     if annotation.left_out:
-        print(left_out_line(file, extension, annotation), flush=True)
+        say(left_out_line(file, extension, annotation))
     return annotation
 
 

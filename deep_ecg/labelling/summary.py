@@ -17,7 +17,8 @@ from deep_ecg.labelling.trust import Trust, short_rr, short_rr_line
 from deep_ecg.records.any_record import Record
 from deep_ecg.report.measures import rhythm_of
 from deep_ecg.scoring.ec57 import percentage
-from deep_ecg.system.text import number
+from deep_ecg.system.console import say
+from deep_ecg.system.text import count_of, number
 
 ECTOPIC = [CLASSES.index(name) for name in "SVF"]
 NOBODY: Mapping[str, str] = {}
@@ -117,12 +118,11 @@ def print_summary(summary: dict, source: str, synthetic: bool):
     second = summary.get("second_lead")
     leads = f"leads {summary['lead']} and {second}" if second else f"lead {summary['lead']}"
     said.append(trust_in_words(summary["trust"]))
-    print(
-        f"{stamp}{summary['record']}: {summary['beats']:,} beats, {leads}, {source}\n"
+    say(
+        f"{stamp}{summary['record']}: {count_of(summary['beats'], 'beat')}, {leads}, {source}\n"
         f"    {counts}; ectopic burden (S, V, F) {ectopic} %, V {ventricular} %\n"
         + "".join(f"    {line}\n" for line in said)
-        + f"    {', '.join(summary['files'])}",
-        flush=True,
+        + f"    {', '.join(summary['files'])}"
     )
 
 
@@ -130,8 +130,8 @@ def rhythm_in_words(rhythm: dict | None) -> str | None:
     """One line on the rhythms found, as summaries hold them; None where there are none."""
     told = []
     for kind, found in (rhythm or {}).items():
-        count, share = found["count"], number(found["percent"], ".1f")
-        told.append(f"{kind}: {count:,} episode{'s' * (count != 1)}, {share} % of the time")
+        share = number(found["percent"], ".1f")
+        told.append(f"{kind}: {count_of(found['count'], 'episode')}, {share} % of the time")
     return "; ".join(told) or None
 
 

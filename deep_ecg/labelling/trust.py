@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deep_ecg.system.text import count_of
+
 SURE = 0.6  # a label with less is as likely as not among the wrong ones of a patient whom the network does not know
 UNSURE_SHARE = 0.1  # of the beats: more than so many below SURE are named
 FAIR, LOW = 0.04, 0.1  # expected share of wrong labels from which the grade is no longer high, and is low
@@ -102,7 +104,7 @@ def _percent(share: float) -> str:
 def _of_beats(beats: int) -> tuple[int, str]:
     if not beats:
         return 2, "no beat was found"
-    return _level(-beats, -FEW_BEATS[0], -FEW_BEATS[1]), f"only {beats} beat{'s' * (beats > 1)}, too few to judge by"
+    return _level(-beats, -FEW_BEATS[0], -FEW_BEATS[1]), f"only {count_of(beats, 'beat')}, too few to judge by"
 
 
 def _of_confidence(unsure: float) -> tuple[int, str]:
@@ -142,7 +144,7 @@ def short_rr(rr_ms: np.ndarray) -> int:
 
 def short_rr_line(count: int) -> str | None:
     """What has to be known of so many RR intervals below SHORT_RR_MS; None where there are none."""
-    many = f"{count:,} RR interval{'s' * (count != 1)} below {SHORT_RR_MS:.0f} ms"
+    many = f"{count_of(count, 'RR interval')} below {SHORT_RR_MS:.0f} ms"
     return f"{many}, in which no heart beats twice: marks of one beat, or of none?" if count else None
 
 

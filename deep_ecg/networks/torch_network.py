@@ -151,10 +151,10 @@ def _check_weights(weights: dict[str, Tensor], network: dict[str, Tensor], file_
             raise ValueError("weights that are no numbers")
 
 
-def read_torch_file(path: Path) -> dict:
+def read_torch_file(path: Path, mend: str = "name the .pt of a training") -> dict:
     """What `torch.save` wrote at `path`, loading tensors and plain values only.
 
-    Raises DeepECGError when it is missing or is no such file.
+    Raises DeepECGError when it is missing, or with the `mend` when it is no such file.
     """
     try:
         guard.check_stored(path)
@@ -162,4 +162,4 @@ def read_torch_file(path: Path) -> dict:
     except FileNotFoundError:
         raise DeepECGError(f"checkpoint {path} is missing: train one with `python main.py`") from None
     except Exception as error:  # torch raises whatever its unpickler stumbles over
-        raise DeepECGError(f"{path} is not a checkpoint that can be read ({type(error).__name__}): delete it") from None
+        raise DeepECGError(f"{path} is not a checkpoint that can be read ({type(error).__name__}): {mend}") from None

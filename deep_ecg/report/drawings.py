@@ -15,11 +15,13 @@ from deep_ecg.beats.signal_watch import stretches
 from deep_ecg.report.recording import Recording
 from deep_ecg.report.shapes import BEFORE_S, Shape
 from deep_ecg.report.strips import STRIP_S
+from deep_ecg.system.text import count_of
 
 MM_S, MM_MV = 25.0, 10.0
 SQUARE_MM = 5
 LABELS_MM, LEAST_TRACE_MM, MOST_TRACE_MM = 10.0, 20.0, 60.0  # room for letters above a trace; of the trace itself
 LETTER_MM, REFERENCE_MM = 4.0, 8.2  # of their baselines, from the top
+HALF_LETTER_MM = 1.6  # of its width
 NUMBERS_MM, RR_MM = 4.0, 1.2  # room for RR intervals below; of their baseline, from the bottom
 STEPS_MM = 100  # in which a trace is drawn
 SHAPE_MM = 30  # most of a mean waveform
@@ -52,7 +54,8 @@ def _labels(recording: Recording, start_s: float, height_mm: float) -> Iterator[
     for place in range(first, last):
         x_mm = MM_S * (series.times_s[place] - start_s)
         name = CLASSES[series.labels[place]] if series.in_class[place] else "?"
-        yield f'<text x="{x_mm:.1f}" y="{LETTER_MM}" class="beat c-{name if name != "?" else "Q"}">{name}</text>'
+        colour = f"c-{name if name != '?' else 'Q'}"
+        yield f'<text x="{_inside(x_mm):.1f}" y="{LETTER_MM}" class="beat {colour}">{name}</text>'
         if place > first and np.isfinite(series.rr_s[place]):
             rr_s = series.rr_s[place]
             middle_mm = x_mm - MM_S * rr_s / 2
@@ -61,7 +64,12 @@ def _labels(recording: Recording, start_s: float, height_mm: float) -> Iterator[
         times_s = recording.reference.samples / series.fs_hz
         for place in np.flatnonzero((times_s >= start_s) & (times_s < end_s)).tolist():
             x_mm, name = MM_S * (times_s[place] - start_s), CLASSES[recording.reference.labels[place]]
-            yield f'<text x="{x_mm:.1f}" y="{REFERENCE_MM}" class="ref">{name.lower()}</text>'
+            yield f'<text x="{_inside(x_mm):.1f}" y="{REFERENCE_MM}" class="ref">{name.lower()}</text>'
+
+
+def _inside(x_mm: float) -> float:
+    """Where a letter at `x_mm` of a strip stands whole."""
+    return min(max(x_mm, HALF_LETTER_MM), MM_S * STRIP_S - HALF_LETTER_MM)
 
 
 def shape_svg(shape: Shape, fs_hz: float) -> Markup:
@@ -75,7 +83,7 @@ def shape_svg(shape: Shape, fs_hz: float) -> Markup:
     parts = [_paper(width_mm, SHAPE_MM), f'<path class="r-line" d="M{at_mm:g} 0V{SHAPE_MM}"/>', _trace(x_mm, y_mm)]
     if gain != MM_MV:
         parts.append(f'<text x="1" y="{SHAPE_MM - 1}" class="rr" text-anchor="start">{gain:g} mm/mV</text>')
-    return _svg(width_mm, SHAPE_MM, parts, "mm", f"mean of {shape.beats} beats")
+    return _svg(width_mm, SHAPE_MM, parts, "mm", f"mean of {count_of(shape.beats, 'beat')}")
 
 
 def _extent(signal_mv: np.ndarray) -> tuple[float, float]:

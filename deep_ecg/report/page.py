@@ -18,7 +18,7 @@ from deep_ecg.report.recording import Envelope, Recording, envelope_of
 from deep_ecg.report.rules import written_out
 from deep_ecg.report.shapes import Shape
 from deep_ecg.report.strips import STRIP_S, Strip, strips_of
-from deep_ecg.system.text import UNDEFINED, number
+from deep_ecg.system.text import UNDEFINED, count_of, number
 
 TEMPLATES = Path(__file__).parent / "templates"
 TREND_BINS, LEAST_TREND_S = 720, 10.0
@@ -82,7 +82,7 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"number": number, "duration": duration}
+    environment.filters |= {"number": number, "count_of": count_of, "duration": duration}
     environment.globals["undefined"] = UNDEFINED
     return environment
 

@@ -75,6 +75,14 @@ def draw_in_place():
         os.system("")  # any command leaves it so
 
 
+def say(text: str):
+    """Prints `text` where somebody reads it: work whose results are files goes on without a reader."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        abandon_output()
+
+
 def abandon_output():
     """Sends to nowhere what cannot be written to the output: else Python's last flush fails as well."""
     with suppress(UnsupportedOperation):  # an output that is no file

@@ -16,6 +16,11 @@ def number(value: float | None, pattern: str = ",") -> str:
     return UNDEFINED if value is None else format(value, pattern)
 
 
+def count_of(count: int, noun: str) -> str:
+    """So many of what `noun` names: "1 beat", "2,273 beats"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
 def clock(seconds: float) -> str:
     """`seconds` as h:mm:ss."""
     minutes, second = divmod(int(seconds), 60)

@@ -267,7 +267,7 @@ class _Run:
         return torch.get_rng_state() if self.device == CPU else torch.cuda.get_rng_state()
 
     def restore(self, path: Path, fingerprint: str):
-        own = read_torch_file(path) if processes.is_first() and path.exists() else None
+        own = read_torch_file(path, "delete it") if processes.is_first() and path.exists() else None
         state: Any = processes.from_first(own)
         if not isinstance(state, dict) or state.get("fingerprint") != fingerprint:
             return

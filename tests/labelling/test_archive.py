@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -240,13 +241,22 @@ def test_a_record_called_index_keeps_its_report(made, tmp_path):
     """And not as a SYNTHETIC record does, whose files are called otherwise."""
     data, out = tmp_path / "data", tmp_path / "out"
     data.mkdir()
-    for ending in ("hea", "dat"):
-        content = (made / f"100.{ending}").read_bytes()
-        (data / f"index.{ending}").write_bytes(content.replace(b"100", b"index").replace(b"SYNTHETIC", b"made"))
+
+    def heading(page: str) -> str:
+        return re.findall("<h1>(.*?)</h1>", (out / page).read_text(encoding="utf-8"))[0]
+
+    def add(name: bytes):
+        for ending in ("hea", "dat"):
+            content = (made / f"100.{ending}").read_bytes().replace(b"100", name).replace(b"SYNTHETIC", b"made")
+            (data / f"{name.decode()}.{ending}").write_bytes(content)
+
+    add(b"index")
     assert predict(data, "--out", out) == 0
-    assert "<h1>index</h1>" in (out / "index.html").read_text() and "<h1>1 record</h1>" in (
-        out / archive.OTHER_INDEX
-    ).read_text(encoding="utf-8")
+    assert heading("index.html") == "index" and heading("index-of-records.html") == "1 record"
+    add(b"index-of-records")
+    assert predict(data, "--out", out) == 0
+    assert heading("index-of-records.html") == "index-of-records"
+    assert heading("index-of-records-of-records.html") == "2 records"
 
 
 def test_a_report_that_is_gone_and_a_reference_that_changes_are_noticed(data, tmp_path):

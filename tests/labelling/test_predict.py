@@ -5,6 +5,8 @@ import dataclasses
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ from deep_ecg.scoring import ec57, strips
 from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
+from tests.support import ROOT
 from tests.support.records import beat_times_s, spikes_mv, written_beats
 
 
@@ -453,6 +456,18 @@ def test_a_run_that_fails_leaves_no_summary_of_another(spike_record, tmp_path, c
     with pytest.raises(NoOutput):
         predict.predict_records([spike_record], Config(), tmp_path / "out", checkpoint=checkpoint)
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_records_are_labelled_though_nobody_reads_what_is_said(spike_record, tmp_path):
+    """As by `predict a b | head -1`: the reader has gone before the second record is told of."""
+    for name in ("a", "b"):
+        write_record(tmp_path, name, spikes_mv(beat_times_s(30), 30, 250)[:, None], 250)
+    command = [sys.executable, str(ROOT / "main.py"), "predict", "spikes", "a", "b", "--out", "out", "--no-report"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline().startswith("spikes: ")
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 0
+    assert {path.name for path in (tmp_path / "out").glob("*.csv")} == {"spikes.csv", "a.csv", "b.csv"}
 
 
 def test_without_a_report_the_figures_stay(spike_record, tmp_path, checkpoint):
