@@ -169,4 +169,5 @@ def score_command(options: dict):
     """`python main.py score`: the EC57 report of test annotation files against the reference ones."""
     names = {"ref_ann": "reference_extension", "test_dir": "test_folder", "json": "json_path", "matrices": "matrices"}
     given = {names[name]: value for name, value in options.items() if name in names}
-    score_records(options["records"], options["test_ann"], **given)
+    records = [str(record_path(record, Config())) for record in options["records"]]
+    score_records(records, options["test_ann"], **given)

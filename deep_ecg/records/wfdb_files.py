@@ -5,6 +5,7 @@ Classes of beats: ANSI/AAMI EC57. What is wrong with a file is one DeepECGError 
 before wfdb does.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from deep_ecg.records.long_signal import HELD_SAMPLES, LongSignal
 from deep_ecg.system.errors import DeepECGError
 
 AAMI = classes_of_symbols(AAMI_SYMBOLS)
+MARKS_S = 0.05  # marks of a beat on several channels are no further from its first one
 GAP_SYMBOLS = frozenset("[]!")  # ventricular flutter: an RR interval across it is not one
 IN_PARTS = frozenset("16 24 32 61 80 160 212 310 311".split())  # formats of which every sample can be read by itself
+FLAC = frozenset("508 516 524".split())
 SEGMENT_FIELDS = ("file_name", "fmt", "n_sig", "byte_offset", "samps_per_frame", "skew", "init_value")
 
 
@@ -283,7 +286,8 @@ def _read_digital(
         of_first = (count or 1 for count, file in zip(header.samps_per_frame, header.file_name) if file == first)
         frames = _infer_sig_len(first, header.fmt[0], sum(of_first), header.byte_offset[0], str(folder))
     first_frame, end_frame = span or (0, frames)
-    return _rd_segment(
+    is_flac = not FLAC.isdisjoint(header.fmt)
+    digital = _rd_segment(
         **{name: getattr(header, name) for name in SEGMENT_FIELDS},
         sig_len=frames,
         dir_name=str(folder),
@@ -291,8 +295,15 @@ def _read_digital(
         sampfrom=first_frame,
         sampto=end_frame,
         channels=places,
-        ignore_skew=False,
+        ignore_skew=is_flac,  # of which wfdb reads beyond the end
     )
+    return [_without_skew(one, header, place) for one, place in zip(digital, places)] if is_flac else digital
+
+
+def _without_skew(digital: np.ndarray, header: wfdb.Record, place: int) -> np.ndarray:
+    """The samples (n,) of a signal, of which so many frames as its skew come too late; the last ones are unknown."""
+    late = (header.skew[place] or 0) * (header.samps_per_frame[place] or 1)
+    return np.append(digital[late:], np.full(min(late, len(digital)), _digi_nan([header.fmt[place]])[0], digital.dtype))
 
 
 def _physical_mv(digital: np.ndarray, header: wfdb.Record, place: int) -> np.ndarray:
@@ -343,8 +354,9 @@ def read_beats(
 ) -> Annotation:
     """The beats of annotation file `path`.`extension`: non-beat marks are dropped before anything is differenced.
 
-    Beats are the symbols that `aami` gives a class. With `fs_hz` their times are brought to that rate, each to the
-    nearest sample: they are in the time resolution that the file states, else in the record's frames of `frames_hz`.
+    Beats are the symbols that `aami` gives a class; one that is marked on several channels is one. With `fs_hz` their
+    times are brought to that rate, each to the nearest sample: they are in the time resolution that the file states,
+    else in the record's frames of `frames_hz`.
     Raises DeepECGError when the file is missing or broken, or holds fewer than two beats.
     """
     annotation = read_annotations(path, extension)
@@ -352,11 +364,24 @@ def read_beats(
     beat = np.isin(symbols, list(aami))
     if beat.sum() < 2:
         raise DeepECGError(f"annotation file {path}.{extension} holds {beat.sum()} beats: at least two are needed")
+    file_hz = annotation.fs or frames_hz
+    beat[beat] = _first_marks(annotation.sample[beat], annotation.chan[beat], MARKS_S * (file_hz or 0))
     gaps = np.cumsum(np.isin(symbols, list(GAP_SYMBOLS)))[beat]
-    samples, file_hz = annotation.sample[beat], annotation.fs or frames_hz
+    samples = annotation.sample[beat]
     if fs_hz is not None and file_hz is not None and file_hz != fs_hz:
         samples = to_rate(samples, file_hz, fs_hz)
     return Annotation(samples, symbols[beat], np.diff(gaps, prepend=0) > 0)
+
+
+def _first_marks(samples: np.ndarray, channels: np.ndarray, apart: float) -> np.ndarray:
+    """Which marks (n,) of beats are the first of theirs, (n,) bool: others, on other channels, are not `apart`."""
+    first, last, seen = np.ones(len(samples), bool), -math.inf, set[int]()
+    for place, (sample, channel) in enumerate(zip(samples.tolist(), channels.tolist())):
+        first[place] = sample - last > apart or channel in seen
+        if first[place]:
+            last, seen = sample, set()
+        seen.add(channel)
+    return first
 
 
 def beats_beside(path: Path, extension: str, record: Record, aami: Mapping[str, str], frames_hz: float) -> Annotation:

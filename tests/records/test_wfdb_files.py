@@ -128,6 +128,22 @@ def test_signals_are_those_that_wfdb_reads_whatever_the_header_says(tmp_path, fi
         assert np.array_equal(signal_mv, as_wfdb, equal_nan=True) and np.nanmax(as_wfdb) > np.nanmin(as_wfdb)
 
 
+@pytest.mark.parametrize("fmt", ["508", "516", "524"])
+def test_skew_of_compressed_signals_moves_them_as_that_of_others(tmp_path, fmt):
+    """Signal II lags 7 samples behind: its first ones are left out, and its last ones unknown."""
+    values = np.clip(SAMPLES[:600, :2].astype(int), -100, 100)
+    wfdb.wrsamp(
+        "r", 250, ["mV"] * 2, ["I", "II"], d_signal=values, fmt=[fmt] * 2, adc_gain=[200.0] * 2, baseline=[0, 5],
+        write_dir=str(tmp_path),
+    )  # fmt: skip
+    header = (tmp_path / "r.hea").read_text().split("\n")
+    header[2] = header[2].replace(f" {fmt} ", f" {fmt}:7 ")
+    (tmp_path / "r.hea").write_text("\n".join(header))
+    first, second = RecordFile.open(tmp_path / "r").signals_mv(["I", "II"])
+    np.testing.assert_allclose(first, values[:, 0] / 200)
+    np.testing.assert_allclose(second, np.append((values[7:, 1] - 5) / 200, np.full(7, np.nan)))
+
+
 def test_segments_without_a_layout_are_read_by_the_names_of_their_signals(tmp_path):
     """The second segment lists the leads the other way round; with other names they go by their place."""
     values = SAMPLES[:600, :2].astype("<i2")
@@ -246,6 +262,17 @@ def test_marks_that_are_no_beats_are_dropped_before_intervals_are_formed(tmp_pat
     assert beats.symbols.tolist() == ["N", "A", "N", "V"]
     assert not beats.after_gap.any()
     np.testing.assert_array_equal(rr_intervals(beats.samples, 360.0, beats.after_gap), [np.nan, 1.0, 1.0, 1.0])
+
+
+def test_a_beat_that_is_marked_on_several_channels_is_one(tmp_path):
+    """At 360 Hz 18 samples are 50 ms. On one channel marks as near as 4 samples are beats, as a file says so."""
+    samples, channels = np.array([100, 104, 460, 460, 478, 820, 839, 1180]), np.array([0, 1, 0, 1, 2, 0, 1, 0])
+    symbols = list("NVAANNNV")
+    wfdb.wrann("r", "two", samples, symbols, chan=channels, fs=360, write_dir=str(tmp_path))
+    wfdb.wrann("r", "one", samples[:2], symbols[:2], fs=360, write_dir=str(tmp_path))
+    beats = read_beats(tmp_path / "r", "two")
+    assert beats.samples.tolist() == [100, 460, 820, 839, 1180] and "".join(beats.symbols) == "NANNV"
+    assert read_beats(tmp_path / "r", "one").samples.tolist() == [100, 104]
 
 
 def test_a_code_that_the_standard_does_not_define_is_no_beat(tmp_path):

@@ -488,8 +488,9 @@ def test_score_of_a_record_at_another_rate_with_test_annotations_elsewhere(tmp_p
     samples, symbols = zip(*at(1000, *found))  # in milliseconds, which the file states
     wfdb.wrann("r", "pred", np.array(samples), list(symbols), fs=1000, write_dir=str(tmp_path / "other"))
     arguments = f"--test-ann pred --test-dir {tmp_path / 'other'} --json {tmp_path / 'new' / 'r.json'}".split()
-    assert main.main(["score", f"{record}.hea", *arguments]) == 0
-    printed_text, errors = capsys.readouterr()
+    for file in (record, f"{record}.atr", f"{record}.hea"):
+        assert main.main(["score", str(file), *arguments]) == 0
+        printed_text, errors = capsys.readouterr()
     assert "100.00" in printed_text and errors == ""
     report = json.loads((tmp_path / "new" / "r.json").read_text())
     assert report["records"][0]["matrix"] == np.diag([1, 1, 1, 1, 1, 0, 0]).tolist()
