@@ -10,6 +10,9 @@ from collections.abc import Sequence
 _SCALES = {"n": 1e-6, "u": 1e-3, "m": 1.0, "": 1e3}  # millivolts in one nano-, micro-, millivolt, volt
 _PREFIXES = {"nano": "n", "micro": "u", "milli": "m"}
 _MICRO = str.maketrans("\u00b5\u03bc\u00e6\ufffd?", "uuuuu")  # in Latin-1, UTF-8, code page 437, and lost
+_VOLTAGE = re.compile(
+    r"((?P<count>\d*[1-9]\d*|\d+[.,]\d*[1-9]\d*)\s*)?(?P<prefix>nano|micro|milli|n|u|m|)(v|volts?)", re.ASCII
+)
 _UNKNOWN_UNITS = frozenset("adu adus au count counts digit digits lsb raw step steps unit units 1".split()) | {""}
 
 _II = re.compile(r"(mdc)?(ecg|ekg)?(lead|derivation|ableitung|limb)?((ml|md|m|l|d)?ii|lead2|(ml|md|l|d)2)")
@@ -32,10 +35,12 @@ _ELECTRODES_OF_THE_HEAD = re.compile(  # of the system 10-20; C1 to C6 alone can
 
 
 def in_millivolts(unit: str) -> float | None:
-    """Millivolts in one `unit` of a signal; None where it is no unit of voltage."""
+    """Millivolts in one `unit` of a signal, such as "uV" or "10 uV"; None where it is no unit of voltage."""
     text = unicodedata.normalize("NFKC", unit.strip().replace("\u00c2", "")).translate(_MICRO).lower()
-    found = re.fullmatch(r"(nano|micro|milli|n|u|m|)(v|volt|volts)", text)
-    return _SCALES[_PREFIXES.get(found[1], found[1])] if found else None
+    found = _VOLTAGE.fullmatch(text)
+    if not found:
+        return None
+    return float((found["count"] or "1").replace(",", ".")) * _SCALES[_PREFIXES.get(found["prefix"], found["prefix"])]
 
 
 def is_unknown_unit(unit: str) -> bool:

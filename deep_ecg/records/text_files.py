@@ -29,8 +29,12 @@ from deep_ecg.records.text_samples import (
 from deep_ecg.system.errors import DeepECGError
 
 HEAD_BYTES, BLOCK_BYTES = 16_384, 1_000_000
+LEAST_EMPTY_BYTES = 2  # at the end of a file that was cut off
 HELD_LINES = 250  # that are looked at before a column without a name is taken for times
 UNIT_IN_NAME = re.compile(r"(?P<name>.*?)[\s_]*[\[(]?\s*(?P<unit>[a-z\u00b5\u03bc\ufffd]+)\s*[\])]?", re.IGNORECASE)
+UNIT_IN_BRACKETS = re.compile(
+    r"(?P<name>.*?)[\s_]*[\[(]\s*(?P<unit>[\d.,]+\s*[a-z\u00b5\u03bc\ufffd]+)\s*[\])]", re.IGNORECASE
+)
 TIME_UNITS = re.compile(
     r"(^|.*[^a-z])((?P<ns>ns|nanos\w*)|(?P<us>us|\u00b5s|\u03bcs|micros\w*)|(?P<ms>ms|msec|millis\w*)"
     r"|(?P<s>s|secs?|seconds?)|(?P<min>min|mins|minutes?))([^a-z].*|$)"
@@ -41,17 +45,27 @@ STEPS_S = (4e-4, 0.024)  # between samples of an ECG: tell the unit of times tha
 COUNTS = re.compile(r"'?(sample|samples|index|nr|no|number|#|sample number|sample #)?\.?'?")  # that may count samples
 UNIX_S = (1e9, 4e9)  # times since 1970, 2001 to 2096: others are since some start
 DAY_S = 86_400.0
+DISAGREEMENT = 0.1  # between the rate that a header tells and that of the times: less is jitter, or a clock's error
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What the lines before a table say: rate, unit, lead, start of the record, and all else by its name."""
+    """What the lines before a table say: rate, unit, lead, start of the record, and all else by its name.
 
-    fs_hz: float | None = None
+    `rates_hz` are said to be that of sampling, one as a rule; `hertz` is the highest number of hertz of another name.
+    """
+
+    rates_hz: tuple[float, ...] = ()
+    hertz: float | None = None
     unit: str = ""
     lead: str = ""
     start: datetime | None = None
     others: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def fs_hz(self) -> float | None:
+        """The rate by these lines alone; None where they do not tell it."""
+        return (*self.rates_hz, self.hertz)[0]
 
 
 @dataclass(frozen=True)
@@ -61,6 +75,15 @@ class Times:
     fs_hz: float
     times_s: np.ndarray | None = None
     start: datetime | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A file of which `end` bytes are text; the `note` says what follows, if anything does."""
+
+    path: Path
+    end: int
     note: str = ""
 
 
@@ -74,28 +97,29 @@ def read_text(path: Path, fs_hz: float | None = None, unit: str | None = None) -
     DeepECGError names the line that is none of a table, or says that the rate is not told.
     """
     guard.check_file(path)
-    table, lines = _head(path)
+    text = _written(path)
+    table, lines = _head(text)
     facts = _facts([*lines.headings, *lines.remarks], table)
     times_at = _time_columns(table)
     rest = [place for place in range(len(table.names)) if place not in times_at]
     if not rest:
         raise ValueError("it holds times alone")
-    times = Times(fs_hz) if fs_hz else _times(path, table, times_at, facts)
+    times = Times(fs_hz) if fs_hz else _times(text, table, times_at, facts)
     guard.check_rate(times.fs_hz)
     names, units = _names_and_units(table, rest, facts, unit)
     signals = tuple(
-        Signal(name, its_unit, times.fs_hz, partial(_column, path, place, times))
+        Signal(name, its_unit, times.fs_hz, partial(_column, text, place, times))
         for name, its_unit, place in zip(names, units, rest)
     )
     start = times.start or facts.start
     comments = (*lines.headings, *lines.remarks)
-    return Contents(signals, start, comments, dict(facts.others), (times.note,) if times.note else ())
+    return Contents(signals, start, comments, dict(facts.others), tuple(filter(None, (times.note, text.note))))
 
 
 def is_table(path: Path) -> bool:
     """Whether the text at `path` begins as a table of numbers does."""
     try:
-        return bool(_head(path))
+        return bool(_head(_written(path)))
     except (DeepECGError, OSError):
         return False
 
@@ -103,7 +127,7 @@ def is_table(path: Path) -> bool:
 def tells_ecg(path: Path, fs_hz: float | None = None, unit: str | None = None) -> bool:
     """Whether the text at `path` is a table, not of a few lines, that tells its rate and has a column for an ECG."""
     try:
-        table, lines = _head(path)
+        table, lines = _head(_written(path))
     except (DeepECGError, OSError):
         return False
     facts, times_at = _facts([*lines.headings, *lines.remarks], table), _time_columns(table)
@@ -113,7 +137,7 @@ def tells_ecg(path: Path, fs_hz: float | None = None, unit: str | None = None) -
     return bool(candidates(*_names_and_units(table, rest, facts, unit), ()))
 
 
-def _head(path: Path) -> tuple[Table, TextLines]:
+def _head(text: _Text) -> tuple[Table, TextLines]:
     """What is known of the table before its columns are read, and its reader, which has the lines before it."""
     found: list[Table] = []
 
@@ -121,33 +145,49 @@ def _head(path: Path) -> tuple[Table, TextLines]:
         found.append(table)
         return (), ()
 
-    lines = TextLines(f"record {path}", choose, HELD_LINES)
+    lines = TextLines(f"record {text.path}", choose, HELD_LINES)
     try:
-        next((block for block in _blocks(path, lines) if found), None)
+        next((block for block in _blocks(text, lines) if found), None)
     except DeepECGError as error:
         raise (error if found else NoTable(str(error))) from None
     if not found:
-        raise NoTable(f"record {path} holds no samples")
+        raise NoTable(f"record {text.path} holds no samples")
     return found[0], lines
 
 
-def _blocks(path: Path, lines: TextLines) -> Iterator[np.ndarray]:
+def _written(path: Path) -> _Text:
+    """The file at `path` up to the empty bytes that fill it where a recorder lost its power."""
+    size = end = path.stat().st_size
+    tail = b""
     with open(path, "rb") as file:
-        size = HEAD_BYTES  # lines that wait for the layout are read one by one
-        while block := file.read(size):
+        while end and not tail:
+            first = max(end - HEAD_BYTES, 0)
+            file.seek(first)
+            tail = file.read(end - first).rstrip(b"\0")
+            end = first + len(tail)
+    if size - end < LEAST_EMPTY_BYTES:  # or the last letter of a text in UTF-16
+        return _Text(path, size)
+    return _Text(path, end, f"it ends with {size - end:,} empty bytes: cut off while it was written?")
+
+
+def _blocks(text: _Text, lines: TextLines) -> Iterator[np.ndarray]:
+    left, size = text.end, HEAD_BYTES  # lines that wait for the layout are read one by one
+    with open(text.path, "rb") as file:
+        while block := file.read(min(size, left)):
+            left -= len(block)
             yield lines.push(block)
             size = BLOCK_BYTES
     yield lines.finish()
 
 
-def _columns(path: Path, chosen: Sequence[int], times: Iterable[int] = ()) -> np.ndarray:
-    """The columns `chosen` of the table at `path`, (n, columns), of which `times` are times."""
-    lines = TextLines(f"record {path}", lambda _: (chosen, times), HELD_LINES)
-    return np.concatenate(list(_blocks(path, lines)))
+def _columns(text: _Text, chosen: Sequence[int], times: Iterable[int] = ()) -> np.ndarray:
+    """The columns `chosen` of the table in `text`, (n, columns), of which `times` are times."""
+    lines = TextLines(f"record {text.path}", lambda _: (chosen, times), HELD_LINES)
+    return np.concatenate(list(_blocks(text, lines)))
 
 
-def _column(path: Path, place: int, times: Times) -> np.ndarray:
-    values = _columns(path, [place])[:, 0]
+def _column(text: _Text, place: int, times: Times) -> np.ndarray:
+    values = _columns(text, [place])[:, 0]
     return values if times.times_s is None else sampling.evenly(values, times.times_s, times.fs_hz)
 
 
@@ -155,7 +195,7 @@ def _column(path: Path, place: int, times: Times) -> np.ndarray:
 
 
 def _facts(lines: Sequence[str], table: Table) -> Facts:
-    told: dict[str, str] = {}
+    told: dict[str, list[str]] = {"rate": [], "unit": [], "lead": []}
     start, others, hertz = None, [], []
     for line in lines:
         found, one = FACT.fullmatch(line), fact(line)
@@ -163,13 +203,14 @@ def _facts(lines: Sequence[str], table: Table) -> Facts:
         if one and one[0] == "hertz":  # of several the highest: filters end below half of it
             hertz.append(float(one[1]))
         elif one and one[0] != "no rate":
-            told.setdefault(*one)
+            told[one[0]].append(one[1])
         elif when is not None:
             start = start or when
         elif found and found["value"] and not table.is_heading(line):
             others.append((found["name"].strip(), found["value"]))
-    fs_hz = float(told["rate"]) if "rate" in told else max(hertz, default=None)
-    return Facts(fs_hz, told.get("unit", ""), told.get("lead", ""), start, tuple(others))
+    rates_hz = sorted({float(rate) for rate in told["rate"]})
+    unit, lead = ((*told[kind], "")[0] for kind in ("unit", "lead"))
+    return Facts(tuple(rates_hz), max(hertz, default=None), unit, lead, start, tuple(others))
 
 
 def _moment(text: str) -> datetime | None:
@@ -191,7 +232,7 @@ def _names_and_units(
 def _name_and_unit(table: Table, place: int, facts: Facts, unit: str | None) -> tuple[str, str]:
     """What the column at `place` is called and in which unit it is; the user's `unit` goes before the text's."""
     said = table.names[place].strip("'\" ")
-    found = UNIT_IN_NAME.fullmatch(said)
+    found = UNIT_IN_BRACKETS.fullmatch(said) or UNIT_IN_NAME.fullmatch(said)
     name, told = said, table.units[place]
     if found and found["name"] and _is_unit(found["unit"], found["name"], said.endswith(("]", ")"))):
         name, told = found["name"].strip(), told or found["unit"]
@@ -222,13 +263,13 @@ def _time_columns(table: Table) -> list[int]:
     return [0, 1] if len(names) > 2 and _is_day(_first(table, 0)) and ":" in _first(table, 1) else [0]
 
 
-def _times(path: Path, table: Table, places: Sequence[int], facts: Facts) -> Times:
+def _times(text: _Text, table: Table, places: Sequence[int], facts: Facts) -> Times:
     """The rate, by the most even of the columns of times at `places`, else by the header.
 
     DeepECGError where neither tells it.
     """
     usable, refusals = [], []
-    read = dict(zip(places, _columns(path, places, places).T)) if places else {}
+    read = dict(zip(places, _columns(text, places, places).T)) if places else {}
     firsts = {place: _first(table, place) for place in places}
     day_s = next((read.pop(place) for place, first in firsts.items() if _is_day(first)), None)
     for place, values in read.items():
@@ -239,14 +280,24 @@ def _times(path: Path, table: Table, places: Sequence[int], facts: Facts) -> Tim
             refusals.append(str(error))
     known = [one for one in usable if one is not None]
     start = next((one.start for one in known if one.start), None)
-    if known:
-        best = min(known, key=_unevenness)
-        return _rated(best.times_s, start)
+    rated = _rated(min(known, key=_unevenness).times_s, start) if known else None
+    _check_agreed(text.path, facts, rated)
+    if rated:
+        return rated
     if facts.fs_hz:
         note = f"its times were not used: {refusals[0]}" if refusals else ""
         return Times(facts.fs_hz, start=start, note=note)
     why = f" ({refusals[0]})" if refusals else ""
-    raise DeepECGError(f"record {path}: neither header nor times{why} tell its sampling rate: add --fs HZ")
+    raise DeepECGError(f"record {text.path}: neither header nor times{why} tell its sampling rate: add --fs HZ")
+
+
+def _check_agreed(path: Path, facts: Facts, rated: Times | None):
+    """DeepECGError where the lines before the table tell several rates, or another than the times."""
+    rates = [f"{rate:g} Hz" for rate in facts.rates_hz]
+    if rated and any(abs(rate / rated.fs_hz - 1) > DISAGREEMENT for rate in facts.rates_hz):
+        rates.append(f"{rated.fs_hz:g} Hz by its times")
+    if len(rates) > 1:
+        raise DeepECGError(f"record {path} tells more than one sampling rate, {', '.join(rates)}: add --fs HZ")
 
 
 @dataclass(frozen=True)

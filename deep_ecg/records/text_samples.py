@@ -22,7 +22,7 @@ from deep_ecg.system.errors import DeepECGError
 LOST_WORDS = frozenset(("", "!", "-", "?", "nan", "null", "none", "na", "n/a", "#n/a"))  # "!" is of AD8232 sketches
 MARKS = ";\t|, "  # that stand between values
 LINE_BYTES = 4000  # no line of a few numbers is longer
-HEADING_LINES = 100  # that may stand before the first values
+HEADING_LINES = 1000  # that may stand before the first values
 HELD_LINES = 8  # that are looked at before a column of times is known by its values
 TIME_NAMES = re.compile(
     r"((elapsed|sample|phone|sensor|system|device|local|host|unix|utc)?[ _]?"
@@ -55,6 +55,7 @@ NAME_WORDS = 3  # of a name of a single column at most
 WIDE_MARKS = re.compile(r"\s*[\t;,|]\s*|\s{2,}")  # between names that may hold single spaces
 NAME_AND_UNIT = re.compile(r"[^\s(\[]+(?:\s*[(\[][^)\]]*[)\]])?")
 UNIT_CELL = re.compile(r"-|none|nd|adu|[\d.,]*\s*(s|sec|secs|seconds?|ms|us|\u00b5s|\u03bcs|ns)|[hms:.]{4,}")
+LONE_RETURN = re.compile(rb"(?<=[^\r\n])\r(?=[^\r\n])")
 PLAIN = re.compile(rb"[0-9+\-.eE \r\n]*")  # values, unless one is no number at all
 
 
@@ -140,7 +141,7 @@ class TextLines:
 
     def push(self, block: bytes) -> np.ndarray:
         """The rows (n, columns) that `block` completes, float64, NaN where a value is lost."""
-        *lines, self._rest = (self._rest + self._utf_8(block)).split(b"\n")
+        *lines, self._rest = _ends_in_line_feeds(self._rest + self._utf_8(block)).split(b"\n")
         plain = self._plain(lines)
         if plain is None:
             for line in lines:
@@ -498,7 +499,7 @@ def fact(line: str) -> tuple[str, str] | None:
     found = FACT.fullmatch(line)
     if not found or not found["value"]:
         return None
-    name, value = found["name"].strip().lower(), found["value"].strip()
+    name, value = found["name"].strip(" \"'").lower(), found["value"].strip()
     is_named = bool(RATE_NAMES.search(name)) and not NO_RATE_NAMES.search(name)
     rate = RATE.fullmatch(value.lower()) or (is_named and RATE.fullmatch(f"{value} hz"))
     if rate:
@@ -539,6 +540,11 @@ def table_has_times_first(table: Table) -> bool:
     """Whether the first of several columns holds times by its values: dates, or numbers that rise evenly."""
     first = table.fields()[0]
     return len(first) > 1 and (_rises(first) or not _are_numbers(first))
+
+
+def _ends_in_line_feeds(text: bytes) -> bytes:
+    """`text` with a line feed for each carriage return that ends a line alone, as old spreadsheets write it."""
+    return LONE_RETURN.sub(b"\n", text) if b"\r" in text else text
 
 
 def _decoded(line: bytes) -> str:

@@ -488,6 +488,51 @@ def test_times_that_are_lost_in_a_row_lie_between_their_neighbours():
     assert sampling.spread(np.array([0, np.nan, np.nan, 3, 3, 5])).tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_carriage_returns_alone_end_lines_as_old_spreadsheets_have_it(tmp_path):
+    text = "time_ms,ecg [mV]\n" + lines("{ms},{v}")
+    (expected,) = signals(write_text(tmp_path / "r.csv", text))
+    (tmp_path / "cr.csv").write_bytes(text.replace("\n", "\r").encode())
+    (found,) = signals(tmp_path / "cr.csv")
+    assert found.tolist() == expected.tolist() and len(found) == len(VALUES)
+
+
+@pytest.mark.parametrize("name", ["ecg [10 uV]", "ecg (10uV)", "ecg,10 uV"])
+def test_a_unit_may_be_a_number_of_units(tmp_path, name):
+    head = "time_ms,ecg\nms,10 uV\n" if "," in name else f"time_ms,{name}\n"
+    (found,) = signals(write_text(tmp_path / "r.csv", head + lines("{ms},{v}")))
+    np.testing.assert_allclose(found, np.array(VALUES, float) / 100)
+
+
+@pytest.mark.parametrize(
+    ("head", "told"),
+    [("Sampling rate: 500 Hz\n", "500 Hz, 250 Hz by its times"), ("fs=100\nSample rate,250\n", "100 Hz, 250 Hz")],
+)
+def test_a_text_that_tells_two_rates_asks_for_one(tmp_path, head, told):
+    path = write_text(tmp_path / "r.csv", head + "time_ms,ecg [mV]\n" + lines("{ms},{v}"))
+    refused(lambda: opened(path), path, told, "--fs")
+    assert opened(path, fs_hz=250).fs_hz(0) == 250
+
+
+def test_a_rate_beside_that_of_the_times_is_none_of_its_own(tmp_path):
+    path = write_text(tmp_path / "r.csv", "Sampling rate: 256 Hz\ntime_ms,ecg [mV]\n" + lines("{ms},{v}"))
+    assert opened(path).fs_hz(0) == 250
+
+
+@pytest.mark.parametrize("empty", [2, 500, 50_000])
+def test_empty_bytes_at_the_end_are_no_line_and_are_told(tmp_path, empty):
+    path = write_text(tmp_path / "r.csv", "time_ms,ecg [mV]\n" + lines("{ms},{v}"))
+    path.write_bytes(path.read_bytes() + bytes(empty))
+    record = opened(path)
+    assert record.notes == (f"it ends with {empty:,} empty bytes: cut off while it was written?",)
+    assert record.signals_mv([0])[0].tolist() == list(VALUES)
+
+
+def test_hundreds_of_lines_may_stand_before_the_table_and_names_and_units_in_quotes(tmp_path):
+    head = "".join(f"setting {i}: off\n" for i in range(700)) + '"time","ecg II"\n"ms","uV"\n'
+    record = opened(write_text(tmp_path / "r.csv", head + lines('"{ms}","{v}"')))
+    assert (record.leads, record.units, record.fs_hz(0)) == (["ecg II"], ["uV"], 250)
+
+
 def test_gaps_between_times_are_missing_samples(tmp_path):
     places = [*range(500), *range(1500, 2000)]
     text = "time_ms,ecg [mV]\n" + "".join(f"{4 * i},{i % 100}\n" for i in places)

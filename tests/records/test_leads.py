@@ -37,7 +37,7 @@ def test_what_a_name_says(names, second, ecg, other):
         ("mV", 1.0), ("MV", 1.0), ("millivolts", 1.0), ("V", 1e3), ("Volt", 1e3), ("nV", 1e-6), ("uV", 1e-3),
         ("\u00b5V", 1e-3), ("\u03bcV", 1e-3), ("\u00c2\u00b5V", 1e-3), ("\ufffdV", 1e-3), ("microvolt", 1e-3),
         ("mmHg", None), ("NU", None), ("%", None), ("degC", None), ("g", None), ("bpm", None), ("adu", None),
-        ("", None),
+        ("", None), ("10 uV", 1e-2), ("0,5mV", 0.5), ("0 mV", None), ("1e3 uV", None),
     ],
 )  # fmt: skip
 def test_units_of_voltage(unit, scale):
