@@ -25,7 +25,7 @@ from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.signal_quality import QUALITIES, SETTLE_STEPS
 from deep_ecg.beats.signal_watch import FLAT_S, MISSING_S
 from deep_ecg.deploy import c_network
-from deep_ecg.deploy.c_network import compile_c, compiler
+from deep_ecg.deploy.c_network import compile_c, compiler, pointer
 from deep_ecg.deploy.integer_network import IntegerNetwork
 from deep_ecg.networks import fibrillation, prior
 from deep_ecg.networks.decision_settings import DecisionSettings
@@ -526,8 +526,8 @@ class HostChain:
         windows = np.zeros((room, *self._window), np.float32)
         features = np.zeros((room, self._features), np.float32)
         self._library.host_start()
-        pointers = (_pointer(array) for array in (beats, windows, features))
-        count = self._library.host_push(_pointer(signal_mv), ctypes.c_long(len(signal_mv)), *pointers)
+        pointers = (pointer(array) for array in (beats, windows, features))
+        count = self._library.host_push(pointer(signal_mv), ctypes.c_long(len(signal_mv)), *pointers)
         beats = beats[:count]
         return LabelledBeats(
             samples=beats[:, 0],
@@ -545,7 +545,7 @@ class HostChain:
         """Logits (steps, 2) of the network of R-peaks, of beat and of unreadable signal, for `samples` (n,) of int8."""
         samples = np.ascontiguousarray(samples, np.int8)
         logits = np.zeros((len(samples) // net.STEP, 2), np.int32)
-        self._library.host_beat_logits(_pointer(samples), ctypes.c_long(len(samples)), _pointer(logits))
+        self._library.host_beat_logits(pointer(samples), ctypes.c_long(len(samples)), pointer(logits))
         return logits
 
 
@@ -557,7 +557,3 @@ def compile_chain(sources: list[Path], out: Path, include: Path, *options: str):
     if compiler() is None:
         raise DeepECGError("there is no C compiler (cc, gcc or clang): install one to run the firmware on this machine")
     compile_c([*sources, Path("-lm")], out, f"-I{include}", *options)  # a library comes after what needs it
-
-
-def _pointer(array: np.ndarray) -> ctypes.c_void_p:
-    return ctypes.c_void_p(array.ctypes.data)

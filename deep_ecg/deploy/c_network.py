@@ -341,7 +341,7 @@ class HostLibrary:
         window_q = np.empty((len(windows), windows.shape[2], windows.shape[1]), np.int8)
         features_q = np.empty(features.shape, np.int8)
         for rows_of_beat in zip(windows, features, window_q, features_q):
-            self._library.deep_ecg_network_quantize(*(_pointer(row) for row in rows_of_beat))
+            self._library.deep_ecg_network_quantize(*(pointer(row) for row in rows_of_beat))
         return window_q, features_q
 
     def run(self, window_q: np.ndarray, features_q: np.ndarray) -> np.ndarray:
@@ -352,7 +352,7 @@ class HostLibrary:
         """int8 logits (n, classes) and the median time of a beat in microseconds, None without a beat."""
         logits, times_s = np.empty((len(window_q), len(CLASSES)), np.int8), []
         for rows_of_beat in zip(window_q, features_q, logits):
-            pointers = [_pointer(row) for row in rows_of_beat]
+            pointers = [pointer(row) for row in rows_of_beat]
             start = time.perf_counter()
             self._library.deep_ecg_network_run(*pointers)
             times_s.append(time.perf_counter() - start)
@@ -368,5 +368,6 @@ def compile_c(sources: list[Path], out: Path, *options: str, command: str | None
         raise DeepECGError(f"{sources[0]} does not compile: {first}")
 
 
-def _pointer(values: np.ndarray) -> ctypes.c_void_p:
+def pointer(values: np.ndarray) -> ctypes.c_void_p:
+    """Where C finds the `values`."""
     return ctypes.c_void_p(values.ctypes.data)

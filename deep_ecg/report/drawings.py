@@ -15,11 +15,10 @@ from deep_ecg.beats.signal_watch import stretches
 from deep_ecg.report.recording import Recording
 from deep_ecg.report.shapes import BEFORE_S, Shape
 from deep_ecg.report.strips import STRIP_S
+from deep_ecg.scoring.ecg_paper import MM_MV, MM_S, MOST_TRACE_MM, SQUARE_MM, gain_for
 from deep_ecg.system.text import count_of
 
-MM_S, MM_MV = 25.0, 10.0
-SQUARE_MM = 5
-LABELS_MM, LEAST_TRACE_MM, MOST_TRACE_MM = 10.0, 20.0, 60.0  # room for letters above a trace; of the trace itself
+LABELS_MM, LEAST_TRACE_MM = 10.0, 20.0  # room for letters above a trace; of the trace itself
 LETTER_MM, REFERENCE_MM = 4.0, 8.2  # of their baselines, from the top
 HALF_LETTER_MM = 1.6  # of its width
 NUMBERS_MM, RR_MM = 4.0, 1.2  # room for RR intervals below; of their baseline, from the bottom
@@ -35,7 +34,7 @@ def strip_svg(recording: Recording, start_s: float) -> Markup:
     """A strip from `start_s` on, with the label of each beat above, and the reference beside it where there is one."""
     times_s, signal_mv = recording.drawn(start_s, STRIP_S)
     low_mv, span_mv = _extent(signal_mv)
-    gain = _gain(span_mv)
+    gain = gain_for(span_mv)
     trace_mm = min(max(math.ceil(gain * span_mv / SQUARE_MM) * SQUARE_MM, LEAST_TRACE_MM), MOST_TRACE_MM)
     height_mm = math.ceil((trace_mm + LABELS_MM + NUMBERS_MM) / SQUARE_MM) * SQUARE_MM
     width_mm, middle_mm = MM_S * STRIP_S, (height_mm + LABELS_MM - NUMBERS_MM) / 2
@@ -75,7 +74,7 @@ def _inside(x_mm: float) -> float:
 def shape_svg(shape: Shape, fs_hz: float) -> Markup:
     """The mean waveform of a shape."""
     low_mv, span_mv = _extent(shape.mean_mv)
-    gain = _gain(span_mv, SHAPE_MM - SQUARE_MM)
+    gain = gain_for(span_mv, SHAPE_MM - SQUARE_MM)
     width_mm = math.ceil(MM_S * len(shape.mean_mv) / fs_hz / SQUARE_MM) * SQUARE_MM
     x_mm = MM_S * np.arange(len(shape.mean_mv)) / fs_hz
     y_mm = SHAPE_MM / 2 - gain * (shape.mean_mv - low_mv - span_mv / 2)
@@ -90,14 +89,6 @@ def _extent(signal_mv: np.ndarray) -> tuple[float, float]:
     """Lowest value and span of what is known of a signal."""
     known_mv = signal_mv[np.isfinite(signal_mv)]
     return (float(known_mv.min()), float(np.ptp(known_mv))) if len(known_mv) else (0.0, 0.0)
-
-
-def _gain(span_mv: float, most_mm: float = MOST_TRACE_MM) -> float:
-    """Millimetres a millivolt: MM_MV, halved until `span_mv` has room."""
-    gain = MM_MV
-    while gain * span_mv > most_mm:
-        gain /= 2
-    return gain
 
 
 def _paper(width_mm: float, height_mm: float) -> str:

@@ -27,11 +27,9 @@ from deep_ecg.scoring.canvas import (
     new_figure,
     save,
 )
+from deep_ecg.scoring.ecg_paper import MM_S, SQUARE_MM, gain_for
 
-SPEED_MM_S, GAIN_MM_MV = 25.0, 10.0
-SQUARE_MM = 5  # of the stronger lines
 LEAST_TRACE_MM, LEAST_ROW_MM = 10.0, 30.0  # of a row with labels, which take room too; of one without
-MOST_TRACE_MM = 60.0  # a higher one has its gain halved
 GRID = ((1, "#FAE3E3", 0.5), (SQUARE_MM, "#F0BEBE", 0.5))  # distance in mm, colour and width in points of the lines
 PAPER_PX, LARGEST_MM_PX = 1250, 8  # most pixels of a row, and of a millimetre of a short one
 TITLE_PX, TICKS_PX, LABEL_PX, LEGEND_PX, BETWEEN_PX = 46, 26, 28, 34, 12
@@ -61,7 +59,7 @@ def signal_figure(
     time_s = start_s + np.arange(len(raw_mv)) / fs_hz
     length_s = len(raw_mv) / fs_hz
     span_mv = max(np.ptp(raw_mv), np.ptp(clean_mv))
-    gain = _gain(span_mv)
+    gain = gain_for(span_mv)
     row_mm = _whole_squares(max(gain * span_mv + SQUARE_MM, LEAST_ROW_MM))
     title = f"Record {record}, {lead}, {length_s:.1f} s from {start_s:.1f} s (n = {len(raw_mv):,} samples)"
     figure, rows = _sheet(title, synthetic, length_s, row_mm, 0)
@@ -102,7 +100,7 @@ def predictions_figure(
     end_s = start_s + len(signal_mv) / fs_hz
     shown = np.flatnonzero((peaks_s >= start_s) & (peaks_s < end_s))
     agree = None if reference is None else int((predicted[shown] == reference[shown]).sum())
-    gain, row_s = _gain(np.ptp(signal_mv)), (end_s - start_s) / 2
+    gain, row_s = gain_for(np.ptp(signal_mv)), (end_s - start_s) / 2
     row_mm = _whole_squares(max(gain * np.ptp(signal_mv), LEAST_TRACE_MM) + ABOVE_MM + BELOW_MM)
     title = _predictions_title(record, mode, start_s, end_s, len(shown), agree)
     figure, rows = _sheet(title, synthetic, row_s, row_mm, LEGEND_PX)
@@ -126,14 +124,6 @@ def predictions_figure(
 # The paper -----------------------------------------------------------------------------------------------------------
 
 
-def _gain(span_mv: float) -> float:
-    """Millimetres a millivolt: GAIN_MM_MV, halved until `span_mv` is not too high for a row."""
-    gain = GAIN_MM_MV
-    while gain * span_mv > MOST_TRACE_MM:
-        gain /= 2
-    return gain
-
-
 def _whole_squares(height_mm: float) -> int:
     return SQUARE_MM * math.ceil(height_mm / SQUARE_MM)
 
@@ -143,9 +133,9 @@ def _sheet(title: str, synthetic: bool, row_s: float, row_mm: int, below_px: int
 
     A millimetre has whole pixels where that is possible, so that the grid's lines are evenly apart.
     """
-    fits = PAPER_PX / (SPEED_MM_S * row_s)
+    fits = PAPER_PX / (MM_S * row_s)
     mm_px = min(LARGEST_MM_PX, math.floor(fits) or fits)
-    width_px, height_px = SPEED_MM_S * row_s * mm_px, row_mm * mm_px
+    width_px, height_px = MM_S * row_s * mm_px, row_mm * mm_px
     bottom_px = below_px + LABEL_PX + TICKS_PX
     sheet_px = (WIDTH_IN * DPI, bottom_px + 2 * height_px + BETWEEN_PX + TICKS_PX + TITLE_PX)
     figure = new_figure(round(sheet_px[1]) / DPI, title, synthetic, layout=None)
@@ -161,7 +151,7 @@ def _paper(axes: Axes, span_s: tuple[float, float], span_mv: tuple[float, float]
     """Sets the limits of `axes` and draws the grid: its lines lie at whole millimetres from 0 s and 0 mV."""
     for step_mm, colour, width in GRID:
         lines: dict[str, Any] = {"colors": colour, "linewidths": width, "antialiaseds": False, "zorder": 0}
-        axes.vlines(_multiples(step_mm / SPEED_MM_S, span_s), *span_mv, **lines)
+        axes.vlines(_multiples(step_mm / MM_S, span_s), *span_mv, **lines)
         axes.hlines(_multiples(step_mm / gain, span_mv), *span_s, **lines)
     axes.set(xlim=span_s, ylim=span_mv)
     axes.set_yticks([])
@@ -176,7 +166,7 @@ def _multiples(step: float, span: tuple[float, float]) -> np.ndarray:
 
 
 def _time_label(gain: float) -> str:
-    return f"time in the record, s ({SPEED_MM_S:g} mm/s, {gain:g} mm/mV)"
+    return f"time in the record, s ({MM_S:g} mm/s, {gain:g} mm/mV)"
 
 
 def _box(edge: str = "none") -> dict[str, Any]:

@@ -85,7 +85,10 @@ def _check_numbers(config, classes: int):
         ("threads", config.threads >= 0, "0 (one a core) or more"),
         ("synthetic_minutes", config.synthetic_minutes >= 1, "1 or more"),
     )
-    for name, holds, need in rules:
+    folders = [field.name for field in fields(config) if field.name.endswith("_dir")]
+    told = (*folders, "lead", "physionet_url")
+    named = [(name, bool(str(getattr(config, name)).strip()), "filled in") for name in told]
+    for name, holds, need in (*rules, *named):
         if not holds:
             raise DeepECGError(f"setting {name} = {getattr(config, name)!r} cannot be used: it must be {need}")
 
