@@ -1,16 +1,19 @@
 """Long work in stages: what is done is kept in a file now and then, so that after a kill the next run goes on there."""
 
+import io
 import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from deep_ecg.system.errors import DeepECGError, NoOutput
-from deep_ecg.system.files import atomic_file
+from deep_ecg.system.files import atomic_file, sha256_of
 
 EVERY_S = 60.0  # of work that a kill can cost, and that is never kept where it ends sooner
+DIGEST_BYTES = 32  # at the end of the file, of all that comes before
 PAUSE = 20  # times as long as keeping takes is worked before it is kept again
 KNOWN = {  # what a kept stage may be made of, beside classes of this project
     ("builtins", "slice"),
@@ -96,20 +99,28 @@ class KeptWork(Work):
         self._pause_s = float("inf")
         if key:
             try:
-                with atomic_file(self._path) as temporary, open(temporary, "wb") as file:
-                    file.write(key.encode() + b"\n")
-                    pickle.dump((self._results, stage), file)
+                with atomic_file(self._path) as temporary:
+                    self._write(temporary, key, stage)
                 self._pause_s = max(EVERY_S, PAUSE * (time.monotonic() - began_s))
             except DeepECGError as error:
                 self._say(f"{error}; what is done is not kept meanwhile")
         self._kept_s = time.monotonic()
 
+    def _write(self, path: Path, key: str, stage: Stage):
+        with open(path, "wb") as file:
+            file.write(key.encode() + b"\n")
+            pickle.dump((self._results, stage), file)
+            file.flush()
+            file.write(bytes.fromhex(sha256_of(path)))
+
     def _take_up(self):
         try:
-            with open(self._path, "rb") as file:
-                if file.readline().decode().strip() != self._key():
-                    return
-                self._results, self._begun = _Unpickler(file).load()
+            content = self._path.read_bytes()
+            key, kept = content[:-DIGEST_BYTES].split(b"\n", 1)
+            is_whole = sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]
+            if not is_whole or key.decode() != self._key():
+                return
+            self._results, self._begun = _Unpickler(io.BytesIO(kept)).load()
         except Exception:  # no file of ours, or not whole: it is as if it were not there
             self._results, self._begun = [], None
             return

@@ -1,5 +1,6 @@
 """Work in stages that is broken off: the next run goes on from what was kept, and from nothing else."""
 
+import hashlib
 import os
 import pickle
 import sys
@@ -77,12 +78,36 @@ def test_what_was_kept_of_other_work_is_not_taken_up(tmp_path, capsys):
     assert capsys.readouterr().err == "" and not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-3], lambda data: data[:5], lambda data: b"", bytes.upper])
+def flipped(data: bytes) -> bytes:
+    """A digit of a sum is another: 6 is pickled as the byte 6."""
+    place = data.index(b"K\x06") + 1
+    return data[:place] + b"\x07" + data[place + 1 :]
+
+
+def cut(data: bytes) -> bytes:
+    return data[:-3]
+
+
+@pytest.mark.parametrize("damage", [cut, lambda data: data[:5], lambda data: b"", bytes.upper, flipped])
 def test_a_file_that_is_not_whole_is_as_if_it_were_not_there(tmp_path, damage):
     broken_off(tmp_path / "w", 30)
     (tmp_path / "w").write_bytes(damage((tmp_path / "w").read_bytes()))
     with KeptWork(tmp_path / "w", lambda: "key") as kept:
         assert both_stages(kept) == (6, 60, [1, 2, 3, 10, 20, 30])
+
+
+def write_kept(path: Path, stage: object):
+    content = b"key\n" + pickle.dumps(([], stage))
+    path.write_bytes(content + hashlib.sha256(content).digest())
+
+
+def test_a_file_as_it_is_written_here_is_taken_up(tmp_path):
+    """What the next tests write would be, if it were harmless."""
+    begun = Sums()
+    begun.sums = [0, 1, 3]
+    write_kept(tmp_path / "w", begun)
+    with KeptWork(tmp_path / "w", lambda: "key") as kept:
+        assert both_stages(kept) == (6, 60, [3, 10, 20, 30])
 
 
 @pytest.mark.parametrize("call, argument", [(os.mkdir, "made"), (exec, "import os; os.mkdir('made')"), (print, "made")])
@@ -92,7 +117,7 @@ def test_a_file_of_a_stranger_runs_nothing(tmp_path, monkeypatch, capsys, call, 
             return call, (argument,)
 
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "w").write_bytes(b"key\n" + pickle.dumps(([], Hostile())))
+    write_kept(tmp_path / "w", Hostile())
     with KeptWork(tmp_path / "w", lambda: "key") as kept:
         assert both_stages(kept) == (6, 60, [1, 2, 3, 10, 20, 30])
     assert not (tmp_path / "made").exists() and capsys.readouterr().out == ""
@@ -104,7 +129,7 @@ def test_functions_of_the_project_are_not_called_either(tmp_path, monkeypatch):
             return sys.modules["deep_ecg.system.files"].write_text, (tmp_path / "made", "")
 
     monkeypatch.setattr(work, "OWN", ("deep_ecg.",))
-    (tmp_path / "w").write_bytes(b"key\n" + pickle.dumps(([], Hostile())))
+    write_kept(tmp_path / "w", Hostile())
     KeptWork(tmp_path / "w", lambda: "key")
     assert not (tmp_path / "made").exists()
 
