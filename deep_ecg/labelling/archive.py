@@ -58,7 +58,7 @@ from deep_ecg.system.text import count_of
 from deep_ecg.system.work import Work
 from deep_ecg.system.workers import WorkerDied, run_jobs
 
-VERSION = 9  # raised when the same record, network and settings give other labels or other files
+VERSION = 10  # raised when the same record, network and settings give other labels or other files
 MANIFEST = "manifest.jsonl"
 INDEX, OF_RECORDS = "index.html", "-of-records"  # the page of all records; longer where a record is called so
 MAX_LIST_BYTES = 64_000_000

@@ -1,5 +1,6 @@
 """One record with its beats labelled, and what its measures take of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, time
 from functools import cached_property
@@ -13,6 +14,7 @@ from deep_ecg.labelling.trust import is_sure as is_trusted
 from deep_ecg.networks.classifier import UNCLASSIFIABLE, is_sure
 from deep_ecg.networks.fibrillation import rhythm_annotations
 from deep_ecg.records.any_record import Record
+from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.wfdb_files import RecordFile
 from deep_ecg.report.beat_series import BeatSeries, RhythmEpisode, Unread
 
@@ -31,9 +33,9 @@ class Labelled:
     where it is None), `paced` whether notes or annotations speak of a pacemaker; `left_out` beats of the
     annotation file lie outside the signal. Beats of signal that could not be read are in `samples`, as Q; `unread` are
     the stretches of it. `after_gap` (beats,) tells before which beats there is no RR interval, `groups` (beats,) those
-    of `NetworkInputs`. `leads`, `taken_over`, `second` are those of `LeadBeats`; `rhythm` is that of `fibrillation_in`;
-    `started` and `kind` are as in `AnyRecord`; `identity` is empty unless it is to be kept; `trained_on` names the
-    record of the network's training that this one is.
+    of `NetworkInputs`. `leads`, `taken_over`, `second`, `others` are those of `LeadBeats`; `rhythm` is that of
+    `fibrillation_in`; `started` and `kind` are as in `AnyRecord`; `identity` is empty unless it is to be kept;
+    `trained_on` names the record of the network's training that this one is.
     """
 
     record: Record
@@ -58,6 +60,7 @@ class Labelled:
     leads: np.ndarray | None = None
     taken_over: list[Stretch] = field(default_factory=list)
     second: str | None = None
+    others: Sequence[Record] = ()
 
     @cached_property
     def readable(self) -> np.ndarray:
@@ -80,6 +83,12 @@ class Labelled:
         return np.where(self.readable, np.where(self.classified, "", NOTE), UNREADABLE).tolist()
 
     @cached_property
+    def shown_mv(self) -> np.ndarray:
+        """The signal (samples,) that the beats were labelled from: where another lead took over, of that one."""
+        signal_mv = self.record.signal_mv
+        return _put_together(signal_mv, self.taken_over, self.others) if self.others else signal_mv
+
+    @cached_property
     def rr_ms(self) -> np.ndarray:
         """RR interval before each beat, (beats,); NaN where there is none."""
         return intervals_after(self)
@@ -93,6 +102,21 @@ class Labelled:
     def series(self) -> BeatSeries:
         """The beats as measures take them."""
         return series_of(self)
+
+
+def _put_together(signal_mv: np.ndarray, taken_over: Sequence[Stretch], others: Sequence[Record]) -> np.ndarray:
+    """`signal_mv` (samples,) but for the stretches that are `taken_over` by leads of `others`."""
+    of_lead = {other.lead: other.signal_mv for other in others}
+
+    def read(first: int, last: int) -> np.ndarray:
+        part_mv = np.array(signal_mv[first:last])
+        for one in taken_over:
+            begin, end = max(one.first, first), min(one.last + 1, last)
+            if begin < end:
+                part_mv[begin - first : end - first] = of_lead[one.why][begin:end]
+        return part_mv
+
+    return LongSignal(len(signal_mv), read).as_array()
 
 
 def series_of(labelled: Labelled) -> BeatSeries:

@@ -5,7 +5,7 @@ of what the network makes of both. Where the first lead cannot be read and anoth
 long. Of that so much is read and labelled, by itself, that it is known when it is needed.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import repeat
@@ -37,9 +37,9 @@ class LeadBeats:
 
     samples are R-peaks, proba (beats, 5) that of Q alone where a beat cannot be read, groups and p_waves those of
     `NetworkInputs`, after_gap where there is no RR interval, signal the state of STATES. Where other leads took over
-    for a while, `leads` are the names of those that the beats are labelled from, and `taken_over` the stretches with
-    beats, the lead as their why. `watch` has seen all of the first lead. `second` is the name of the lead that has a
-    say, if one has.
+    for a while, `leads` are the names of those that the beats are labelled from, `taken_over` the stretches with beats,
+    the lead as their why, and `others` those leads. `watch` has seen all of the first lead. `second` is the name of the
+    lead that has a say, if one has.
     """
 
     samples: np.ndarray
@@ -53,6 +53,7 @@ class LeadBeats:
     leads: np.ndarray | None = None
     taken_over: list[Stretch] = field(default_factory=list)
     second: str | None = None
+    others: Sequence[Record] = ()
 
 
 @dataclass(frozen=True)
@@ -80,10 +81,12 @@ def detected_beats(
     where it `tells`, standard error says how far it has come.
     """
     firsts, records, readings = [0], [record], [_read(record, classifier, work)]
+    read = []  # of the others
     states = readings[0].states
     taken = Runs.combined(partial(np.zeros_like, dtype=np.int64), states)  # the reading that each sample is of
     flank = 0 if classifier.inputs.causal else round(FLANK_S * record.fs_hz)
     for other in others if (states.values >= UNREADABLE).any() else ():
+        read.append(other)
         for first, part in _parts(other, states.stretches(states.values >= UNREADABLE)):
             reading = _read(part, classifier, work)
             found = reading.states.placed(first, len(states), LOST)
@@ -102,7 +105,9 @@ def detected_beats(
     beats += [_beats_of(*pair, classifier, work) for pair in zip(records[1:], readings[1:])]
     if len(beats) == 1:
         return beats[0]
-    return _merged(firsts, records, beats, taken, unread_stretches(record, states))
+    merged = _merged(firsts, records, beats, taken, unread_stretches(record, states))
+    over = {one.why for one in merged.taken_over}
+    return replace(merged, others=[other for other in read if other.lead in over])
 
 
 def _parts(record: Record, needed: list[tuple[int, int]]) -> list[tuple[int, Record]]:

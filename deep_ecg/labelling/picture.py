@@ -1,5 +1,6 @@
 """The picture of a record: the seconds that hold the most ectopic beats."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def draw_strip(path: Path, labelled: Labelled, inputs: InputSettings, reference:
     """
     from deep_ecg.scoring.strips import predictions_figure
 
-    record, labels = labelled.record, labelled.reference
+    record, labels = replace(labelled.record, signal_mv=labelled.shown_mv), labelled.reference
     peaks_s, length = labelled.samples / record.fs_hz, len(record.signal_mv)
     start_s = busiest_start_s(peaks_s[np.isin(labelled.predicted, ECTOPIC)], length / record.fs_hz)
     start_s, clean_mv = cleaned_strip(record, start_s, inputs)

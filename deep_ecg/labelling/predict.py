@@ -198,6 +198,7 @@ def _labelled(record: Record, beats: LeadBeats, classifier: Classifier) -> Label
         leads=beats.leads,
         taken_over=beats.taken_over,
         second=beats.second,
+        others=beats.others,
         rhythm=fibrillation_in(beats, record.fs_hz),
         trained_on=found_in(classifier.trained_on, record.signal_mv),
     )

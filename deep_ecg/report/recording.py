@@ -31,8 +31,10 @@ class Reference:
 class Recording:
     """A record called `name`: its labelled beats, one lead in millivolts (samples,), NaN where samples are missing.
 
-    `groups` (beats,) of `templates.RunningTemplate`, `trust` as summaries hold it, `network` and `peaks` say by what
-    beats were labelled and found, `notes` what else a reader has to know, one line each.
+    Where other leads took over for a while, `labelled_mv` (samples,) is the signal that the beats were labelled from,
+    and `leads` (beats,) names the lead of each. `groups` (beats,) of `templates.RunningTemplate`, `trust` as summaries
+    hold it, `network` and `peaks` say by what beats were labelled and found, `notes` what else a reader has to know,
+    one line each.
     """
 
     name: str
@@ -46,13 +48,28 @@ class Recording:
     reference: Reference | None = None
     synthetic: bool = False
     notes: Sequence[str] = field(default_factory=list)
+    labelled_mv: np.ndarray | None = None
+    leads: np.ndarray | None = None
+
+    @property
+    def shown_mv(self) -> np.ndarray:
+        """The signal (samples,) that the beats were labelled from, which is drawn."""
+        return self.signal_mv if self.labelled_mv is None else self.labelled_mv
+
+    def leads_of(self, start_s: float, length_s: float) -> str:
+        """The leads that the beats of a stretch were labelled from, where one is not the record's; else ""."""
+        if self.leads is None:
+            return ""
+        of_stretch = slice(*np.searchsorted(self.series.times_s, (start_s, start_s + length_s)))
+        names = dict.fromkeys(self.leads[of_stretch].tolist())
+        return ", ".join(names) if set(names) - {self.lead} else ""
 
     def drawn(self, start_s: float, length_s: float) -> tuple[np.ndarray, np.ndarray]:
         """Times (n,) in seconds and the filtered signal (n,) in mV of a stretch; NaN where samples are missing."""
-        fs_hz, total = self.series.fs_hz, len(self.signal_mv)
+        fs_hz, total = self.series.fs_hz, len(self.shown_mv)
         first, last = max(round(start_s * fs_hz), 0), min(round((start_s + length_s) * fs_hz), total)
         before = max(first - round(SETTLE_S * fs_hz), 0)
-        raw_mv = self.signal_mv[before : min(last + round(SETTLE_S * fs_hz), total)]
+        raw_mv = self.shown_mv[before : min(last + round(SETTLE_S * fs_hz), total)]
         filled_mv, missing = filled(raw_mv)
         band_hz = (BAND_HZ[0], min(BAND_HZ[1], 0.45 * fs_hz))
         clean_mv = filter_zero_phase(filled_mv, bandpass_sos(band_hz, ORDER, fs_hz))

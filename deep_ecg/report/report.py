@@ -32,7 +32,7 @@ class Report:
         shapes: list[Shape] = []
         shape_of_beat, episodes = np.full(len(series), REST), episodes_of(series)
         if recording.groups is not None and len(series):
-            shapes, shape_of_beat = shapes_of(series, recording.signal_mv, recording.groups)
+            shapes, shape_of_beat = shapes_of(series, recording.shown_mv, recording.groups, recording.leads)
         measures = measures_of(series, episodes) | {"shapes": as_json(shapes)}
         return cls(recording, measures, episodes, shapes, shape_of_beat)
 

@@ -38,12 +38,15 @@ class Shape:
     mean_mv: np.ndarray
 
 
-def shapes_of(series: BeatSeries, signal_mv: np.ndarray, groups: np.ndarray) -> tuple[list[Shape], np.ndarray]:
+def shapes_of(
+    series: BeatSeries, signal_mv: np.ndarray, groups: np.ndarray, leads: np.ndarray | None = None
+) -> tuple[list[Shape], np.ndarray]:
     """The shapes of the beats in `signal_mv` (samples,), the most frequent first, and the shape of each, (beats,).
 
-    `groups` (beats,) are those of `RunningTemplate`. REST for a beat of a shape beyond MOST_SHAPES, or of too few.
+    `groups` (beats,) are those of `RunningTemplate`, of the beats of each lead where `leads` (beats,) names several.
+    REST for a beat of a shape beyond MOST_SHAPES, or of too few.
     """
-    runs, sizes = np.unique(_unique_groups(groups), return_inverse=True, return_counts=True)[1:]
+    runs, sizes = np.unique(_unique_groups(groups, leads), return_inverse=True, return_counts=True)[1:]
     cut = _Cut(series, signal_mv)
     found = np.full(len(sizes), REST)
     units = np.empty((0, 2 * cut.qrs))
@@ -62,13 +65,15 @@ def shapes_of(series: BeatSeries, signal_mv: np.ndarray, groups: np.ndarray) -> 
     return [_shape(series, cut, np.flatnonzero(shape_of_beat == number)) for number in range(len(units))], shape_of_beat
 
 
-def _unique_groups(groups: np.ndarray) -> np.ndarray:
-    """A number for each of `groups` (beats,) that no other has: one that is started anew is another."""
+def _unique_groups(groups: np.ndarray, leads: np.ndarray | None) -> np.ndarray:
+    """A number for each of `groups` (beats,) that no other has; started anew, or of another lead, it is another."""
     started, slots = groups < 0, np.where(groups < 0, ~groups, groups)
-    numbers = np.empty(len(groups), np.int64)
-    for slot in range(GROUPS):
+    of_lead = np.zeros(len(groups), np.int64) if leads is None else np.unique(leads, return_inverse=True)[1]
+    slots = slots + GROUPS * of_lead
+    many, numbers = slots.max(initial=0) + 1, np.empty(len(groups), np.int64)
+    for slot in np.unique(slots).tolist():
         mine = slots == slot
-        numbers[mine] = slot + GROUPS * np.cumsum(started[mine])
+        numbers[mine] = slot + many * np.cumsum(started[mine])
     return numbers
 
 

@@ -294,7 +294,7 @@ class Server:
         folder = self._record(request, labelled=True)
         numbers = [_whole(request.query_params.get(name, "")) for name in ("first", "last", "points")]
         first, last, points = (number for number in numbers)
-        signal_mv = await to_thread.run_sync(lambda: Stored.load(folder).labelled.record.signal_mv)
+        signal_mv = await to_thread.run_sync(lambda: Stored.load(folder).labelled.shown_mv)
         return JSONResponse(await to_thread.run_sync(trace, signal_mv, first, last, min(points, MOST_POINTS)))
 
     # Requests --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """A labelled record in a visitor's folder: its signal, its beats, and what is told of it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from deep_ecg.system.json_files import read_json, write_json
 ABOUT, ERROR = "record.json", "error.json"  # one of them is there when the labelling has ended
 MADE_OF = "made-of.json"  # says of how many changes the results are made: they are all there when it is
 BEATS, SIGNAL = "beats.npz", "signal.npy"
+SHOWN = "shown.npy"  # the signal that the beats were labelled from, where other leads took over
 ARRAYS = ("samples", "proba", "signal", "after_gap", "groups")  # of `Labelled`
 STRETCHES = ("silent", "unread", "taken_over")
 TEXTS = ("synthetic", "unit", "paced", "trained_on", "kind")
@@ -44,10 +45,12 @@ class Stored:
         signal_mv = np.load(folder / SIGNAL, mmap_mode="r")
         told = {name: about[name] for name in TEXTS} | {name: beats[name] for name in ARRAYS}
         told |= {name: [Stretch(*one) for one in about[name]] for name in STRETCHES}
+        record = Record(about["title"], about["lead"], about["fs_hz"], signal_mv)
         labelled = Labelled(
-            Record(about["title"], about["lead"], about["fs_hz"], signal_mv),
+            record,
             reference=None,
             leads=beats.get("leads"),
+            others=_others(folder, record, told["taken_over"]),
             rhythm=None if about["rhythm"] is None else [RhythmEpisode(*one) for one in about["rhythm"]],
             started=_time(about["started"]),
             **told,
@@ -65,9 +68,12 @@ def store(folder: Path, labelled: Labelled, network: str):
     shapes: list[Shape] = []
     shape_of_beat = np.empty(0, int)
     if labelled.groups is not None and len(labelled.samples):
-        shapes, shape_of_beat = shapes_of(recording.series, recording.signal_mv, labelled.groups)
+        shapes, shape_of_beat = shapes_of(recording.series, recording.shown_mv, labelled.groups, recording.leads)
     with atomic_file(folder / SIGNAL) as temporary:
         np.save(temporary, np.asarray(labelled.record.signal_mv, np.float32))
+    if labelled.others:
+        with atomic_file(folder / SHOWN) as temporary:
+            np.save(temporary, np.asarray(labelled.shown_mv, np.float32))
     with atomic_file(folder / BEATS) as temporary:
         means_mv = np.array([one.mean_mv for one in shapes], np.float32)
         arrays = {name: getattr(labelled, name) for name in ARRAYS}
@@ -86,6 +92,14 @@ def store(folder: Path, labelled: Labelled, network: str):
         **{name: getattr(labelled, name) for name in TEXTS},
     }
     write_json(folder / ABOUT, about)
+
+
+def _others(folder: Path, record: Record, taken_over: Sequence[Stretch]) -> list[Record]:
+    """The leads that took over, of which `store` has kept what they show then."""
+    if not (folder / SHOWN).is_file():
+        return []
+    shown_mv = np.load(folder / SHOWN, mmap_mode="r")
+    return [replace(record, lead=lead, signal_mv=shown_mv) for lead in dict.fromkeys(one.why for one in taken_over)]
 
 
 def _time(text: str | None) -> datetime | time | None:

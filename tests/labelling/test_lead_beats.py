@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import wfdb
 
 from config import Config
 from deep_ecg.labelling import lead_beats, predict
+from deep_ecg.labelling.results import recording_of
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.networks.torch_network import save_checkpoint
 from deep_ecg.records.database import Source
 from deep_ecg.records.long_signal import LongSignal
 from deep_ecg.records.wfdb_files import read_record
+from deep_ecg.report.report import Report
+from deep_ecg.report.shapes import REST
 from deep_ecg.training.experiment import describe, hybrid_arguments
 from model import HybridECGNet
 from tests.support.records import motion_mv, written_beats
@@ -102,6 +106,26 @@ def test_another_lead_takes_over_where_the_first_cannot_be_read(mitdb, tmp_path,
     found = np.array([int(row["sample"]) for row in rows])
     assert abs(len(found) - len(beats)) <= 3 and np.abs(found[:, None] - beats).min(axis=0).max() < 0.15 * FS_HZ
     assert "labelled from another lead, where the first could not be read, for" in capsys.readouterr().out
+
+
+def test_what_is_drawn_and_compared_is_of_the_lead_that_took_over(mitdb, tmp_path, mode, checkpoint):
+    """V1 is made of MLII upside down, so that its beats are alike none of MLII's, and all of one shape."""
+    path = Path(written(mitdb, tmp_path, ["MLII", "V1"], []))
+    leads_mv = wfdb.rdrecord(str(path)).p_signal
+    leads_mv[:, 1] = -leads_mv[:, 0]
+    leads_mv[NOISE, 0] += motion_mv(NOISE.stop - NOISE.start, FS_HZ, 3)
+    wfdb.wrsamp("r", FS_HZ, ["mV"] * 2, ["MLII", "V1"], p_signal=leads_mv, fmt=["16"] * 2, write_dir=str(tmp_path))
+    leads_mv = wfdb.rdrecord(str(path)).p_signal
+    found = predict.label_record(path, load_classifier(Config(mode=mode), checkpoint), Config(mode=mode))
+    taken = np.zeros(len(leads_mv), bool)
+    for over in found.taken_over:
+        taken[over.first : over.last + 1] = True
+    assert {over.why for over in found.taken_over} == {"V1"} and taken.sum() > 6 * FS_HZ
+    np.testing.assert_allclose(found.shown_mv[:], np.where(taken, leads_mv[:, 1], leads_mv[:, 0]), atol=1e-9)
+    report = Report.of(recording_of(found, None, "", None))
+    shapes_of_v1 = set(report.shape_of_beat[found.leads == "V1"].tolist()) - {REST}
+    assert shapes_of_v1 and not shapes_of_v1 & set(report.shape_of_beat[found.leads == "MLII"].tolist())
+    assert re.search(r"from 0:00:2\d[^<]*, (MLII, )?V1", report.html())
 
 
 def test_the_lead_that_takes_over_has_its_own_rr_intervals(mitdb, tmp_path, mode, checkpoint):
