@@ -256,10 +256,21 @@ def _listed(name: str, path: Path) -> Found:
     try:
         inside = not relative.is_absolute() and ".." not in relative.parts and relative.parts
         if inside and (root / relative).parent.resolve().is_relative_to(root.resolve()):
-            return Found(str(relative))
+            return Found(str(relative), _problem_of_link(root / relative))
     except (OSError, RuntimeError, ValueError):  # links in a circle; names that cannot be
         pass
     return Found(name, f"record {name} of list {path} leads out of its folder: name records below {root} alone")
+
+
+def _problem_of_link(path: Path) -> str | None:
+    """What is wrong with a file of that name that is a link to elsewhere: such are not followed unasked."""
+    try:
+        guard.check_file(path, beside=path.with_name("beside"))
+    except FileNotFoundError:  # the name of a WFDB record is that of no file
+        return None
+    except ValueError as error:
+        return f"record {path}: {error}" if path.is_symlink() else None
+    return None
 
 
 # All records -------------------------------------------------------------------------------------------------------

@@ -365,6 +365,17 @@ def test_a_record_that_was_good_keeps_its_labels(data, tmp_path):
     assert manifest(out)[1]["100"]["status"] == "failed"
 
 
+def test_a_list_follows_no_link_to_a_file_elsewhere_unasked(data, tmp_path, monkeypatch):
+    (tmp_path / "far.csv").write_text("time_s,ecg_mv\n")
+    (data / "far.csv").symlink_to(tmp_path / "far.csv")
+    (data / "near.csv").symlink_to("100.hea")
+    (data / "LIST").write_text("far.csv\nnear.csv\n100\n")
+    assert [one.problem is not None for one in records_listed(data / "LIST")] == [True, False, False]
+    assert "far.csv is a link that leads out" in records_listed(data / "LIST")[0].problem
+    monkeypatch.setenv("DEEP_ECG_FOLLOW_LINKS", "1")
+    assert not any(one.problem for one in records_listed(data / "LIST"))
+
+
 @pytest.mark.parametrize("name", ["../data/100", "/etc/passwd", "ward 2/../100", "out/100", "..", "/"])
 def test_a_list_cannot_lead_out_of_its_folder(data, tmp_path, name):
     (data / "out").symlink_to(tmp_path)
