@@ -16,16 +16,9 @@ import numpy as np
 from deep_ecg.records import guard, sampling
 from deep_ecg.records.leads import candidates, in_millivolts, is_ecg, is_no_ecg, is_unknown_unit
 from deep_ecg.records.signal_file import Contents, Signal
-from deep_ecg.records.text_samples import (
-    EPOCH,
-    FACT,
-    Table,
-    TextLines,
-    fact,
-    moment,
-    table_has_times_first,
-    time_places,
-)
+from deep_ecg.records.text_headings import FACT, fact, time_places
+from deep_ecg.records.text_samples import Table, TextLines, table_has_times_first
+from deep_ecg.records.text_times import EPOCH, moment
 from deep_ecg.system.errors import DeepECGError
 
 HEAD_BYTES, BLOCK_BYTES = 16_384, 1_000_000

@@ -5,56 +5,34 @@ comma may be a decimal one. A line that says that nothing was measured (LOST_WOR
 """
 
 import codecs
-import csv
 import re
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from itertools import pairwise, zip_longest
 from typing import NoReturn
 
 import numpy as np
 
-from deep_ecg.records.leads import in_millivolts, is_ecg, is_no_ecg
+from deep_ecg.records.text_headings import ECG_NAMES, fact, names_and_units, time_places
+from deep_ecg.records.text_numbers import (
+    DECIMAL_COMMA,
+    LOST_WORDS,
+    MARKS,
+    NUMBER,
+    are_decimal_commas,
+    are_numbers,
+    are_thousands,
+    delimiter_of,
+    is_numeric,
+    rises,
+    split,
+)
+from deep_ecg.records.text_times import time_s
 from deep_ecg.system.errors import DeepECGError
 
-LOST_WORDS = frozenset(("", "!", "-", "?", "nan", "null", "none", "na", "n/a", "#n/a"))  # "!" is of AD8232 sketches
-MARKS = ";\t|, "  # that stand between values
 LINE_BYTES = 4000  # no line of a few numbers is longer
 HEADING_LINES = 1000  # that may stand before the first values
 HELD_LINES = 8  # that are looked at before a column of times is known by its values
-TIME_NAMES = re.compile(
-    r"((elapsed|sample|phone|sensor|system|device|local|host|unix|utc)?[ _]?"
-    r"((time|timestamp|date|datetime|interval|number|samples?|index|seconds?|sec|millis|micros)(?![a-z]).*"
-    r"|(t|s|ms|us|nr?|no)(?![a-z])[^a-z]*([(\[].*)?))?"
-)
-SAMPLES = re.compile(r"(adc|sensor|raw)?[ _]?samples?[ _]?(values?)?")
-VOLTAGE_LAST = re.compile(r"[\s_(\[](n|u|m|\u00b5|\u03bc)?v[\])]?$")
-ECG_NAMES = re.compile(r".*(ecg|ekg).*|(lead )?(ml)?(ii|2)")
-DIGITS_AND_MARKS = re.compile(r"[-+0-9.,eE\s]*")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE | re.ASCII)
-DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)  # or a whole time and a whole value
-HALF = r"(?:\s*([apAP])\.?[mM]\.?)?"  # of a day
-CLOCK = re.compile(r"(?:(\d{1,3}):)?(\d{1,3}):(\d{2}(?:[.,]\d+|:\d{3})?)" + HALF, re.ASCII)
-DATED = re.compile(r"(.*?)" + HALF, re.DOTALL)
-AFTER_DATE = r"(?:[ T,]+(?P<clock>\d.*))?"
-DAY_FIRST = re.compile(r"(?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?P<year>\d{4})" + AFTER_DATE, re.ASCII)
-YEAR_FIRST = re.compile(r"(?P<year>\d{4})[./](?P<month>\d{1,2})[./](?P<day>\d{1,2})" + AFTER_DATE, re.ASCII)
-DATE_LAST = re.compile(r"(?P<clock>\d+:\S+) (?P<day>\d{1,2})[./](?P<month>\d{1,2})[./](?P<year>\d{4})", re.ASCII)
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-RATE = re.compile(r"(\d+(?:[.,]\d+)?)\s*(?:hz|hertz|herz|герц|赫兹|ヘルツ|sps|samples/s)", re.ASCII)
-RATE_NAMES = re.compile(r"sampl\w*[ _]?(rate|freq)|^(fs|freq\w*)$")
-NO_RATE_NAMES = re.compile(r"pass|filt|notch|mains|cut|band|line|power|heart|pulse|adc|screen|display")
-LEAST_RATE_HZ = 20.0  # a lower one, as 1,000, is written with a mark between its thousands
-THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+", re.ASCII)
-LARGE = 100.0  # whole numbers from here on do not stand beside decimals below 1,000 of the same kind
-FACT = re.compile(r"#*\s*(?P<name>[^,;\t:=|]+)[,;\t:=|]\s*\"?(?P<value>.*?)\"?\s*")
-KEY, TITLE_KEY, UNIT_KEY = re.compile(r"\w+ *="), re.compile("title|name"), re.compile("unit|range")  # of LabChart
-NAME_WORDS = 3  # of a name of a single column at most
-WIDE_MARKS = re.compile(r"\s*[\t;,|]\s*|\s{2,}")  # between names that may hold single spaces
-NAME_AND_UNIT = re.compile(r"[^\s(\[]+(?:\s*[(\[][^)\]]*[)\]])?")
-UNIT_CELL = re.compile(r"-|none|nd|adu|[\d.,]*\s*(s|sec|secs|seconds?|ms|us|\u00b5s|\u03bcs|ns)|[hms:.]{4,}")
 LONE_RETURN = re.compile(rb"(?<=[^\r\n])\r(?=[^\r\n])")
 PLAIN = re.compile(rb"[0-9+\-.eE \r\n]*")  # values, unless one is no number at all
 
@@ -89,11 +67,11 @@ class Table:
 
     def is_heading(self, line: str) -> bool:
         """Whether `line` is that of the names or units of its columns."""
-        return _split(line, self.delimiter) in (self.names, self.units)
+        return split(line, self.delimiter) in (self.names, self.units)
 
     def fields(self) -> list[tuple[str, ...]]:
         """The fields of its first lines, column by column."""
-        rows = (_split(text, self.delimiter) for text in self.texts)
+        rows = (split(text, self.delimiter) for text in self.texts)
         return list(zip(*(row[: len(self.names)] for row in rows if len(row) >= len(self.names))))
 
 
@@ -225,7 +203,7 @@ class TextLines:
             self.remarks += [text] * (len(self.remarks) < HEADING_LINES)
         elif self._layout is not None:
             self._add(self._number, text)
-        elif self._held or _is_numeric(text) or (text and text.lower() in LOST_WORDS):
+        elif self._held or is_numeric(text) or (text and text.lower() in LOST_WORDS):
             self._held.append((self._number, text))
             self._learn(text)
         elif text:
@@ -240,7 +218,7 @@ class TextLines:
     def _learn(self, text: str):
         """Settles the layout as soon as the held lines, the last of which is `text`, tell it."""
         lost = text.lower() in LOST_WORDS
-        if lost and not any(_is_numeric(line) for _, line in self._held):
+        if lost and not any(is_numeric(line) for _, line in self._held):
             self._rows.append(None)  # the lead was off from the start
             self._held.clear()
         elif len(self._held) >= self._wait or (self._soon and not lost and self._tells(text)):
@@ -260,30 +238,30 @@ class TextLines:
                 self._add(number, text)
 
     def _chosen(self, number: int, texts: list[str]) -> Layout:
-        delimiter = _delimiter(texts[0])
-        rows = [_split(text, delimiter) for text in texts]
+        delimiter = delimiter_of(texts[0])
+        rows = [split(text, delimiter) for text in texts]
         columns = len(rows[0])
         last = [row[-2:] for row in rows if len(row) == columns > 1]
         closed = any(one for one, _ in last) and not any(one for _, one in last)  # by a mark behind the last value
         names, units = self._names_and_units(delimiter, columns)
         if closed and not names[-1]:
             names, units = self._names_and_units(delimiter, columns - 1)
-        one = delimiter == "," and not any(names) and _are_decimal_commas(texts)
+        one = delimiter == "," and not any(names) and are_decimal_commas(texts)
         if one:
             delimiter, columns, names, units = None, 1, [""], [""]
         chosen, times = self._choose(Table(number, texts, delimiter, names, units))
         rows = [[text] for text in texts] if one else rows
         has_commas = one or any("," in field for row in rows for field in row)
         has_commas = has_commas and (columns > 1 or not any("." in text for text in texts))
-        comma = None if not has_commas else "" if _are_thousands(rows) else "."
+        comma = None if not has_commas else "" if are_thousands(rows) else "."
         return Layout(delimiter, columns, tuple(chosen), comma, frozenset(times))
 
     def _names_and_units(self, delimiter: str | None, columns: int) -> tuple[list[str], list[str]]:
         """Those of the headings, else those that a remark tells, as `numpy.savetxt` writes them."""
-        names, units = _names_and_units(self.headings, delimiter, columns)
+        names, units = names_and_units(self.headings, delimiter, columns)
         if not any(names):
             told = [remark.lstrip("# \t") for remark in self.remarks]
-            names, units = _names_and_units([line for line in told if line and not fact(line)], delimiter, columns)
+            names, units = names_and_units([line for line in told if line and not fact(line)], delimiter, columns)
         return names, units
 
     def _add(self, number: int, text: str):
@@ -297,7 +275,7 @@ class TextLines:
         assert layout is not None
         if text.lower() in LOST_WORDS:
             return None
-        fields = [text] if layout.columns == 1 else _split(text, layout.delimiter)
+        fields = [text] if layout.columns == 1 else split(text, layout.delimiter)
         if len(fields) != layout.columns:
             self._refuse(number, text)
         try:
@@ -406,140 +384,10 @@ def _all_numbers(lines: list[bytes], layout: Layout) -> np.ndarray | None:
     return values.reshape(len(lines), layout.columns)[:, list(layout.chosen)]
 
 
-def time_s(text: str) -> float:
-    """The time that `text` tells, in s: a clock since midnight or the start, a date and time since 1970.
-
-    A date without zone is taken as if it were in UTC. ValueError where it is no time.
-    """
-    text = text.strip(" \t\r[]\"'")
-    if not text:
-        return np.nan
-    clock = CLOCK.fullmatch(text)
-    if clock:
-        hours, minutes, seconds, half = clock.groups()
-        hour = _hour(int(hours or 0), half)
-        return 3600 * hour + 60 * int(minutes) + float(re.sub("[,:]", ".", seconds))
-    return (moment(text) - EPOCH).total_seconds()
-
-
-def _hour(hour: int, half: str | None) -> int:
-    """The `hour` of the day; of its `half`, "a" or "p", where one is told."""
-    return hour % 12 + 12 * (half in "pP") if half else hour
-
-
-def moment(text: str) -> datetime:
-    """The date and time that `text` tells, in UTC where it names no zone. ValueError where it tells none.
-
-    ISO 8601, with any sign between the two and strokes or points in the date, or the day first; the month is first
-    where the day would be a thirteenth month, or a.m. or p.m. is told. A date alone is its midnight.
-    """
-    dated = DATED.fullmatch(text.strip(" \t\r[]\"'"))
-    assert dated is not None  # whatever it is
-    text, half = dated.groups()
-    found = DATE_LAST.fullmatch(text) or DAY_FIRST.fullmatch(text) or YEAR_FIRST.fullmatch(text)
-    if found:
-        day, month = int(found["day"]), int(found["month"])
-        if found.re is not YEAR_FIRST and day <= 12 and (month > 12 or half):
-            day, month = month, day
-        text = f"{found['year']}-{month:02}-{day:02} {_padded(found['clock'] or '00:00')}"
-    when = datetime.fromisoformat(text.replace(" +", "+").replace(" -", "-").replace(",", "."))
-    when = when.replace(hour=_hour(when.hour, half))
-    return when if when.tzinfo else when.replace(tzinfo=UTC)
-
-
-def _padded(clock: str) -> str:
-    """`clock` with two digits for its hour, as ISO 8601 has it."""
-    return f"0{clock}" if clock[1:2] == ":" else clock
-
-
-def _names_and_units(headings: list[str], delimiter: str | None, columns: int) -> tuple[list[str], list[str]]:
-    """Names and units of so many `columns`, "" where the `headings`, lines before them, do not tell.
-
-    Lines such as "Sample Rate,512 hertz", and what stands before them, are no names of two columns.
-    """
-    last = max((place for place, heading in enumerate(headings) if fact(heading)), default=-1)
-    rows = [_heading_fields(heading, delimiter, columns) for heading in headings[last + 1 :]]
-    rows = [row[:columns] for row in rows if len(row) == columns or not any(row[columns:] or ["short"])]
-    nothing = [""] * columns
-    if any(KEY.fullmatch(row[0]) for row in rows):
-        keyed = {row[0].lower(): ["", *row[1:]] for row in rows}
-        names = next((row for key, row in keyed.items() if TITLE_KEY.search(key)), nothing)
-        ranges = next((row for key, row in keyed.items() if UNIT_KEY.search(key)), nothing)
-        return names, [cell.lstrip("0123456789.,-+ ") for cell in ranges]
-    units = rows.pop() if len(rows) > 1 and _are_units(rows[-1]) else nothing
-    return (rows[-1] if rows else nothing), units
-
-
-def _heading_fields(heading: str, delimiter: str | None, columns: int) -> list[str]:
-    """The fields of a line before so many `columns`: names may hold white space where that stands between values."""
-    fields = _split(heading, delimiter)
-    if delimiter is not None or len(fields) == columns:
-        return fields
-    whole = [heading.strip()] if len(fields) <= NAME_WORDS and _tells_a_signal(heading) else []
-    marked, grouped = WIDE_MARKS.split(heading.strip()), NAME_AND_UNIT.findall(heading)
-    return next((found for found in (whole, marked, grouped) if len(found) == columns), fields)
-
-
-def _tells_a_signal(heading: str) -> bool:
-    """Whether `heading`, that of a single column, is a name and no title: it is that of a signal, or has a unit."""
-    return is_ecg(heading) or is_no_ecg(heading) or heading.strip().endswith((")", "]"))
-
-
-def _are_units(row: list[str]) -> bool:
-    return any(row) and all(in_millivolts(field) or UNIT_CELL.fullmatch(field.lower()) for field in row if field)
-
-
-def fact(line: str) -> tuple[str, str] | None:
-    """What a line before a table tells, and its value: ("rate", "512"), ("unit", "uV") or ("lead", "I"); else None.
-
-    By its value, not by its word for it, which is of any language: "Sample Rate,512 hertz", "Einheit,uV", and
-    "Lead,Lead I", where the value repeats the word. A rate in hertz whose word is not known is "hertz", that of a
-    filter or of the mains "no rate".
-    """
-    found = FACT.fullmatch(line)
-    if not found or not found["value"]:
-        return None
-    name, value = found["name"].strip(" \"'").lower(), found["value"].strip()
-    is_named = bool(RATE_NAMES.search(name)) and not NO_RATE_NAMES.search(name)
-    rate = RATE.fullmatch(value.lower()) or (is_named and RATE.fullmatch(f"{value} hz"))
-    if rate:
-        kind = "rate" if is_named else "no rate" if NO_RATE_NAMES.search(name) else "hertz"
-        return kind, f"{_hertz(rate[1]):g}"
-    if TIME_NAMES.fullmatch(name) or in_millivolts(name) or is_ecg(name):
-        return None
-    if in_millivolts(value) is not None:
-        return "unit", value
-    if value.lower().startswith(f"{name} ") and is_ecg(value.split()[-1]):
-        return "lead", value.split()[-1]
-    return None
-
-
-def _hertz(text: str) -> float:
-    """The rate that `text` says; its comma or point is a decimal one unless the rate were then below any of an ECG."""
-    rate_hz = float(text.replace(",", "."))
-    grouped = re.fullmatch(r"\d{1,3}[.,]\d{3}", text, re.ASCII)
-    return 1000 * rate_hz if grouped and rate_hz < LEAST_RATE_HZ else rate_hz
-
-
-def time_places(names: Sequence[str]) -> list[int]:
-    """Which of the columns called `names`, in small letters, hold times or count samples.
-
-    A name with a unit of voltage is that of a signal, whatever it begins with, and so are "samples" that come last
-    where nothing else is no time.
-    """
-    timed = [
-        place
-        for place, name in enumerate(names)
-        if TIME_NAMES.fullmatch(name) and (name or place == 0)
-        and not VOLTAGE_LAST.search(name) and not ECG_NAMES.fullmatch(name)
-    ]  # fmt: skip
-    return timed[:-1] if len(timed) == len(names) and SAMPLES.fullmatch(names[-1]) else timed
-
-
 def table_has_times_first(table: Table) -> bool:
     """Whether the first of several columns holds times by its values: dates, or numbers that rise evenly."""
     first = table.fields()[0]
-    return len(first) > 1 and (_rises(first) or not _are_numbers(first))
+    return len(first) > 1 and (rises(first) or not are_numbers(first))
 
 
 def _ends_in_line_feeds(text: bytes) -> bytes:
@@ -553,57 +401,3 @@ def _decoded(line: bytes) -> str:
         return line.decode()
     except UnicodeDecodeError:
         return line.decode("latin-1")
-
-
-def _delimiter(text: str) -> str | None:
-    """What stands between the values of the line `text`; None for white space."""
-    mark = next((mark for mark in MARKS[:-1] if mark in text), None)
-    decimal = mark == "," and DIGITS_AND_MARKS.fullmatch(text) and any(" " in part.strip() for part in text.split(","))
-    return None if decimal else mark
-
-
-def _split(text: str, delimiter: str | None) -> list[str]:
-    if delimiter is not None and '"' in text:
-        fields = next(csv.reader([text], delimiter=delimiter))  # a mark between quotes is none
-    else:
-        fields = text.split(delimiter)
-    return [field.strip().strip("\"'").strip() for field in fields]
-
-
-def _is_numeric(text: str) -> bool:
-    """Whether `text` is a line of values: some field is a number, and none is a word."""
-    fields = [field for field in _split(text, _delimiter(text)) if field.lower() not in LOST_WORDS]
-    words = any(field[0].isalpha() for field in fields)
-    return not words and any(NUMBER.fullmatch(field) or DECIMAL_COMMA.fullmatch(field) for field in fields)
-
-
-def _are_decimal_commas(texts: list[str]) -> bool:
-    """Whether each line is one number, some with a decimal comma, and not a time and a value, both whole."""
-    pairs = [text.split(",")[0] for text in texts if DECIMAL_COMMA.fullmatch(text)]
-    whole = [text for text in texts if NUMBER.fullmatch(text) and "." not in text]
-    return bool(pairs) and len(pairs) + len(whole) == len(texts) and (bool(whole) or not _rises(pairs))
-
-
-def _are_thousands(rows: Sequence[Sequence[str]]) -> bool:
-    """Whether commas of numbers in `rows` stand between thousands: all can, and a column has "1,024" beside "998"."""
-    mixed = False
-    for column in zip_longest(*rows, fillvalue=""):
-        with_comma = [field for field in column if "," in field and DIGITS_AND_MARKS.fullmatch(field)]
-        if not all(THOUSANDS.fullmatch(field) for field in with_comma):
-            return False
-        whole = [float(field) for field in column if NUMBER.fullmatch(field) and "." not in field]
-        mixed = mixed or (bool(with_comma) and any(abs(value) >= LARGE for value in whole))
-    return mixed
-
-
-def _are_numbers(fields: tuple[str, ...]) -> bool:
-    return all(NUMBER.fullmatch(field.replace(",", ".")) or field.lower() in LOST_WORDS for field in fields)
-
-
-def _rises(fields: Sequence[str]) -> bool:
-    """Whether the numbers are two or more and rise in steps of about the same length, as times do."""
-    if not all(NUMBER.fullmatch(field.replace(",", ".")) for field in fields):
-        return False
-    values = [float(field.replace(",", ".")) for field in fields]
-    steps = [after - before for before, after in pairwise(values)]
-    return bool(steps) and min(steps) > 0 and max(steps) <= 3 * min(steps)
