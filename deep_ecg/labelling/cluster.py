@@ -12,7 +12,8 @@ from pathlib import Path
 
 from joblib import delayed
 
-from deep_ecg.labelling.archive import Found, Job, Outcome, alone, label_one
+from deep_ecg.labelling.archive import Job, Outcome, alone, label_one
+from deep_ecg.labelling.archive_records import Found
 from deep_ecg.networks.classifier import PRETRAINED
 from deep_ecg.system.cluster import cluster_pool
 from deep_ecg.system.errors import DeepECGError

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from config import MODES, PRESETS, Config, with_overrides
-from deep_ecg.labelling.archive import is_folder, label_archive, other_recordings, records_below, records_listed
+from deep_ecg.labelling.archive import label_archive
+from deep_ecg.labelling.archive_records import is_folder, other_recordings, records_below, records_listed
 from deep_ecg.labelling.choice import record_path
 from deep_ecg.labelling.live import UNITS, follow, line_feed, record_feed
 from deep_ecg.labelling.predict import predict_records

@@ -15,7 +15,8 @@ import pytest
 
 import main
 from deep_ecg.labelling import archive
-from deep_ecg.labelling.archive import INDEX, MANIFEST, Found, records_below, records_listed
+from deep_ecg.labelling.archive import INDEX, MANIFEST
+from deep_ecg.labelling.archive_records import Found, other_recordings, records_below, records_listed
 from deep_ecg.records import synthetic
 from deep_ecg.system.errors import DeepECGError
 from deep_ecg.system.files import locked
@@ -102,7 +103,7 @@ def test_segments_are_no_records_of_their_own(data, tmp_path):
 def test_other_recordings_are_counted_and_named(data, tmp_path, capsys):
     for name in ("x.edf", "ward 2/y.CSV", "notes.txt", "100.csv", "100-events.csv", "203-SYNTHETIC.csv", "z.edf.hea"):
         (data / name).write_text("")
-    assert archive.other_recordings(data) == ["ward 2/y.CSV", "x.edf"]
+    assert other_recordings(data) == ["ward 2/y.CSV", "x.edf"]
     (data / "z.edf.hea").unlink()
     assert predict(data, "--out", tmp_path / "out") == 0
     said = "; 2 that look like recordings but tell no format, rate or ECG were left out: ward 2/y.CSV, x.edf\n"
@@ -139,7 +140,7 @@ def test_folders_however_deep_are_looked_into_or_named(deep):
     found = records_below(deep)
     assert [one.name for one in found if not one.problem] == ["r"]
     assert [("shorten its path" in one.problem) for one in found if one.problem] == [True]
-    assert archive.other_recordings(deep) == []
+    assert other_recordings(deep) == []
 
 
 def test_the_lead_is_said_where_it_is_not_the_networks(made, tmp_path, capsys):

@@ -16,7 +16,8 @@ from joblib import delayed
 
 import main
 from deep_ecg.labelling import cluster as labelling
-from deep_ecg.labelling.archive import INTERRUPTED, MANIFEST, Found
+from deep_ecg.labelling.archive import INTERRUPTED, MANIFEST
+from deep_ecg.labelling.archive_records import Found
 from deep_ecg.records import synthetic
 from deep_ecg.system import cluster
 from deep_ecg.system.errors import DeepECGError

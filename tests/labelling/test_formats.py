@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from config import Config
-from deep_ecg.labelling import archive, choice, predict
+from deep_ecg.labelling import archive, archive_records, choice, predict
 from deep_ecg.labelling.live import record_feed
 from deep_ecg.networks.classifier import load_classifier
 from deep_ecg.records.formats import TextSettings
@@ -81,7 +81,7 @@ def test_two_files_of_one_name_are_refused_alone_and_told_apart_in_a_folder(tmp_
     data.mkdir()
     edf(data / "r.edf"), csv(data / "r.csv"), csv(data / "s.csv")
     refused(lambda: predict.predict_records([str(data / "r.edf"), str(data / "r.csv")], EDGE, out), "share a name")
-    found = archive.records_below(data)
+    found = archive_records.records_below(data)
     assert [(one.name, one.results) for one in found] == [("r.csv", "r.csv"), ("r.edf", "r.edf"), ("s.csv", "s")]
     archive.label_archive(data, found, EDGE, out, 1, **NETWORK)
     assert {path.name for path in out.glob("*.pred")} == {"r.csv.pred", "r.edf.pred", "s.pred"}
@@ -102,11 +102,11 @@ def test_a_folder_holds_records_of_all_formats_and_what_is_none_is_left_out(tmp_
     write_text(tmp_path / "patients.csv", "id,age\n1,60\n2,61\n")
     write_text(tmp_path / "e.csv", "".join(f"{v}\n" for v in COUNTS[:, 0]))
     predict.predict_records([str(tmp_path / "b.edf")], EDGE, tmp_path / "predictions", **NETWORK)
-    found = archive.records_below(tmp_path)
+    found = archive_records.records_below(tmp_path)
     assert [one.name for one in found] == ["a", "a.csv", "b.edf", "c.csv", "d.json"]
     assert [one.results for one in found] == ["a", "a.csv", "b", "c", "d"]
-    assert archive.other_recordings(tmp_path, found) == ["e.csv", "patients.csv"]
-    with_rate = archive.records_below(tmp_path, TextSettings(360, "uV"))
+    assert archive_records.other_recordings(tmp_path, found) == ["e.csv", "patients.csv"]
+    with_rate = archive_records.records_below(tmp_path, TextSettings(360, "uV"))
     assert [one.name for one in with_rate][-2:] == ["d.json", "e.csv"]
 
 

@@ -401,10 +401,11 @@ class Fuzzer:
 
     def use_archive(self, rng: np.random.Generator):
         from deep_ecg.labelling import archive
+        from deep_ecg.labelling.archive_records import records_below, records_listed
         from deep_ecg.system.errors import PartlyDone
 
         listed = rng.random() < 0.5
-        found = archive.records_listed(self.work / "LIST") if listed else archive.records_below(self.work)
+        found = records_listed(self.work / "LIST") if listed else records_below(self.work)
         said = io.StringIO()
         with contextlib.redirect_stderr(said), contextlib.suppress(PartlyDone):
             archive.label_archive(self.work, found, archive_config(), self.work / "labels", 1, **archive_options())
@@ -444,6 +445,7 @@ def write_valid(folder: Path):
     from deep_ecg.beats.cache import write_entry
     from deep_ecg.beats.inputs import CHANNELS, FEATURES
     from deep_ecg.labelling import archive
+    from deep_ecg.labelling.archive_records import Found
     from deep_ecg.networks.torch_network import save_checkpoint
     from deep_ecg.records.database import Source
     from deep_ecg.training.experiment import describe, hybrid_arguments
@@ -485,7 +487,7 @@ def write_valid(folder: Path):
     shutil.copy(NETWORK, folder / "network.onnx")
     (folder / "LIST").write_text("r\nlong\nabsent\n")
     with contextlib.redirect_stdout(io.StringIO()):
-        archive.label_archive(folder, [archive.Found("r")], archive_config(), folder / "labels", 1, **archive_options())
+        archive.label_archive(folder, [Found("r")], archive_config(), folder / "labels", 1, **archive_options())
 
 
 def archive_config():
