@@ -53,7 +53,6 @@ from deep_ecg.system.console import describe_fault, say
 from deep_ecg.system.errors import DeepECGError, NoBeats, NoOutput, PartlyDone
 from deep_ecg.system.files import atomic_file, check_there, check_writable, locked, sha256_of, write_text
 from deep_ecg.system.json_files import write_json
-from deep_ecg.system.text import count_of
 from deep_ecg.system.work import Work
 from deep_ecg.system.workers import WorkerDied, run_jobs
 
@@ -224,7 +223,7 @@ def _report(counts: Counter, files: Sequence[Path], others: Sequence[str]):
     said += [f"{counts['failed']:,} failed"] * bool(counts["failed"])
     said += [f"{counts['synthetic']:,} SYNTHETIC"] * bool(counts["synthetic"])
     said += [f"{counts['other_lead']:,} by another lead than the network's"] * bool(counts["other_lead"])
-    say(f"{stamp}{count_of(total, 'record')}: {', '.join(said)}{said_of(others)}\n    {', '.join(map(str, files))}")
+    say(f"{stamp}{total:,} records: {', '.join(said)}{said_of(others)}\n    {', '.join(map(str, files))}")
     manifest = files[0]
     if counts["failed"]:
         raise PartlyDone(f"{counts['failed']:,} of {total:,} records failed: the lines above and {manifest} say why")
