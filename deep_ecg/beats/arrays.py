@@ -1,8 +1,9 @@
 """Beats as arrays: what a network is fed, and with it the label of each beat and where it is from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,12 @@ class NetworkInputs:
     def p_waves(self) -> np.ndarray:
         """How like that of the running template each beat's P wave is, (beats,) float32: the first of P_WAVE."""
         return self.features[:, -len(P_WAVE)]
+
+
+def each(values: np.ndarray) -> Iterator[Any]:
+    """The `values` (n,) one after another, as Python's own numbers, of which few are there at once."""
+    blocks = (values[start : start + BLOCK_BEATS].tolist() for start in range(0, len(values), BLOCK_BEATS))
+    return chain.from_iterable(blocks)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ interval among the latest, how much these vary, and whether they are whole multi
 """
 
 import math
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from deep_ecg.beats.arrays import each
 from deep_ecg.beats.signal_watch import SignalWatch
 
 MEMORIES_BEATS = (100, 400)  # how far back the running RR statistics reach; a stream has to remember the longest
@@ -56,7 +57,8 @@ def rr_intervals(
 
     There is none either where `after_gap` (beats,) is True (ventricular flutter lies between the beats: record 207).
     """
-    rr_s = np.array([rr_interval_s(*pair, fs_hz, watch) for pair in pairwise([None, *peaks.tolist()])], float)
+    pairs = pairwise(chain([None], each(peaks)))
+    rr_s = np.fromiter((rr_interval_s(*pair, fs_hz, watch) for pair in pairs), float, len(peaks))
     if after_gap is not None:
         rr_s[after_gap] = np.nan
     return rr_s

@@ -9,6 +9,7 @@ from math import log
 
 import numpy as np
 
+from deep_ecg.beats.arrays import each
 from deep_ecg.beats.beat_network import (
     APART_S,
     R_BASELINE_S,
@@ -256,7 +257,7 @@ def _reading(samples: np.ndarray, states: Runs, watch: SignalWatch) -> Reading:
     readable = states[samples] != UNREADABLE
     before = states.counted(unreadable, samples)
     after_gap, last = np.zeros(len(samples), bool), 0
-    for number, (is_readable, count) in enumerate(zip(readable.tolist(), before.tolist())):
+    for number, (is_readable, count) in enumerate(zip(each(readable), each(before))):
         after_gap[number] = count > last
         last = count if is_readable else last
     return Reading(samples, readable, after_gap, states, watch)

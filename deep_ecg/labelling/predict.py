@@ -152,6 +152,7 @@ def label_opened(
         found = _detected(file, record, classifier, second, work)
     else:
         found = _given(record, annotation, classifier, second, work)
+    work.let_go()
     labelled = _labelled(record, found, classifier)
     symbols = () if annotation is None else annotation.symbols
     return replace(

@@ -3,10 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
+from deep_ecg.beats.arrays import each
 from deep_ecg.beats.inputs import PIECE_SAMPLES
 from deep_ecg.beats.signal_quality import LOST, STATES, UNREADABLE
 from deep_ecg.beats.signal_watch import Runs, SignalWatch
@@ -50,8 +51,9 @@ class Stretch:
 
 def silent_stretches(record: Record, samples: np.ndarray) -> list[Stretch]:
     """The stretches of `record` longer than SILENT_S between the beats at `samples` (beats,), rising, and its ends."""
-    edges = [0, *samples.tolist(), len(record.signal_mv) - 1]
-    found = [pair for pair in pairwise(edges) if pair[1] - pair[0] > SILENT_S * record.fs_hz]
+    edges = np.concatenate(([0], samples, [len(record.signal_mv) - 1]))
+    long = np.flatnonzero(np.diff(edges) > SILENT_S * record.fs_hz)
+    found = list(zip(edges[long].tolist(), edges[long + 1].tolist()))
     if not found:
         return []
     parts_mv = (record.signal_mv[_judged(*pair, record.fs_hz)] for pair in found)
@@ -72,9 +74,10 @@ def signal_at(watch: SignalWatch, samples: np.ndarray, fs_hz: float, states: Run
     `states` are those of `Reading`; without them it is "ok" elsewhere.
     """
     reach = round(NEAR_S * fs_hz)
-    lost = [watch.lost_between(max(sample - reach, 0), sample + reach) for sample in samples.tolist()]
+    lost = (watch.lost_between(max(sample - reach, 0), sample + reach) for sample in each(samples))
+    is_lost = np.fromiter(lost, bool, len(samples))
     at_beats = np.full(len(samples), "ok") if states is None else np.array(STATES)[states[samples]]
-    return np.where(np.array(lost, bool) & (at_beats != STATES[UNREADABLE]), "lost", at_beats)
+    return np.where(is_lost & (at_beats != STATES[UNREADABLE]), "lost", at_beats)
 
 
 def unread_stretches(record: Record, states: Runs) -> list[Stretch]:
@@ -151,8 +154,8 @@ def taken_over_in_words(taken_over: Sequence[dict]) -> str | None:
 
 def lost_before(watch: SignalWatch, samples: np.ndarray) -> np.ndarray:
     """Whether signal was lost between each beat at `samples` (beats,) and the one before it, (beats,) bool."""
-    lost = [watch.lost_between(*pair) for pair in pairwise(samples.tolist())]
-    return np.array([False, *lost][: len(samples)], bool)
+    lost = (watch.lost_between(*pair) for pair in pairwise(each(samples)))
+    return np.fromiter(chain([False], lost), bool, len(samples))
 
 
 def _why(signal_mv: np.ndarray, fs_hz: float, span_mv: tuple[float, float]) -> str:

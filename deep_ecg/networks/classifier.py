@@ -107,7 +107,7 @@ class Answers:
         self.count += len(proba)
         self._proba.append(self._decision(proba, inputs.groups, inputs.rr_s))
         self._groups.append(inputs.groups)
-        self._p_waves.append(inputs.p_waves)
+        self._p_waves.append(inputs.p_waves.copy())  # of themselves they hold on to all features
 
     def all(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Calibrated probabilities (beats, classes), and groups and P waves (beats,) of the inputs."""

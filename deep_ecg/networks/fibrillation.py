@@ -10,11 +10,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 from config import CLASSES
+from deep_ecg.beats.arrays import each
 from deep_ecg.beats.rhythm import rr_intervals
 from deep_ecg.beats.signal_watch import stretches
 from deep_ecg.networks.trained_on import PRETRAINED
@@ -94,7 +96,7 @@ class FibrillationWatch:
 
     def steps(self, rr_s: np.ndarray, is_v: np.ndarray) -> np.ndarray:
         """The probability (beats,) that each of the next beats fibrillates: see `step`."""
-        return np.array([self.step(*beat) for beat in zip(rr_s.tolist(), is_v.tolist())], float)
+        return np.fromiter((self.step(*beat) for beat in zip(each(rr_s), each(is_v))), float, len(rr_s))
 
     def step(self, rr_s: float, is_v: bool) -> float:
         """The probability that the next beat fibrillates; where the interval before it is none, as it was.
@@ -157,8 +159,8 @@ def _inputs(rr_s: float, before_s: float) -> tuple[float, float, float]:
 
 def known_intervals(rr_s: np.ndarray, is_v: np.ndarray) -> np.ndarray:
     """`rr_s` (beats,), NaN where it is no interval between two beats that are not V."""
-    beats = zip(rr_s.tolist(), is_v.tolist(), [False, *is_v.tolist()])
-    return np.array([beat[0] if _is_known(*beat) else math.nan for beat in beats], float)
+    beats = zip(each(rr_s), each(is_v), chain([False], each(is_v)))
+    return np.fromiter((beat[0] if _is_known(*beat) else math.nan for beat in beats), float, len(rr_s))
 
 
 def rhythm_inputs(intervals_s: np.ndarray) -> np.ndarray:

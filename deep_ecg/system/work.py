@@ -54,6 +54,10 @@ class Work:
         return stage.result()
 
 
+    def let_go(self):
+        """Frees the memory of the results: there is no further stage."""
+
+
 NOTHING_KEPT = Work()
 
 
@@ -84,6 +88,10 @@ class KeptWork(Work):
                     self._keep(stage)
             self._results.append(stage.result())
         return self._results[self._place - 1]
+
+    def let_go(self):
+        """As `Work.let_go`; the file stays, for what is made of the results may still be broken off."""
+        self._results, self._begun = [], None
 
     def __enter__(self) -> "KeptWork":
         return self
