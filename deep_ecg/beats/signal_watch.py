@@ -14,6 +14,7 @@ from deep_ecg.beats.signal_unit import SignalUnit
 
 MISSING_S = 0.03  # a longer stretch of missing samples, or one of FLAT_S without any change, is lost signal: MIT-BIH's
 FLAT_S = 0.5  # own records do not stay at one value for 0.03 s, but for one stretch of 0.7 s in record 116
+BLOCK_PARTS = 256  # of an array that grows
 UNIT = "its numbers are no millivolts: unit and offset were taken from the signal itself"
 
 
@@ -190,22 +191,41 @@ class Runs:
         return before[at] + np.where(flags[at], places - self.firsts[at] + 1, 0)
 
 
+class Growing:
+    """An array whose rows come a few at a time, kept in blocks: many small arrays take more room than they hold."""
+
+    def __init__(self, empty: np.ndarray):
+        self._blocks: list[np.ndarray] = [empty]
+        self._latest: list[np.ndarray] = []
+
+    def add(self, rows: np.ndarray):
+        """The next rows (n, ...)."""
+        self._latest.append(rows)
+        if len(self._latest) == BLOCK_PARTS:
+            self._blocks.append(np.concatenate(self._latest))
+            self._latest = []
+
+    def all(self) -> np.ndarray:
+        """All of them."""
+        return np.concatenate([*self._blocks, *self._latest])
+
+
 class GrowingRuns:
     """A row of numbers, kept as `Runs` are, that is known a part at a time."""
 
     def __init__(self):
-        self._firsts, self._values, self._length = [np.zeros(0, np.int64)], [np.zeros(0, np.int8)], 0
+        self._firsts, self._values, self._length = Growing(np.zeros(0, np.int64)), Growing(np.zeros(0, np.int8)), 0
 
     def add(self, part: np.ndarray):
         """The next numbers (n,), of int8."""
         starts = np.flatnonzero(np.diff(part, prepend=-part[:1] - 1))
-        self._firsts.append(starts + self._length)
-        self._values.append(part[starts])
+        self._firsts.add(starts + self._length)
+        self._values.add(part[starts])
         self._length += len(part)
 
     def runs(self) -> Runs:
         """The row as far as it is known."""
-        return Runs(np.concatenate(self._firsts), np.concatenate(self._values), self._length)
+        return Runs(self._firsts.all(), self._values.all(), self._length)
 
 
 def run_lengths(flags: np.ndarray, run: int) -> np.ndarray:

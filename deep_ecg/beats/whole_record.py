@@ -26,7 +26,7 @@ from deep_ecg.beats.beat_network import (
 from deep_ecg.beats.beat_picking import AROUND_STEPS, StrongestPeaks, record_beats
 from deep_ecg.beats.record_network import LAG_STEPS, RecordNetwork
 from deep_ecg.beats.signal_quality import LOST, NOISY, SETTLE_STEPS, UNREADABLE
-from deep_ecg.beats.signal_watch import GrowingRuns, Runs, SignalWatch, stretches
+from deep_ecg.beats.signal_watch import Growing, GrowingRuns, Runs, SignalWatch, stretches
 from deep_ecg.records.long_signal import pieces
 from deep_ecg.system.work import NOTHING_KEPT, Work
 from dsp_filters import running_mean
@@ -60,7 +60,7 @@ class CausalReading:
         arrays = pretrained() if arrays is None else arrays
         self._fs_hz, self._delay_steps = fs_hz, int(arrays["delay_steps"])
         self._detector, self._watch = RPeakNetwork(fs_hz, arrays), SignalWatch(fs_hz)
-        self._beats: list[np.ndarray] = [np.zeros((0, 3), np.int64)]
+        self._beats = Growing(np.zeros((0, 3), np.int64))
         self._states, self._taken = GrowingRuns(), 0
 
     def steps(self, signal_mv: np.ndarray) -> Iterator[None]:
@@ -74,15 +74,15 @@ class CausalReading:
         """What the lead shows."""
         if self._taken:
             self._take(self._detector.finish())
-        beats, known = np.concatenate(self._beats), self._states.runs().after(self._delay_steps)
-        samples, readable = beats[:, 0], beats[:, 1] > 0
+        beats, known = self._beats.all(), self._states.runs().after(self._delay_steps)
+        samples, readable = beats[:, 0].copy(), beats[:, 1] > 0
         states = _by_sample(known, self._taken, self._fs_hz, self._watch)
         by_sample = Runs.of(_as_told(states, samples, readable, self._fs_hz))
         return Reading(samples, readable, beats[:, 2] > 0, by_sample, self._watch)
 
     def _take(self, beats: list[RPeak]):
         rows = [(beat.sample, beat.readable, beat.after_gap) for beat in beats]
-        self._beats.append(np.array(rows, np.int64).reshape(-1, 3))
+        self._beats.add(np.array(rows, np.int64).reshape(-1, 3))
         self._states.add(self._detector.states)
 
 
@@ -173,7 +173,7 @@ class _Candidates:
         back_steps = LAG_STEPS + 2 * AROUND_STEPS + STEP
         self._history = round((back_steps / STEP_HZ + R_BASELINE_S) * fs_hz) + self._place.reach
         self._signal_mv, self._missing, self._zero = np.zeros(0), np.zeros(0, bool), 0
-        self._steps, self._logits, self._r = [np.zeros(0, np.int64)], [np.zeros(0)], [np.zeros(0, np.int64)]
+        self._steps, self._logits, self._r = (Growing(np.zeros(0, kind)) for kind in (np.int64, float, np.int64))
 
     def add(self, logits: np.ndarray, filled_mv: np.ndarray, missing: np.ndarray):
         """Takes the next samples (n,) and the `logits` (steps,) then known; without samples the signal has ended."""
@@ -182,13 +182,13 @@ class _Candidates:
         self._missing = np.concatenate((self._missing[surplus:], missing))
         self._zero += surplus
         steps, heights = self._strongest(logits, ended=len(filled_mv) == 0)
-        self._steps.append(steps)
-        self._logits.append(heights)
-        self._r.append(np.array([self._r_near(step) for step in steps.tolist()], np.int64))
+        self._steps.add(steps)
+        self._logits.add(heights)
+        self._r.add(np.array([self._r_near(step) for step in steps.tolist()], np.int64))
 
     def beats(self) -> np.ndarray:
         """The R-peaks (beats,) of those that are beats, rising; of two of one QRS the first."""
-        steps, logits, r = (np.concatenate(parts) for parts in (self._steps, self._logits, self._r))
+        steps, logits, r = (one.all() for one in (self._steps, self._logits, self._r))
         samples, last = [], -round(10.0 * self._fs_hz)
         for sample in r[record_beats(steps, logits, THRESHOLD)].tolist():
             if sample >= 0 and sample - last >= APART_S * self._fs_hz:

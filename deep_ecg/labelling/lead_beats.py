@@ -150,14 +150,17 @@ def _beats_of(
 ) -> LeadBeats:
     """The beats of one lead, in which a `second` one may have a say; what cannot be read is shown to no network."""
     readable, count = reading.readable, len(reading.samples)
-    proba, groups = np.tile(UNREAD, (count, 1)).reshape(-1, len(CLASSES)), np.zeros(count, np.int64)
-    p_waves = np.zeros(count, np.float32)
+    found = np.zeros((0, len(CLASSES))), NOWHERE, np.zeros(0, np.float32)
     if readable.any():
         samples = reading.samples[readable]
         annotation = Annotation(samples, np.full(len(samples), ""), reading.after_gap[readable])
         other = None if second is None else SecondLead(second, partial(_heard, second, samples))
         noisy = NOWHERE if classifier.inputs.causal else reading.states[samples] == NOISY
         found = probabilities(record, annotation, classifier, reading.watch, other, noisy, work)
+    proba, groups, p_waves = found
+    if not readable.all():
+        proba, groups = np.tile(UNREAD, (count, 1)), np.zeros(count, np.int64)
+        p_waves = np.zeros(count, np.float32)
         proba[readable], groups[readable], p_waves[readable] = found
     signal = signal_at(reading.watch, reading.samples, record.fs_hz, reading.states)
     after_gap = reading.after_gap | lost_before(reading.watch, reading.samples)

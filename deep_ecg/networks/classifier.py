@@ -11,6 +11,7 @@ from config import CLASSES, Config
 from deep_ecg.beats.arrays import NetworkInputs
 from deep_ecg.beats.input_settings import InputSettings
 from deep_ecg.beats.inputs import CHANNELS, FEATURES
+from deep_ecg.beats.signal_watch import Growing
 from deep_ecg.networks.decision import Decision
 from deep_ecg.networks.description import Description
 from deep_ecg.networks.onnx_network import OnnxNetwork, load_onnx
@@ -99,19 +100,19 @@ class Answers:
 
     def __init__(self, decision: Decision):
         self._decision, self.count = decision, 0
-        self._proba, self._groups = [np.zeros((0, len(CLASSES)))], [NOWHERE]
-        self._p_waves = [np.zeros(0, np.float32)]
+        self._proba, self._groups = Growing(np.zeros((0, len(CLASSES)))), Growing(NOWHERE)
+        self._p_waves = Growing(np.zeros(0, np.float32))
 
     def add(self, proba: np.ndarray, inputs: NetworkInputs):
         """The network's probabilities (n, classes) of the next n beats, of which these are the `inputs`."""
         self.count += len(proba)
-        self._proba.append(self._decision(proba, inputs.groups, inputs.rr_s))
-        self._groups.append(inputs.groups)
-        self._p_waves.append(inputs.p_waves.copy())  # of themselves they hold on to all features
+        self._proba.add(self._decision(proba, inputs.groups, inputs.rr_s))
+        self._groups.add(inputs.groups)
+        self._p_waves.add(inputs.p_waves.copy())  # of themselves they hold on to all features
 
     def all(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Calibrated probabilities (beats, classes), and groups and P waves (beats,) of the inputs."""
-        return np.concatenate(self._proba), np.concatenate(self._groups), np.concatenate(self._p_waves)
+        return self._proba.all(), self._groups.all(), self._p_waves.all()
 
 
 def is_sure(proba: np.ndarray, min_confidence: float) -> np.ndarray:
